@@ -1,0 +1,106 @@
+// Package api is what an edge may ask of the cluster: each method is one grain call, one query,
+// or a short sequence of them that is safe to stop and repeat anywhere.
+//
+// Every error is a *code.Error. code.Unknown means that the write may have happened: retry with
+// the same client id. ctx carries the caller's deadline; when it ends first, a write's outcome
+// is unknown, a read's error is code.Unavailable.
+package api
+
+import (
+	"context"
+
+	eventv1 "parley/proto/event/v1"
+	nodev1 "parley/proto/node/v1"
+)
+
+// Cluster is the API as the edge sees it. *API is its one implementation; it is an interface so
+// that this file is the contract and can be read alone.
+type Cluster interface {
+	Conversations
+	Members
+	Events
+	Users
+	Applications
+	Realtime
+}
+
+// Conversations are created, changed, found and listed.
+type Conversations interface {
+	// CreateConversation makes c; c.Id is ignored, an empty c.Name becomes NAM-<uuid>. key is the
+	// caller's idempotency key, or empty. A name in use is code.ConversationName.
+	CreateConversation(ctx context.Context, p *nodev1.Principal, key string, c *eventv1.Conversation) (*eventv1.Conversation, *eventv1.Head, error)
+	UpdateConversation(ctx context.Context, p *nodev1.Principal, id string, u *nodev1.UpdateConversation) (*eventv1.Conversation, *eventv1.Head, error)
+	DeleteConversation(ctx context.Context, p *nodev1.Principal, id string) error
+	// GetConversation also gives the asker's own member, nil for administrators and strangers
+	// that may read; withMembers lists all, LEFT ones included, by ordinal.
+	GetConversation(ctx context.Context, p *nodev1.Principal, id string, withMembers bool) (*nodev1.Reply, error)
+	// ListConversations gives the application's conversations in order of creation, merged over
+	// all shards. fromMs and toMs bound the creation time, inclusive; 0 = open.
+	ListConversations(ctx context.Context, p *nodev1.Principal, page *nodev1.Page, fromMs, toMs int64) (*nodev1.Reply, error)
+	// ResolveConversation turns an id or a unique name into an id. Ids are not checked.
+	ResolveConversation(ctx context.Context, p *nodev1.Principal, idOrName string) (string, error)
+}
+
+// UserRef names a user by id or by name; id wins.
+type UserRef struct{ ID, Name string }
+
+// Members join, are invited, leave and are listed.
+type Members interface {
+	// AddMember invites or joins. add.User and add.NewMemberId are filled here, from ref; an empty
+	// ref means the asking user. The reply has Member and Event.
+	AddMember(ctx context.Context, p *nodev1.Principal, conversation, clientID string, ref UserRef, add *nodev1.AddMember) (*nodev1.Reply, error)
+	UpdateMember(ctx context.Context, p *nodev1.Principal, conversation, clientID string, u *nodev1.UpdateMember) (*nodev1.Reply, error)
+	// GetMember finds a member by id, or the asker's own by "me".
+	GetMember(ctx context.Context, p *nodev1.Principal, conversation, member string) (*eventv1.Member, error)
+	ListMembers(ctx context.Context, p *nodev1.Principal, conversation string, page *nodev1.Page, excludeLeft bool) (*nodev1.Reply, error)
+}
+
+// Events are posted, read and deleted.
+type Events interface {
+	// Post stores or relays one event and waits for its acknowledgement. Reply.Event is set for
+	// stored events, Reply.TimestampMs alone for typing, ephemeral and aggregated receipts;
+	// Reply.Duplicate marks the first result of an earlier post with this client id.
+	Post(ctx context.Context, p *nodev1.Principal, conversation, clientID string, e *nodev1.PostEvent) (*nodev1.Reply, error)
+	// PostAsync is Post without waiting. Posts of one goroutine to one conversation are decided in
+	// the order of the calls while the leader stays the same. done is called exactly once, from
+	// any goroutine, and must not block.
+	PostAsync(ctx context.Context, p *nodev1.Principal, conversation, clientID string, e *nodev1.PostEvent, done func(*nodev1.Reply, error))
+	DeleteEvent(ctx context.Context, p *nodev1.Principal, conversation, clientID string, d *nodev1.DeleteEvent) (*nodev1.Reply, error)
+	// AdvanceCursor moves how far the asker has received and read; max wins.
+	AdvanceCursor(ctx context.Context, p *nodev1.Principal, conversation string, c *nodev1.AdvanceCursor) (*nodev1.Reply, error)
+	GetEvent(ctx context.Context, p *nodev1.Principal, conversation string, sequence uint64) (*nodev1.EventView, error)
+	// ListEvents gives events, positions, next and the head.
+	ListEvents(ctx context.Context, p *nodev1.Principal, conversation string, l *nodev1.ListEvents) (*nodev1.Reply, error)
+}
+
+// Users are created, changed, found and listed.
+type Users interface {
+	CreateUser(ctx context.Context, p *nodev1.Principal, key string, u *eventv1.User) (*eventv1.User, error)
+	UpdateUser(ctx context.Context, p *nodev1.Principal, id string, u *nodev1.UpdateUser) (*eventv1.User, error)
+	DeleteUser(ctx context.Context, p *nodev1.Principal, id string) error
+	GetUser(ctx context.Context, p *nodev1.Principal, ref UserRef) (*eventv1.User, error)
+	ListUsers(ctx context.Context, p *nodev1.Principal, page *nodev1.Page, name string) (*nodev1.Reply, error)
+	// ListMemberships gives a user's conversations with the membership of each; the reply's
+	// memberships, conversations and positions are parallel.
+	ListMemberships(ctx context.Context, p *nodev1.Principal, user string, page *nodev1.Page, states []eventv1.MemberState) (*nodev1.Reply, error)
+}
+
+// Applications are the tenants. These calls are made after the caller's API key was verified.
+type Applications interface {
+	PutApplication(ctx context.Context, a *eventv1.Application, create bool) (*eventv1.Application, error)
+	DeleteApplication(ctx context.Context, id string) error
+	ListApplications(ctx context.Context, page *nodev1.Page) (*nodev1.Reply, error)
+	// Application is answered from this node's copy: cheap, and as fresh as the meta shard's
+	// applied state here.
+	Application(ctx context.Context, id string) (*eventv1.Application, error)
+	Credential(ctx context.Context, key string) (*eventv1.Credential, error)
+	// PutCredential stores an API key; onlyIfNone keeps an existing first one and gives it back.
+	PutCredential(ctx context.Context, c *eventv1.Credential, onlyIfNone bool) (*eventv1.Credential, error)
+}
+
+// Realtime is how an edge says what it wants to hear.
+type Realtime interface {
+	// Interest registers or withdraws this edge's wish for a conversation's or user's fan-out. The
+	// reply's head is the conversation's: every event above it will be delivered.
+	Interest(ctx context.Context, i *nodev1.Interest) (*nodev1.InterestReply, error)
+}

@@ -1,0 +1,6 @@
+//go:build race || parley_invariants
+
+package invariant
+
+// Enabled says that costly checks are compiled in.
+const Enabled = true

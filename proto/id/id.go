@@ -1,0 +1,55 @@
+// Package id makes and checks the identifiers of the Conversation API: a prefix and a
+// lower-case UUID, for example CON-0de7a7b5-…. Applications are bare UUIDs.
+package id
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// Prefix tells what an identifier names.
+type Prefix string
+
+// The prefixes of the Conversation API.
+const (
+	Application  Prefix = ""
+	Conversation Prefix = "CON-"
+	User         Prefix = "USR-"
+	Member       Prefix = "MEM-"
+	Session      Prefix = "SES-"
+	Name         Prefix = "NAM-" // a generated conversation or user name
+)
+
+// ErrMalformed says that a string is not an identifier of the wanted kind.
+var ErrMalformed = errors.New("malformed identifier")
+
+// namespace is the UUID namespace of derived identifiers (RFC 9562 section 5.5). It never changes.
+var namespace = uuid.MustParse("7f1b34c6-3f04-5f0e-9c57-5d7c1f5f7a11")
+
+// New makes a random identifier (UUID version 4).
+func New(p Prefix) string { return string(p) + uuid.NewString() }
+
+// Derive makes the identifier that belongs to one idempotency key of one creator, so that a
+// retried creation meets the same shard and the same row. creator is empty for administrators.
+func Derive(p Prefix, application, creator, key string) string {
+	seed := string(p) + "\x00" + application + "\x00" + creator + "\x00" + key
+	return string(p) + uuid.NewSHA1(namespace, []byte(seed)).String()
+}
+
+// Parse gives the 16 bytes behind an identifier in its canonical lower-case form.
+func Parse(p Prefix, s string) ([16]byte, error) {
+	rest, ok := strings.CutPrefix(s, string(p))
+	if !ok || len(rest) != 36 {
+		return [16]byte{}, ErrMalformed
+	}
+	u, err := uuid.Parse(rest)
+	if err != nil || u.String() != rest {
+		return [16]byte{}, ErrMalformed
+	}
+	return u, nil
+}
+
+// Format is the inverse of Parse.
+func Format(p Prefix, b [16]byte) string { return string(p) + uuid.UUID(b).String() }
