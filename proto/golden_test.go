@@ -1,0 +1,116 @@
+package proto_test
+
+import (
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	_ "parley/proto/event/v1"
+	_ "parley/proto/node/v1"
+)
+
+var rewrite = flag.Bool("rewrite", false, "rewrite the golden files; say in the commit why stored bytes may change")
+
+// TestGoldenBytes fills every field of every message with a fixed value and compares the bytes
+// with those of the first release: a renumbered or retyped field would make old disks and older
+// nodes unreadable. New fields and new messages only add lines.
+func TestGoldenBytes(t *testing.T) {
+	for _, pkg := range []string{"parley.event.v1", "parley.node.v1"} {
+		t.Run(pkg, func(t *testing.T) {
+			path := filepath.Join("testdata", pkg+".golden")
+			now := strings.Join(describe(t, pkg), "\n") + "\n"
+			if *rewrite {
+				if err := os.WriteFile(path, []byte(now), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			then, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			have := map[string]bool{}
+			for _, line := range strings.Split(now, "\n") {
+				have[line] = true
+			}
+			for _, line := range strings.Split(string(then), "\n") {
+				if !have[line] {
+					t.Errorf("changed or removed: %s", line)
+				}
+			}
+		})
+	}
+}
+
+// describe gives one line per field: its full name and the bytes of a message with it alone.
+func describe(t *testing.T, pkg string) []string {
+	var lines []string
+	protoregistry.GlobalTypes.RangeMessages(func(mt protoreflect.MessageType) bool {
+		d := mt.Descriptor()
+		if string(d.ParentFile().Package()) != pkg {
+			return true
+		}
+		for i := range d.Fields().Len() {
+			f := d.Fields().Get(i)
+			m := mt.New()
+			m.Set(f, sample(m, f))
+			b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m.Interface())
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines = append(lines, fmt.Sprintf("%s %s", f.FullName(), hex.EncodeToString(b)))
+		}
+		return true
+	})
+	sort.Strings(lines)
+	return lines
+}
+
+func sample(m protoreflect.Message, f protoreflect.FieldDescriptor) protoreflect.Value {
+	if f.IsList() {
+		list := m.NewField(f).List()
+		if f.Message() != nil {
+			list.Append(list.NewElement())
+		} else {
+			list.Append(scalar(f))
+		}
+		return protoreflect.ValueOfList(list)
+	}
+	if f.Message() != nil {
+		return m.NewField(f)
+	}
+	return scalar(f)
+}
+
+func scalar(f protoreflect.FieldDescriptor) protoreflect.Value {
+	switch f.Kind() {
+	case protoreflect.StringKind:
+		return protoreflect.ValueOfString("v")
+	case protoreflect.BytesKind:
+		return protoreflect.ValueOfBytes([]byte{7})
+	case protoreflect.BoolKind:
+		return protoreflect.ValueOfBool(true)
+	case protoreflect.EnumKind:
+		return protoreflect.ValueOfEnum(1)
+	case protoreflect.DoubleKind:
+		return protoreflect.ValueOfFloat64(1.5)
+	case protoreflect.Uint32Kind:
+		return protoreflect.ValueOfUint32(300)
+	case protoreflect.Int32Kind:
+		return protoreflect.ValueOfInt32(300)
+	case protoreflect.Uint64Kind:
+		return protoreflect.ValueOfUint64(300)
+	case protoreflect.Int64Kind:
+		return protoreflect.ValueOfInt64(300)
+	default:
+		panic("no sample for " + f.Kind().String())
+	}
+}

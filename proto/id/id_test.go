@@ -1,0 +1,37 @@
+package id
+
+import (
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+func TestParseTakesOnlyTheCanonicalForm(t *testing.T) {
+	good := New(Conversation)
+	if b, err := Parse(Conversation, good); err != nil || Format(Conversation, b) != good {
+		t.Fatalf("%s does not survive a round trip: %v", good, err)
+	}
+	for _, bad := range []string{"", "CON-", "con-" + good[4:], strings.ToUpper(good), good + "0", good[4:],
+		"USR-" + good[4:], "CON-{" + good[5:39] + "}", strings.ReplaceAll(good, "-", ""), "CON-" + strings.Repeat("\x00", 36)} {
+		if _, err := Parse(Conversation, bad); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+}
+
+func TestDeriveIsAFunctionOfItsFourInputsAlone(t *testing.T) {
+	// Golden: a retry after an upgrade must meet the same thing.
+	if got, want := Derive(User, "app", "ann", "key"), "USR-0f59abbd-664b-584c-a10b-ddc793d555db"; got != want {
+		t.Fatalf("got %s, want %s", got, want)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		field := rapid.StringMatching(`[a-z]{0,3}`)
+		a := [3]string{field.Draw(t, "a0"), field.Draw(t, "a1"), field.Draw(t, "a2")}
+		b := [3]string{field.Draw(t, "b0"), field.Draw(t, "b1"), field.Draw(t, "b2")}
+		same := Derive(User, a[0], a[1], a[2]) == Derive(User, b[0], b[1], b[2])
+		if same != (a == b) {
+			t.Fatalf("%v and %v: same id is %v", a, b, same)
+		}
+	})
+}

@@ -1,0 +1,135 @@
+//go:build integration
+
+package integration
+
+import (
+	"bytes"
+	"context"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/uuid"
+)
+
+// application is a tenant made for a test, with its private key.
+type application struct {
+	id  string
+	key *rsa.PrivateKey
+}
+
+// newApplication makes a tenant through /v2/applications.
+func newApplication(t *testing.T, base string) application {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodPost, base+"/v2/applications", bytes.NewBufferString(`{"name":"integration"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetBasicAuth(apiKey, apiSecret)
+	r.Header.Set("Content-Type", "application/json")
+	var made struct {
+		ID   string `json:"id"`
+		Keys struct {
+			PrivateKey string `json:"private_key"`
+		} `json:"keys"`
+	}
+	if err := exchange(http.DefaultClient, r, http.StatusCreated, &made); err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode([]byte(made.Keys.PrivateKey))
+	if block == nil {
+		t.Fatal("the application's private key is not PEM")
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return application{made.ID, key.(*rsa.PrivateKey)}
+}
+
+// token signs for a user, or for an administrator when user is empty.
+func (a application) token(t *testing.T, user string) string {
+	t.Helper()
+	now := time.Now()
+	claims := jwt.MapClaims{"application_id": a.id, "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
+		"jti": uuid.NewString(), "acl": map[string]any{"paths": map[string]any{"/**": map[string]any{}}}}
+	if user != "" {
+		claims["sub"] = user
+	}
+	signed, err := jwt.NewWithClaims(jwt.SigningMethodRS256, claims).SignedString(a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
+}
+
+// status is an answer that was not the one wanted.
+type status struct {
+	code int
+	body string
+}
+
+func (s *status) Error() string { return fmt.Sprintf("status %d: %s", s.code, s.body) }
+
+func exchange(c *http.Client, r *http.Request, want int, into any) error {
+	answer, err := c.Do(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return err
+	}
+	if answer.StatusCode != want {
+		return &status{answer.StatusCode, string(body)}
+	}
+	if into == nil {
+		return nil
+	}
+	return json.Unmarshal(body, into)
+}
+
+// caller makes REST calls with one token.
+type caller struct {
+	http  *http.Client
+	base  string
+	token string
+}
+
+func (c caller) call(ctx context.Context, method, path, key string, body any, want int, into any) error {
+	var payload io.Reader
+	if body != nil {
+		encoded, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		payload = bytes.NewReader(encoded)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, c.base+path, payload)
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Authorization", "Bearer "+c.token)
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if key != "" {
+		r.Header.Set("Idempotency-Key", key)
+	}
+	return exchange(c.http, r, want, into)
+}
+
+func (c caller) must(t *testing.T, method, path string, body any, want int, into any) {
+	t.Helper()
+	if err := c.call(context.Background(), method, path, "", body, want, into); err != nil {
+		t.Fatalf("%s %s: %v", method, path, err)
+	}
+}
