@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	_ "parley/proto/client/v1"
 	_ "parley/proto/event/v1"
 	_ "parley/proto/node/v1"
 )
@@ -24,7 +25,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite the golden files; say in the 
 // with those of the first release: a renumbered or retyped field would make old disks and older
 // nodes unreadable. New fields and new messages only add lines.
 func TestGoldenBytes(t *testing.T) {
-	for _, pkg := range []string{"parley.event.v1", "parley.node.v1"} {
+	for _, pkg := range []string{"parley.client.v1", "parley.event.v1", "parley.node.v1"} {
 		t.Run(pkg, func(t *testing.T) {
 			path := filepath.Join("testdata", pkg+".golden")
 			now := strings.Join(describe(t, pkg), "\n") + "\n"

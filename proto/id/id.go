@@ -20,6 +20,7 @@ const (
 	Member       Prefix = "MEM-"
 	Session      Prefix = "SES-"
 	Name         Prefix = "NAM-" // a generated conversation or user name
+	Image        Prefix = ""     // as the applications, a bare UUID
 )
 
 // ErrMalformed says that a string is not an identifier of the wanted kind.

@@ -476,6 +476,7 @@ type Conversation struct {
 	DeletedMs      int64                  `protobuf:"varint,12,opt,name=deleted_ms,json=deletedMs,proto3" json:"deleted_ms,omitempty"`
 	CreatorUser    string                 `protobuf:"bytes,13,opt,name=creator_user,json=creatorUser,proto3" json:"creator_user,omitempty"` // USR-…, empty when an administrator created it
 	IdempotencyKey string                 `protobuf:"bytes,14,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	NameFence      uint64                 `protobuf:"varint,15,opt,name=name_fence,json=nameFence,proto3" json:"name_fence,omitempty"` // no reservation of a name with this token or a lower one will be borne from now on
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -606,6 +607,13 @@ func (x *Conversation) GetIdempotencyKey() string {
 		return x.IdempotencyKey
 	}
 	return ""
+}
+
+func (x *Conversation) GetNameFence() uint64 {
+	if x != nil {
+		return x.NameFence
+	}
+	return 0
 }
 
 // Head is the hot part of a conversation: rewritten with every committed batch.
@@ -1045,7 +1053,8 @@ type User struct {
 	UpdatedMs      int64                  `protobuf:"varint,9,opt,name=updated_ms,json=updatedMs,proto3" json:"updated_ms,omitempty"`
 	DeletedMs      int64                  `protobuf:"varint,10,opt,name=deleted_ms,json=deletedMs,proto3" json:"deleted_ms,omitempty"` // a tombstone
 	IdempotencyKey string                 `protobuf:"bytes,11,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
-	Never          bool                   `protobuf:"varint,12,opt,name=never,proto3" json:"never,omitempty"` // asked for before it was created; a late create is refused
+	Never          bool                   `protobuf:"varint,12,opt,name=never,proto3" json:"never,omitempty"`                          // asked for before it was created; a late create is refused
+	NameFence      uint64                 `protobuf:"varint,13,opt,name=name_fence,json=nameFence,proto3" json:"name_fence,omitempty"` // as in Conversation
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1164,6 +1173,13 @@ func (x *User) GetNever() bool {
 	return false
 }
 
+func (x *User) GetNameFence() uint64 {
+	if x != nil {
+		return x.NameFence
+	}
+	return 0
+}
+
 // Membership is one row of a user's index, fed by the conversations' outboxes.
 type Membership struct {
 	state                 protoimpl.MessageState `protogen:"open.v1"`
@@ -1279,6 +1295,7 @@ type Name struct {
 	OwnerId       string                 `protobuf:"bytes,1,opt,name=owner_id,json=ownerId,proto3" json:"owner_id,omitempty"` // USR-… or CON-…; empty = free (row removed)
 	Confirmed     bool                   `protobuf:"varint,2,opt,name=confirmed,proto3" json:"confirmed,omitempty"`
 	ReservedMs    int64                  `protobuf:"varint,3,opt,name=reserved_ms,json=reservedMs,proto3" json:"reserved_ms,omitempty"`
+	Token         uint64                 `protobuf:"varint,4,opt,name=token,proto3" json:"token,omitempty"` // of the reservation: rises with each attempt of its owner
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1330,6 +1347,13 @@ func (x *Name) GetConfirmed() bool {
 func (x *Name) GetReservedMs() int64 {
 	if x != nil {
 		return x.ReservedMs
+	}
+	return 0
+}
+
+func (x *Name) GetToken() uint64 {
+	if x != nil {
+		return x.Token
 	}
 	return 0
 }
@@ -1656,6 +1680,416 @@ func (x *ClusterSettings) GetCreatedMs() int64 {
 	return 0
 }
 
+// Blob is the manifest of bytes that are kept by their content, within an application. It lives
+// as long as something holds it.
+type Blob struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sha256        string                 `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"` // lower-case hex; also the blob's id
+	Size          uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	External      bool                   `protobuf:"varint,3,opt,name=external,proto3" json:"external,omitempty"`     // the bytes stand in the object store, not in chunk rows
+	Generation    uint64                 `protobuf:"varint,4,opt,name=generation,proto3" json:"generation,omitempty"` // rises each time the blob is made anew; part of the object's name
+	Sealed        bool                   `protobuf:"varint,5,opt,name=sealed,proto3" json:"sealed,omitempty"`         // all bytes are there
+	Present       []byte                 `protobuf:"bytes,6,opt,name=present,proto3" json:"present,omitempty"`        // until sealed: one bit per chunk that is there, lowest bit first
+	Holds         uint64                 `protobuf:"varint,7,opt,name=holds,proto3" json:"holds,omitempty"`           // hold rows
+	CreatedMs     int64                  `protobuf:"varint,8,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Blob) Reset() {
+	*x = Blob{}
+	mi := &file_event_v1_event_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Blob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Blob) ProtoMessage() {}
+
+func (x *Blob) ProtoReflect() protoreflect.Message {
+	mi := &file_event_v1_event_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Blob.ProtoReflect.Descriptor instead.
+func (*Blob) Descriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Blob) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *Blob) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Blob) GetExternal() bool {
+	if x != nil {
+		return x.External
+	}
+	return false
+}
+
+func (x *Blob) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Blob) GetSealed() bool {
+	if x != nil {
+		return x.Sealed
+	}
+	return false
+}
+
+func (x *Blob) GetPresent() []byte {
+	if x != nil {
+		return x.Present
+	}
+	return nil
+}
+
+func (x *Blob) GetHolds() uint64 {
+	if x != nil {
+		return x.Holds
+	}
+	return 0
+}
+
+func (x *Blob) GetCreatedMs() int64 {
+	if x != nil {
+		return x.CreatedMs
+	}
+	return 0
+}
+
+// Hold is one image's claim on a blob.
+type Hold struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	DueMs         int64                  `protobuf:"varint,1,opt,name=due_ms,json=dueMs,proto3" json:"due_ms,omitempty"` // when to look whether the image came into being; 0 = it did
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Hold) Reset() {
+	*x = Hold{}
+	mi := &file_event_v1_event_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hold) ProtoMessage() {}
+
+func (x *Hold) ProtoReflect() protoreflect.Message {
+	mi := &file_event_v1_event_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hold.ProtoReflect.Descriptor instead.
+func (*Hold) Descriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Hold) GetDueMs() int64 {
+	if x != nil {
+		return x.DueMs
+	}
+	return 0
+}
+
+// Due is work that a sweep does at the time in its key.
+type Due struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Holder        string                 `protobuf:"bytes,1,opt,name=holder,proto3" json:"holder,omitempty"`          // image whose hold must be confirmed or released; empty:
+	Generation    uint64                 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"` // the object of this generation must be removed
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Due) Reset() {
+	*x = Due{}
+	mi := &file_event_v1_event_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Due) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Due) ProtoMessage() {}
+
+func (x *Due) ProtoReflect() protoreflect.Message {
+	mi := &file_event_v1_event_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Due.ProtoReflect.Descriptor instead.
+func (*Due) Descriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Due) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *Due) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+// Picture is one representation of an image.
+type Picture struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sha256        string                 `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"` // the blob
+	Size          uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	MediaType     string                 `protobuf:"bytes,3,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"` // image/jpeg, image/png or image/gif
+	Width         uint32                 `protobuf:"varint,4,opt,name=width,proto3" json:"width,omitempty"`
+	Height        uint32                 `protobuf:"varint,5,opt,name=height,proto3" json:"height,omitempty"`
+	External      bool                   `protobuf:"varint,6,opt,name=external,proto3" json:"external,omitempty"` // as in the blob, which does not change while the image holds it
+	Generation    uint64                 `protobuf:"varint,7,opt,name=generation,proto3" json:"generation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Picture) Reset() {
+	*x = Picture{}
+	mi := &file_event_v1_event_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Picture) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Picture) ProtoMessage() {}
+
+func (x *Picture) ProtoReflect() protoreflect.Message {
+	mi := &file_event_v1_event_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Picture.ProtoReflect.Descriptor instead.
+func (*Picture) Descriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Picture) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *Picture) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Picture) GetMediaType() string {
+	if x != nil {
+		return x.MediaType
+	}
+	return ""
+}
+
+func (x *Picture) GetWidth() uint32 {
+	if x != nil {
+		return x.Width
+	}
+	return 0
+}
+
+func (x *Picture) GetHeight() uint32 {
+	if x != nil {
+		return x.Height
+	}
+	return 0
+}
+
+func (x *Picture) GetExternal() bool {
+	if x != nil {
+		return x.External
+	}
+	return false
+}
+
+func (x *Picture) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+// Image is one uploaded image with its representations.
+type Image struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	ApplicationId  string                 `protobuf:"bytes,1,opt,name=application_id,json=applicationId,proto3" json:"application_id,omitempty"`
+	Id             string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`                                // bare UUID, the last two bits zero
+	OwnerUser      string                 `protobuf:"bytes,3,opt,name=owner_user,json=ownerUser,proto3" json:"owner_user,omitempty"` // USR-…; empty when an administrator uploaded it
+	Original       *Picture               `protobuf:"bytes,4,opt,name=original,proto3" json:"original,omitempty"`
+	Medium         *Picture               `protobuf:"bytes,5,opt,name=medium,proto3" json:"medium,omitempty"`
+	Thumbnail      *Picture               `protobuf:"bytes,6,opt,name=thumbnail,proto3" json:"thumbnail,omitempty"`
+	CreatedMs      int64                  `protobuf:"varint,7,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	DeletedMs      int64                  `protobuf:"varint,8,opt,name=deleted_ms,json=deletedMs,proto3" json:"deleted_ms,omitempty"` // a tombstone
+	IdempotencyKey string                 `protobuf:"bytes,9,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	Never          bool                   `protobuf:"varint,10,opt,name=never,proto3" json:"never,omitempty"` // asked for before it was created; a late create is refused
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Image) Reset() {
+	*x = Image{}
+	mi := &file_event_v1_event_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Image) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Image) ProtoMessage() {}
+
+func (x *Image) ProtoReflect() protoreflect.Message {
+	mi := &file_event_v1_event_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Image.ProtoReflect.Descriptor instead.
+func (*Image) Descriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Image) GetApplicationId() string {
+	if x != nil {
+		return x.ApplicationId
+	}
+	return ""
+}
+
+func (x *Image) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Image) GetOwnerUser() string {
+	if x != nil {
+		return x.OwnerUser
+	}
+	return ""
+}
+
+func (x *Image) GetOriginal() *Picture {
+	if x != nil {
+		return x.Original
+	}
+	return nil
+}
+
+func (x *Image) GetMedium() *Picture {
+	if x != nil {
+		return x.Medium
+	}
+	return nil
+}
+
+func (x *Image) GetThumbnail() *Picture {
+	if x != nil {
+		return x.Thumbnail
+	}
+	return nil
+}
+
+func (x *Image) GetCreatedMs() int64 {
+	if x != nil {
+		return x.CreatedMs
+	}
+	return 0
+}
+
+func (x *Image) GetDeletedMs() int64 {
+	if x != nil {
+		return x.DeletedMs
+	}
+	return 0
+}
+
+func (x *Image) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+func (x *Image) GetNever() bool {
+	if x != nil {
+		return x.Never
+	}
+	return false
+}
+
 var File_event_v1_event_proto protoreflect.FileDescriptor
 
 const file_event_v1_event_proto_rawDesc = "" +
@@ -1693,7 +2127,7 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"event_mask\x18\x02 \x01(\tR\teventMask\x12\x16\n" +
 	"\x06method\x18\x03 \x01(\tR\x06method\x12\x16\n" +
-	"\x06params\x18\x04 \x01(\fR\x06params\"\x8a\x04\n" +
+	"\x06params\x18\x04 \x01(\fR\x06params\"\xa9\x04\n" +
 	"\fConversation\x12%\n" +
 	"\x0eapplication_id\x18\x01 \x01(\tR\rapplicationId\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
@@ -1714,7 +2148,9 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"deleted_ms\x18\f \x01(\x03R\tdeletedMs\x12!\n" +
 	"\fcreator_user\x18\r \x01(\tR\vcreatorUser\x12'\n" +
-	"\x0fidempotency_key\x18\x0e \x01(\tR\x0eidempotencyKey\"w\n" +
+	"\x0fidempotency_key\x18\x0e \x01(\tR\x0eidempotencyKey\x12\x1d\n" +
+	"\n" +
+	"name_fence\x18\x0f \x01(\x04R\tnameFence\"w\n" +
 	"\x04Head\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12!\n" +
 	"\ftimestamp_ms\x18\x02 \x01(\x03R\vtimestampMs\x12\x16\n" +
@@ -1753,7 +2189,7 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\x06Cursor\x12\x1b\n" +
 	"\tmember_id\x18\x01 \x01(\tR\bmemberId\x12\x1c\n" +
 	"\tdelivered\x18\x02 \x01(\x04R\tdelivered\x12\x12\n" +
-	"\x04seen\x18\x03 \x01(\x04R\x04seen\"\xe9\x02\n" +
+	"\x04seen\x18\x03 \x01(\x04R\x04seen\"\x88\x03\n" +
 	"\x04User\x12%\n" +
 	"\x0eapplication_id\x18\x01 \x01(\tR\rapplicationId\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
@@ -1772,7 +2208,9 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"deleted_ms\x18\n" +
 	" \x01(\x03R\tdeletedMs\x12'\n" +
 	"\x0fidempotency_key\x18\v \x01(\tR\x0eidempotencyKey\x12\x14\n" +
-	"\x05never\x18\f \x01(\bR\x05never\"\xe2\x02\n" +
+	"\x05never\x18\f \x01(\bR\x05never\x12\x1d\n" +
+	"\n" +
+	"name_fence\x18\r \x01(\x04R\tnameFence\"\xe2\x02\n" +
 	"\n" +
 	"Membership\x12'\n" +
 	"\x0fconversation_id\x18\x01 \x01(\tR\x0econversationId\x12\x1b\n" +
@@ -1784,12 +2222,13 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\tjoined_ms\x18\x06 \x01(\x03R\bjoinedMs\x12\x17\n" +
 	"\aleft_ms\x18\a \x01(\x03R\x06leftMs\x126\n" +
 	"\x17conversation_created_ms\x18\b \x01(\x03R\x15conversationCreatedMs\x121\n" +
-	"\x14conversation_deleted\x18\t \x01(\bR\x13conversationDeleted\"`\n" +
+	"\x14conversation_deleted\x18\t \x01(\bR\x13conversationDeleted\"v\n" +
 	"\x04Name\x12\x19\n" +
 	"\bowner_id\x18\x01 \x01(\tR\aownerId\x12\x1c\n" +
 	"\tconfirmed\x18\x02 \x01(\bR\tconfirmed\x12\x1f\n" +
 	"\vreserved_ms\x18\x03 \x01(\x03R\n" +
-	"reservedMs\"D\n" +
+	"reservedMs\x12\x14\n" +
+	"\x05token\x18\x04 \x01(\x04R\x05token\"D\n" +
 	"\aWebhook\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x1f\n" +
 	"\vhttp_method\x18\x02 \x01(\tR\n" +
@@ -1827,7 +2266,52 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\x06shards\x18\x02 \x01(\rR\x06shards\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\rR\aversion\x12\x1d\n" +
 	"\n" +
-	"created_ms\x18\x04 \x01(\x03R\tcreatedMs*\x94\x01\n" +
+	"created_ms\x18\x04 \x01(\x03R\tcreatedMs\"\xd5\x01\n" +
+	"\x04Blob\x12\x16\n" +
+	"\x06sha256\x18\x01 \x01(\tR\x06sha256\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x1a\n" +
+	"\bexternal\x18\x03 \x01(\bR\bexternal\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x04 \x01(\x04R\n" +
+	"generation\x12\x16\n" +
+	"\x06sealed\x18\x05 \x01(\bR\x06sealed\x12\x18\n" +
+	"\apresent\x18\x06 \x01(\fR\apresent\x12\x14\n" +
+	"\x05holds\x18\a \x01(\x04R\x05holds\x12\x1d\n" +
+	"\n" +
+	"created_ms\x18\b \x01(\x03R\tcreatedMs\"\x1d\n" +
+	"\x04Hold\x12\x15\n" +
+	"\x06due_ms\x18\x01 \x01(\x03R\x05dueMs\"=\n" +
+	"\x03Due\x12\x16\n" +
+	"\x06holder\x18\x01 \x01(\tR\x06holder\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x02 \x01(\x04R\n" +
+	"generation\"\xbe\x01\n" +
+	"\aPicture\x12\x16\n" +
+	"\x06sha256\x18\x01 \x01(\tR\x06sha256\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x1d\n" +
+	"\n" +
+	"media_type\x18\x03 \x01(\tR\tmediaType\x12\x14\n" +
+	"\x05width\x18\x04 \x01(\rR\x05width\x12\x16\n" +
+	"\x06height\x18\x05 \x01(\rR\x06height\x12\x1a\n" +
+	"\bexternal\x18\x06 \x01(\bR\bexternal\x12\x1e\n" +
+	"\n" +
+	"generation\x18\a \x01(\x04R\n" +
+	"generation\"\xfa\x02\n" +
+	"\x05Image\x12%\n" +
+	"\x0eapplication_id\x18\x01 \x01(\tR\rapplicationId\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x1d\n" +
+	"\n" +
+	"owner_user\x18\x03 \x01(\tR\townerUser\x124\n" +
+	"\boriginal\x18\x04 \x01(\v2\x18.parley.event.v1.PictureR\boriginal\x120\n" +
+	"\x06medium\x18\x05 \x01(\v2\x18.parley.event.v1.PictureR\x06medium\x126\n" +
+	"\tthumbnail\x18\x06 \x01(\v2\x18.parley.event.v1.PictureR\tthumbnail\x12\x1d\n" +
+	"\n" +
+	"created_ms\x18\a \x01(\x03R\tcreatedMs\x12\x1d\n" +
+	"\n" +
+	"deleted_ms\x18\b \x01(\x03R\tdeletedMs\x12'\n" +
+	"\x0fidempotency_key\x18\t \x01(\tR\x0eidempotencyKey\x12\x14\n" +
+	"\x05never\x18\n" +
+	" \x01(\bR\x05never*\x94\x01\n" +
 	"\x11ConversationState\x12\"\n" +
 	"\x1eCONVERSATION_STATE_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19CONVERSATION_STATE_ACTIVE\x10\x01\x12\x1e\n" +
@@ -1852,7 +2336,7 @@ func file_event_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_event_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_event_v1_event_proto_goTypes = []any{
 	(ConversationState)(0),  // 0: parley.event.v1.ConversationState
 	(MemberState)(0),        // 1: parley.event.v1.MemberState
@@ -1873,6 +2357,11 @@ var file_event_v1_event_proto_goTypes = []any{
 	(*Application)(nil),     // 16: parley.event.v1.Application
 	(*Credential)(nil),      // 17: parley.event.v1.Credential
 	(*ClusterSettings)(nil), // 18: parley.event.v1.ClusterSettings
+	(*Blob)(nil),            // 19: parley.event.v1.Blob
+	(*Hold)(nil),            // 20: parley.event.v1.Hold
+	(*Due)(nil),             // 21: parley.event.v1.Due
+	(*Picture)(nil),         // 22: parley.event.v1.Picture
+	(*Image)(nil),           // 23: parley.event.v1.Image
 }
 var file_event_v1_event_proto_depIdxs = []int32{
 	0,  // 0: parley.event.v1.Conversation.state:type_name -> parley.event.v1.ConversationState
@@ -1884,11 +2373,14 @@ var file_event_v1_event_proto_depIdxs = []int32{
 	8,  // 6: parley.event.v1.Member.initiator_joined:type_name -> parley.event.v1.Initiator
 	1,  // 7: parley.event.v1.Membership.state:type_name -> parley.event.v1.MemberState
 	15, // 8: parley.event.v1.Application.event_url:type_name -> parley.event.v1.Webhook
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	22, // 9: parley.event.v1.Image.original:type_name -> parley.event.v1.Picture
+	22, // 10: parley.event.v1.Image.medium:type_name -> parley.event.v1.Picture
+	22, // 11: parley.event.v1.Image.thumbnail:type_name -> parley.event.v1.Picture
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_event_v1_event_proto_init() }
@@ -1902,7 +2394,7 @@ func file_event_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_v1_event_proto_rawDesc), len(file_event_v1_event_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   17,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

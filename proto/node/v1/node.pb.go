@@ -35,6 +35,8 @@ const (
 	Kind_KIND_NAME         Kind = 3 // id "user/<name>" or "conversation/<name>"
 	Kind_KIND_APPLICATION  Kind = 4 // id is the application id; lives in the meta shard
 	Kind_KIND_SHARD        Kind = 5 // queries over a whole shard; id is the shard number in decimal
+	Kind_KIND_BLOB         Kind = 6 // id is the SHA-256 of the bytes, in lower-case hex
+	Kind_KIND_IMAGE        Kind = 7 // id is a bare UUID
 )
 
 // Enum value maps for Kind.
@@ -46,6 +48,8 @@ var (
 		3: "KIND_NAME",
 		4: "KIND_APPLICATION",
 		5: "KIND_SHARD",
+		6: "KIND_BLOB",
+		7: "KIND_IMAGE",
 	}
 	Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED":  0,
@@ -54,6 +58,8 @@ var (
 		"KIND_NAME":         3,
 		"KIND_APPLICATION":  4,
 		"KIND_SHARD":        5,
+		"KIND_BLOB":         6,
+		"KIND_IMAGE":        7,
 	}
 )
 
@@ -490,10 +496,12 @@ type Command struct {
 	//	*Command_AdvanceCursor
 	//	*Command_Probe
 	//	*Command_UserChanged
+	//	*Command_PurgeConversation
 	//	*Command_CreateUser
 	//	*Command_UpdateUser
 	//	*Command_DeleteUser
 	//	*Command_IndexMembership
+	//	*Command_PropagateUser
 	//	*Command_ReserveName
 	//	*Command_ConfirmName
 	//	*Command_ReleaseName
@@ -501,6 +509,14 @@ type Command struct {
 	//	*Command_DeleteApplication
 	//	*Command_PutCredential
 	//	*Command_PutSettings
+	//	*Command_HoldBlob
+	//	*Command_PutChunk
+	//	*Command_SealBlob
+	//	*Command_ConfirmHold
+	//	*Command_ReleaseHold
+	//	*Command_PurgeObject
+	//	*Command_CreateImage
+	//	*Command_DeleteImage
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -647,6 +663,15 @@ func (x *Command) GetUserChanged() *UserChanged {
 	return nil
 }
 
+func (x *Command) GetPurgeConversation() *PurgeConversation {
+	if x != nil {
+		if x, ok := x.Body.(*Command_PurgeConversation); ok {
+			return x.PurgeConversation
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetCreateUser() *CreateUser {
 	if x != nil {
 		if x, ok := x.Body.(*Command_CreateUser); ok {
@@ -678,6 +703,15 @@ func (x *Command) GetIndexMembership() *IndexMembership {
 	if x != nil {
 		if x, ok := x.Body.(*Command_IndexMembership); ok {
 			return x.IndexMembership
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPropagateUser() *PropagateUser {
+	if x != nil {
+		if x, ok := x.Body.(*Command_PropagateUser); ok {
+			return x.PropagateUser
 		}
 	}
 	return nil
@@ -746,6 +780,78 @@ func (x *Command) GetPutSettings() *PutSettings {
 	return nil
 }
 
+func (x *Command) GetHoldBlob() *HoldBlob {
+	if x != nil {
+		if x, ok := x.Body.(*Command_HoldBlob); ok {
+			return x.HoldBlob
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPutChunk() *PutChunk {
+	if x != nil {
+		if x, ok := x.Body.(*Command_PutChunk); ok {
+			return x.PutChunk
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSealBlob() *SealBlob {
+	if x != nil {
+		if x, ok := x.Body.(*Command_SealBlob); ok {
+			return x.SealBlob
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetConfirmHold() *ConfirmHold {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ConfirmHold); ok {
+			return x.ConfirmHold
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetReleaseHold() *ReleaseHold {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ReleaseHold); ok {
+			return x.ReleaseHold
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPurgeObject() *PurgeObject {
+	if x != nil {
+		if x, ok := x.Body.(*Command_PurgeObject); ok {
+			return x.PurgeObject
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetCreateImage() *CreateImage {
+	if x != nil {
+		if x, ok := x.Body.(*Command_CreateImage); ok {
+			return x.CreateImage
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteImage() *DeleteImage {
+	if x != nil {
+		if x, ok := x.Body.(*Command_DeleteImage); ok {
+			return x.DeleteImage
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -790,6 +896,10 @@ type Command_UserChanged struct {
 	UserChanged *UserChanged `protobuf:"bytes,19,opt,name=user_changed,json=userChanged,proto3,oneof"` // by outbox, from the user's shard
 }
 
+type Command_PurgeConversation struct {
+	PurgeConversation *PurgeConversation `protobuf:"bytes,20,opt,name=purge_conversation,json=purgeConversation,proto3,oneof"` // by outbox, from the deleted conversation itself
+}
+
 type Command_CreateUser struct {
 	CreateUser *CreateUser `protobuf:"bytes,30,opt,name=create_user,json=createUser,proto3,oneof"`
 }
@@ -804,6 +914,10 @@ type Command_DeleteUser struct {
 
 type Command_IndexMembership struct {
 	IndexMembership *IndexMembership `protobuf:"bytes,33,opt,name=index_membership,json=indexMembership,proto3,oneof"` // by outbox, from a conversation's shard
+}
+
+type Command_PropagateUser struct {
+	PropagateUser *PropagateUser `protobuf:"bytes,34,opt,name=propagate_user,json=propagateUser,proto3,oneof"` // by outbox, from the changed user itself
 }
 
 type Command_ReserveName struct {
@@ -834,6 +948,38 @@ type Command_PutSettings struct {
 	PutSettings *PutSettings `protobuf:"bytes,53,opt,name=put_settings,json=putSettings,proto3,oneof"`
 }
 
+type Command_HoldBlob struct {
+	HoldBlob *HoldBlob `protobuf:"bytes,60,opt,name=hold_blob,json=holdBlob,proto3,oneof"`
+}
+
+type Command_PutChunk struct {
+	PutChunk *PutChunk `protobuf:"bytes,61,opt,name=put_chunk,json=putChunk,proto3,oneof"`
+}
+
+type Command_SealBlob struct {
+	SealBlob *SealBlob `protobuf:"bytes,62,opt,name=seal_blob,json=sealBlob,proto3,oneof"`
+}
+
+type Command_ConfirmHold struct {
+	ConfirmHold *ConfirmHold `protobuf:"bytes,63,opt,name=confirm_hold,json=confirmHold,proto3,oneof"` // by a sweep
+}
+
+type Command_ReleaseHold struct {
+	ReleaseHold *ReleaseHold `protobuf:"bytes,64,opt,name=release_hold,json=releaseHold,proto3,oneof"` // by outbox from the deleted image, or by a sweep
+}
+
+type Command_PurgeObject struct {
+	PurgeObject *PurgeObject `protobuf:"bytes,65,opt,name=purge_object,json=purgeObject,proto3,oneof"` // by a sweep
+}
+
+type Command_CreateImage struct {
+	CreateImage *CreateImage `protobuf:"bytes,70,opt,name=create_image,json=createImage,proto3,oneof"`
+}
+
+type Command_DeleteImage struct {
+	DeleteImage *DeleteImage `protobuf:"bytes,71,opt,name=delete_image,json=deleteImage,proto3,oneof"`
+}
+
 func (*Command_CreateConversation) isCommand_Body() {}
 
 func (*Command_UpdateConversation) isCommand_Body() {}
@@ -854,6 +1000,8 @@ func (*Command_Probe) isCommand_Body() {}
 
 func (*Command_UserChanged) isCommand_Body() {}
 
+func (*Command_PurgeConversation) isCommand_Body() {}
+
 func (*Command_CreateUser) isCommand_Body() {}
 
 func (*Command_UpdateUser) isCommand_Body() {}
@@ -861,6 +1009,8 @@ func (*Command_UpdateUser) isCommand_Body() {}
 func (*Command_DeleteUser) isCommand_Body() {}
 
 func (*Command_IndexMembership) isCommand_Body() {}
+
+func (*Command_PropagateUser) isCommand_Body() {}
 
 func (*Command_ReserveName) isCommand_Body() {}
 
@@ -875,6 +1025,22 @@ func (*Command_DeleteApplication) isCommand_Body() {}
 func (*Command_PutCredential) isCommand_Body() {}
 
 func (*Command_PutSettings) isCommand_Body() {}
+
+func (*Command_HoldBlob) isCommand_Body() {}
+
+func (*Command_PutChunk) isCommand_Body() {}
+
+func (*Command_SealBlob) isCommand_Body() {}
+
+func (*Command_ConfirmHold) isCommand_Body() {}
+
+func (*Command_ReleaseHold) isCommand_Body() {}
+
+func (*Command_PurgeObject) isCommand_Body() {}
+
+func (*Command_CreateImage) isCommand_Body() {}
+
+func (*Command_DeleteImage) isCommand_Body() {}
 
 type CreateConversation struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -929,6 +1095,7 @@ type UpdateConversation struct {
 	Properties    *v1.Properties         `protobuf:"bytes,4,opt,name=properties,proto3" json:"properties,omitempty"`
 	Numbers       []byte                 `protobuf:"bytes,5,opt,name=numbers,proto3" json:"numbers,omitempty"`
 	Callback      *v1.Callback           `protobuf:"bytes,6,opt,name=callback,proto3" json:"callback,omitempty"`
+	NameToken     uint64                 `protobuf:"varint,7,opt,name=name_token,json=nameToken,proto3" json:"name_token,omitempty"` // of the reservation of a new name
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1003,6 +1170,13 @@ func (x *UpdateConversation) GetCallback() *v1.Callback {
 		return x.Callback
 	}
 	return nil
+}
+
+func (x *UpdateConversation) GetNameToken() uint64 {
+	if x != nil {
+		return x.NameToken
+	}
+	return 0
 }
 
 type DeleteConversation struct {
@@ -1397,8 +1571,12 @@ func (x *AdvanceCursor) GetSeen() uint64 {
 	return 0
 }
 
+// Probe asks whether a thing exists, and writes "never" when it was never heard of. With a name it also
+// gives up the reservation of that name: unless the thing bears it, it never will under this token.
 type Probe struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Token         uint64                 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1431,6 +1609,20 @@ func (x *Probe) ProtoReflect() protoreflect.Message {
 // Deprecated: Use Probe.ProtoReflect.Descriptor instead.
 func (*Probe) Descriptor() ([]byte, []int) {
 	return file_node_v1_node_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Probe) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Probe) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
 }
 
 type UserChanged struct {
@@ -1493,6 +1685,52 @@ func (x *UserChanged) GetDeleted() bool {
 	return false
 }
 
+// PurgeConversation tells the next members of a deleted conversation that it is gone, and drops its
+// rows after the last. It is one bounded step; each step leaves the following one in the outbox.
+type PurgeConversation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	After         uint64                 `protobuf:"varint,1,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PurgeConversation) Reset() {
+	*x = PurgeConversation{}
+	mi := &file_node_v1_node_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PurgeConversation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PurgeConversation) ProtoMessage() {}
+
+func (x *PurgeConversation) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PurgeConversation.ProtoReflect.Descriptor instead.
+func (*PurgeConversation) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *PurgeConversation) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
 type CreateUser struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	User          *v1.User               `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
@@ -1502,7 +1740,7 @@ type CreateUser struct {
 
 func (x *CreateUser) Reset() {
 	*x = CreateUser{}
-	mi := &file_node_v1_node_proto_msgTypes[16]
+	mi := &file_node_v1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1514,7 +1752,7 @@ func (x *CreateUser) String() string {
 func (*CreateUser) ProtoMessage() {}
 
 func (x *CreateUser) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[16]
+	mi := &file_node_v1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1527,7 +1765,7 @@ func (x *CreateUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUser.ProtoReflect.Descriptor instead.
 func (*CreateUser) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{16}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CreateUser) GetUser() *v1.User {
@@ -1544,13 +1782,14 @@ type UpdateUser struct {
 	ImageUrl      *string                `protobuf:"bytes,3,opt,name=image_url,json=imageUrl,proto3,oneof" json:"image_url,omitempty"`
 	Properties    []byte                 `protobuf:"bytes,4,opt,name=properties,proto3" json:"properties,omitempty"`
 	Channels      []byte                 `protobuf:"bytes,5,opt,name=channels,proto3" json:"channels,omitempty"`
+	NameToken     uint64                 `protobuf:"varint,6,opt,name=name_token,json=nameToken,proto3" json:"name_token,omitempty"` // of the reservation of a new name
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UpdateUser) Reset() {
 	*x = UpdateUser{}
-	mi := &file_node_v1_node_proto_msgTypes[17]
+	mi := &file_node_v1_node_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1562,7 +1801,7 @@ func (x *UpdateUser) String() string {
 func (*UpdateUser) ProtoMessage() {}
 
 func (x *UpdateUser) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[17]
+	mi := &file_node_v1_node_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1575,7 +1814,7 @@ func (x *UpdateUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateUser.ProtoReflect.Descriptor instead.
 func (*UpdateUser) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{17}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *UpdateUser) GetName() string {
@@ -1613,6 +1852,13 @@ func (x *UpdateUser) GetChannels() []byte {
 	return nil
 }
 
+func (x *UpdateUser) GetNameToken() uint64 {
+	if x != nil {
+		return x.NameToken
+	}
+	return 0
+}
+
 type DeleteUser struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1621,7 +1867,7 @@ type DeleteUser struct {
 
 func (x *DeleteUser) Reset() {
 	*x = DeleteUser{}
-	mi := &file_node_v1_node_proto_msgTypes[18]
+	mi := &file_node_v1_node_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1633,7 +1879,7 @@ func (x *DeleteUser) String() string {
 func (*DeleteUser) ProtoMessage() {}
 
 func (x *DeleteUser) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[18]
+	mi := &file_node_v1_node_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1646,7 +1892,7 @@ func (x *DeleteUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUser.ProtoReflect.Descriptor instead.
 func (*DeleteUser) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{18}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{19}
 }
 
 type IndexMembership struct {
@@ -1660,7 +1906,7 @@ type IndexMembership struct {
 
 func (x *IndexMembership) Reset() {
 	*x = IndexMembership{}
-	mi := &file_node_v1_node_proto_msgTypes[19]
+	mi := &file_node_v1_node_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1672,7 +1918,7 @@ func (x *IndexMembership) String() string {
 func (*IndexMembership) ProtoMessage() {}
 
 func (x *IndexMembership) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[19]
+	mi := &file_node_v1_node_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1685,7 +1931,7 @@ func (x *IndexMembership) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IndexMembership.ProtoReflect.Descriptor instead.
 func (*IndexMembership) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{19}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *IndexMembership) GetMembership() *v1.Membership {
@@ -1709,16 +1955,64 @@ func (x *IndexMembership) GetAuthor() *v1.Author {
 	return nil
 }
 
+// PropagateUser tells the next conversations of a user's index that the user changed or is gone.
+// It is one bounded step; each step leaves the following one in the outbox.
+type PropagateUser struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	After         string                 `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PropagateUser) Reset() {
+	*x = PropagateUser{}
+	mi := &file_node_v1_node_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PropagateUser) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PropagateUser) ProtoMessage() {}
+
+func (x *PropagateUser) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PropagateUser.ProtoReflect.Descriptor instead.
+func (*PropagateUser) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *PropagateUser) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+// A token is the owner's name_fence plus one when a rename began, 0 for a creation.
 type ReserveName struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	OwnerId       string                 `protobuf:"bytes,1,opt,name=owner_id,json=ownerId,proto3" json:"owner_id,omitempty"`
+	Token         uint64                 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReserveName) Reset() {
 	*x = ReserveName{}
-	mi := &file_node_v1_node_proto_msgTypes[20]
+	mi := &file_node_v1_node_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1730,7 +2024,7 @@ func (x *ReserveName) String() string {
 func (*ReserveName) ProtoMessage() {}
 
 func (x *ReserveName) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[20]
+	mi := &file_node_v1_node_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1743,7 +2037,7 @@ func (x *ReserveName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveName.ProtoReflect.Descriptor instead.
 func (*ReserveName) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{20}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ReserveName) GetOwnerId() string {
@@ -1753,16 +2047,24 @@ func (x *ReserveName) GetOwnerId() string {
 	return ""
 }
 
+func (x *ReserveName) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
 type ConfirmName struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	OwnerId       string                 `protobuf:"bytes,1,opt,name=owner_id,json=ownerId,proto3" json:"owner_id,omitempty"`
+	Token         uint64                 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ConfirmName) Reset() {
 	*x = ConfirmName{}
-	mi := &file_node_v1_node_proto_msgTypes[21]
+	mi := &file_node_v1_node_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1774,7 +2076,7 @@ func (x *ConfirmName) String() string {
 func (*ConfirmName) ProtoMessage() {}
 
 func (x *ConfirmName) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[21]
+	mi := &file_node_v1_node_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1787,7 +2089,7 @@ func (x *ConfirmName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmName.ProtoReflect.Descriptor instead.
 func (*ConfirmName) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{21}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ConfirmName) GetOwnerId() string {
@@ -1797,16 +2099,24 @@ func (x *ConfirmName) GetOwnerId() string {
 	return ""
 }
 
+func (x *ConfirmName) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
 type ReleaseName struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	OwnerId       string                 `protobuf:"bytes,1,opt,name=owner_id,json=ownerId,proto3" json:"owner_id,omitempty"`
+	Token         uint64                 `protobuf:"varint,2,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReleaseName) Reset() {
 	*x = ReleaseName{}
-	mi := &file_node_v1_node_proto_msgTypes[22]
+	mi := &file_node_v1_node_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1818,7 +2128,7 @@ func (x *ReleaseName) String() string {
 func (*ReleaseName) ProtoMessage() {}
 
 func (x *ReleaseName) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[22]
+	mi := &file_node_v1_node_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1831,7 +2141,7 @@ func (x *ReleaseName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseName.ProtoReflect.Descriptor instead.
 func (*ReleaseName) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{22}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ReleaseName) GetOwnerId() string {
@@ -1839,6 +2149,13 @@ func (x *ReleaseName) GetOwnerId() string {
 		return x.OwnerId
 	}
 	return ""
+}
+
+func (x *ReleaseName) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
 }
 
 type PutApplication struct {
@@ -1851,7 +2168,7 @@ type PutApplication struct {
 
 func (x *PutApplication) Reset() {
 	*x = PutApplication{}
-	mi := &file_node_v1_node_proto_msgTypes[23]
+	mi := &file_node_v1_node_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1863,7 +2180,7 @@ func (x *PutApplication) String() string {
 func (*PutApplication) ProtoMessage() {}
 
 func (x *PutApplication) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[23]
+	mi := &file_node_v1_node_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1876,7 +2193,7 @@ func (x *PutApplication) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutApplication.ProtoReflect.Descriptor instead.
 func (*PutApplication) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{23}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PutApplication) GetApplication() *v1.Application {
@@ -1901,7 +2218,7 @@ type DeleteApplication struct {
 
 func (x *DeleteApplication) Reset() {
 	*x = DeleteApplication{}
-	mi := &file_node_v1_node_proto_msgTypes[24]
+	mi := &file_node_v1_node_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1913,7 +2230,7 @@ func (x *DeleteApplication) String() string {
 func (*DeleteApplication) ProtoMessage() {}
 
 func (x *DeleteApplication) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[24]
+	mi := &file_node_v1_node_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1926,7 +2243,7 @@ func (x *DeleteApplication) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteApplication.ProtoReflect.Descriptor instead.
 func (*DeleteApplication) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{24}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{26}
 }
 
 type PutCredential struct {
@@ -1939,7 +2256,7 @@ type PutCredential struct {
 
 func (x *PutCredential) Reset() {
 	*x = PutCredential{}
-	mi := &file_node_v1_node_proto_msgTypes[25]
+	mi := &file_node_v1_node_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1951,7 +2268,7 @@ func (x *PutCredential) String() string {
 func (*PutCredential) ProtoMessage() {}
 
 func (x *PutCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[25]
+	mi := &file_node_v1_node_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1964,7 +2281,7 @@ func (x *PutCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutCredential.ProtoReflect.Descriptor instead.
 func (*PutCredential) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{25}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PutCredential) GetCredential() *v1.Credential {
@@ -1990,7 +2307,7 @@ type PutSettings struct {
 
 func (x *PutSettings) Reset() {
 	*x = PutSettings{}
-	mi := &file_node_v1_node_proto_msgTypes[26]
+	mi := &file_node_v1_node_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2002,7 +2319,7 @@ func (x *PutSettings) String() string {
 func (*PutSettings) ProtoMessage() {}
 
 func (x *PutSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[26]
+	mi := &file_node_v1_node_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2015,7 +2332,7 @@ func (x *PutSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSettings.ProtoReflect.Descriptor instead.
 func (*PutSettings) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{26}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PutSettings) GetSettings() *v1.ClusterSettings {
@@ -2023,6 +2340,376 @@ func (x *PutSettings) GetSettings() *v1.ClusterSettings {
 		return x.Settings
 	}
 	return nil
+}
+
+// HoldBlob claims a blob for an image that is about to be created, and makes the blob when there is
+// none. Reply.blob says whether its bytes are there already, and where they belong.
+type HoldBlob struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Holder        string                 `protobuf:"bytes,1,opt,name=holder,proto3" json:"holder,omitempty"` // the image's id
+	Size          uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	External      bool                   `protobuf:"varint,3,opt,name=external,proto3" json:"external,omitempty"` // where the bytes of a new blob go
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldBlob) Reset() {
+	*x = HoldBlob{}
+	mi := &file_node_v1_node_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldBlob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldBlob) ProtoMessage() {}
+
+func (x *HoldBlob) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldBlob.ProtoReflect.Descriptor instead.
+func (*HoldBlob) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *HoldBlob) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *HoldBlob) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *HoldBlob) GetExternal() bool {
+	if x != nil {
+		return x.External
+	}
+	return false
+}
+
+type PutChunk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint32                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Bytes         []byte                 `protobuf:"bytes,2,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutChunk) Reset() {
+	*x = PutChunk{}
+	mi := &file_node_v1_node_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutChunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutChunk) ProtoMessage() {}
+
+func (x *PutChunk) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutChunk.ProtoReflect.Descriptor instead.
+func (*PutChunk) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *PutChunk) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *PutChunk) GetBytes() []byte {
+	if x != nil {
+		return x.Bytes
+	}
+	return nil
+}
+
+type SealBlob struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SealBlob) Reset() {
+	*x = SealBlob{}
+	mi := &file_node_v1_node_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SealBlob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SealBlob) ProtoMessage() {}
+
+func (x *SealBlob) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SealBlob.ProtoReflect.Descriptor instead.
+func (*SealBlob) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{31}
+}
+
+type ConfirmHold struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Holder        string                 `protobuf:"bytes,1,opt,name=holder,proto3" json:"holder,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmHold) Reset() {
+	*x = ConfirmHold{}
+	mi := &file_node_v1_node_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmHold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmHold) ProtoMessage() {}
+
+func (x *ConfirmHold) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmHold.ProtoReflect.Descriptor instead.
+func (*ConfirmHold) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ConfirmHold) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+type ReleaseHold struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Holder        string                 `protobuf:"bytes,1,opt,name=holder,proto3" json:"holder,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseHold) Reset() {
+	*x = ReleaseHold{}
+	mi := &file_node_v1_node_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseHold) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseHold) ProtoMessage() {}
+
+func (x *ReleaseHold) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseHold.ProtoReflect.Descriptor instead.
+func (*ReleaseHold) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ReleaseHold) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+type PurgeObject struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Generation    uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
+	DueMs         int64                  `protobuf:"varint,2,opt,name=due_ms,json=dueMs,proto3" json:"due_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PurgeObject) Reset() {
+	*x = PurgeObject{}
+	mi := &file_node_v1_node_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PurgeObject) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PurgeObject) ProtoMessage() {}
+
+func (x *PurgeObject) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PurgeObject.ProtoReflect.Descriptor instead.
+func (*PurgeObject) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *PurgeObject) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *PurgeObject) GetDueMs() int64 {
+	if x != nil {
+		return x.DueMs
+	}
+	return 0
+}
+
+type CreateImage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Image         *v1.Image              `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateImage) Reset() {
+	*x = CreateImage{}
+	mi := &file_node_v1_node_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateImage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateImage) ProtoMessage() {}
+
+func (x *CreateImage) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateImage.ProtoReflect.Descriptor instead.
+func (*CreateImage) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *CreateImage) GetImage() *v1.Image {
+	if x != nil {
+		return x.Image
+	}
+	return nil
+}
+
+type DeleteImage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteImage) Reset() {
+	*x = DeleteImage{}
+	mi := &file_node_v1_node_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteImage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteImage) ProtoMessage() {}
+
+func (x *DeleteImage) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteImage.ProtoReflect.Descriptor instead.
+func (*DeleteImage) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{36}
 }
 
 // Page asks for a part of an ordered list.
@@ -2037,7 +2724,7 @@ type Page struct {
 
 func (x *Page) Reset() {
 	*x = Page{}
-	mi := &file_node_v1_node_proto_msgTypes[27]
+	mi := &file_node_v1_node_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2049,7 +2736,7 @@ func (x *Page) String() string {
 func (*Page) ProtoMessage() {}
 
 func (x *Page) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[27]
+	mi := &file_node_v1_node_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2062,7 +2749,7 @@ func (x *Page) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Page.ProtoReflect.Descriptor instead.
 func (*Page) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{27}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Page) GetSize() uint32 {
@@ -2106,6 +2793,9 @@ type Query struct {
 	//	*Query_GetSettings
 	//	*Query_ListConversations
 	//	*Query_ListUsers
+	//	*Query_GetBlob
+	//	*Query_GetChunk
+	//	*Query_GetImage
 	Body          isQuery_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2113,7 +2803,7 @@ type Query struct {
 
 func (x *Query) Reset() {
 	*x = Query{}
-	mi := &file_node_v1_node_proto_msgTypes[28]
+	mi := &file_node_v1_node_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2125,7 +2815,7 @@ func (x *Query) String() string {
 func (*Query) ProtoMessage() {}
 
 func (x *Query) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[28]
+	mi := &file_node_v1_node_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2138,7 +2828,7 @@ func (x *Query) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Query.ProtoReflect.Descriptor instead.
 func (*Query) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{28}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Query) GetPrincipal() *Principal {
@@ -2281,6 +2971,33 @@ func (x *Query) GetListUsers() *ListUsers {
 	return nil
 }
 
+func (x *Query) GetGetBlob() *GetBlob {
+	if x != nil {
+		if x, ok := x.Body.(*Query_GetBlob); ok {
+			return x.GetBlob
+		}
+	}
+	return nil
+}
+
+func (x *Query) GetGetChunk() *GetChunk {
+	if x != nil {
+		if x, ok := x.Body.(*Query_GetChunk); ok {
+			return x.GetChunk
+		}
+	}
+	return nil
+}
+
+func (x *Query) GetGetImage() *GetImage {
+	if x != nil {
+		if x, ok := x.Body.(*Query_GetImage); ok {
+			return x.GetImage
+		}
+	}
+	return nil
+}
+
 type isQuery_Body interface {
 	isQuery_Body()
 }
@@ -2341,6 +3058,18 @@ type Query_ListUsers struct {
 	ListUsers *ListUsers `protobuf:"bytes,51,opt,name=list_users,json=listUsers,proto3,oneof"` // KIND_SHARD
 }
 
+type Query_GetBlob struct {
+	GetBlob *GetBlob `protobuf:"bytes,60,opt,name=get_blob,json=getBlob,proto3,oneof"`
+}
+
+type Query_GetChunk struct {
+	GetChunk *GetChunk `protobuf:"bytes,61,opt,name=get_chunk,json=getChunk,proto3,oneof"`
+}
+
+type Query_GetImage struct {
+	GetImage *GetImage `protobuf:"bytes,62,opt,name=get_image,json=getImage,proto3,oneof"`
+}
+
 func (*Query_GetConversation) isQuery_Body() {}
 
 func (*Query_GetMember) isQuery_Body() {}
@@ -2369,16 +3098,25 @@ func (*Query_ListConversations) isQuery_Body() {}
 
 func (*Query_ListUsers) isQuery_Body() {}
 
+func (*Query_GetBlob) isQuery_Body() {}
+
+func (*Query_GetChunk) isQuery_Body() {}
+
+func (*Query_GetImage) isQuery_Body() {}
+
+// gone: tombstones are given too instead of an error, and nothing for what was never heard of; asked by
+// nodes, as an administrator.
 type GetConversation struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	WithMembers   bool                   `protobuf:"varint,1,opt,name=with_members,json=withMembers,proto3" json:"with_members,omitempty"`
+	Gone          bool                   `protobuf:"varint,2,opt,name=gone,proto3" json:"gone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetConversation) Reset() {
 	*x = GetConversation{}
-	mi := &file_node_v1_node_proto_msgTypes[29]
+	mi := &file_node_v1_node_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2390,7 +3128,7 @@ func (x *GetConversation) String() string {
 func (*GetConversation) ProtoMessage() {}
 
 func (x *GetConversation) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[29]
+	mi := &file_node_v1_node_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2403,12 +3141,19 @@ func (x *GetConversation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConversation.ProtoReflect.Descriptor instead.
 func (*GetConversation) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{29}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetConversation) GetWithMembers() bool {
 	if x != nil {
 		return x.WithMembers
+	}
+	return false
+}
+
+func (x *GetConversation) GetGone() bool {
+	if x != nil {
+		return x.Gone
 	}
 	return false
 }
@@ -2422,7 +3167,7 @@ type GetMember struct {
 
 func (x *GetMember) Reset() {
 	*x = GetMember{}
-	mi := &file_node_v1_node_proto_msgTypes[30]
+	mi := &file_node_v1_node_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2434,7 +3179,7 @@ func (x *GetMember) String() string {
 func (*GetMember) ProtoMessage() {}
 
 func (x *GetMember) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[30]
+	mi := &file_node_v1_node_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2447,7 +3192,7 @@ func (x *GetMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMember.ProtoReflect.Descriptor instead.
 func (*GetMember) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{30}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetMember) GetMemberId() string {
@@ -2467,7 +3212,7 @@ type ListMembers struct {
 
 func (x *ListMembers) Reset() {
 	*x = ListMembers{}
-	mi := &file_node_v1_node_proto_msgTypes[31]
+	mi := &file_node_v1_node_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2479,7 +3224,7 @@ func (x *ListMembers) String() string {
 func (*ListMembers) ProtoMessage() {}
 
 func (x *ListMembers) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[31]
+	mi := &file_node_v1_node_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2492,7 +3237,7 @@ func (x *ListMembers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembers.ProtoReflect.Descriptor instead.
 func (*ListMembers) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{31}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListMembers) GetPage() *Page {
@@ -2518,7 +3263,7 @@ type GetEvent struct {
 
 func (x *GetEvent) Reset() {
 	*x = GetEvent{}
-	mi := &file_node_v1_node_proto_msgTypes[32]
+	mi := &file_node_v1_node_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2530,7 +3275,7 @@ func (x *GetEvent) String() string {
 func (*GetEvent) ProtoMessage() {}
 
 func (x *GetEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[32]
+	mi := &file_node_v1_node_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2543,7 +3288,7 @@ func (x *GetEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEvent.ProtoReflect.Descriptor instead.
 func (*GetEvent) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{32}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetEvent) GetSequence() uint64 {
@@ -2567,7 +3312,7 @@ type ListEvents struct {
 
 func (x *ListEvents) Reset() {
 	*x = ListEvents{}
-	mi := &file_node_v1_node_proto_msgTypes[33]
+	mi := &file_node_v1_node_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2579,7 +3324,7 @@ func (x *ListEvents) String() string {
 func (*ListEvents) ProtoMessage() {}
 
 func (x *ListEvents) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[33]
+	mi := &file_node_v1_node_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2592,7 +3337,7 @@ func (x *ListEvents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEvents.ProtoReflect.Descriptor instead.
 func (*ListEvents) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{33}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListEvents) GetPage() *Page {
@@ -2639,13 +3384,14 @@ func (x *ListEvents) GetBytesMax() uint64 {
 
 type GetUser struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Gone          bool                   `protobuf:"varint,1,opt,name=gone,proto3" json:"gone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetUser) Reset() {
 	*x = GetUser{}
-	mi := &file_node_v1_node_proto_msgTypes[34]
+	mi := &file_node_v1_node_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2657,7 +3403,7 @@ func (x *GetUser) String() string {
 func (*GetUser) ProtoMessage() {}
 
 func (x *GetUser) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[34]
+	mi := &file_node_v1_node_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2670,7 +3416,14 @@ func (x *GetUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUser.ProtoReflect.Descriptor instead.
 func (*GetUser) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{34}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *GetUser) GetGone() bool {
+	if x != nil {
+		return x.Gone
+	}
+	return false
 }
 
 type ListMemberships struct {
@@ -2683,7 +3436,7 @@ type ListMemberships struct {
 
 func (x *ListMemberships) Reset() {
 	*x = ListMemberships{}
-	mi := &file_node_v1_node_proto_msgTypes[35]
+	mi := &file_node_v1_node_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2695,7 +3448,7 @@ func (x *ListMemberships) String() string {
 func (*ListMemberships) ProtoMessage() {}
 
 func (x *ListMemberships) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[35]
+	mi := &file_node_v1_node_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2708,7 +3461,7 @@ func (x *ListMemberships) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMemberships.ProtoReflect.Descriptor instead.
 func (*ListMemberships) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{35}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListMemberships) GetPage() *Page {
@@ -2733,7 +3486,7 @@ type GetName struct {
 
 func (x *GetName) Reset() {
 	*x = GetName{}
-	mi := &file_node_v1_node_proto_msgTypes[36]
+	mi := &file_node_v1_node_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2745,7 +3498,7 @@ func (x *GetName) String() string {
 func (*GetName) ProtoMessage() {}
 
 func (x *GetName) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[36]
+	mi := &file_node_v1_node_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2758,7 +3511,7 @@ func (x *GetName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetName.ProtoReflect.Descriptor instead.
 func (*GetName) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{36}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{46}
 }
 
 type GetApplication struct {
@@ -2769,7 +3522,7 @@ type GetApplication struct {
 
 func (x *GetApplication) Reset() {
 	*x = GetApplication{}
-	mi := &file_node_v1_node_proto_msgTypes[37]
+	mi := &file_node_v1_node_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2781,7 +3534,7 @@ func (x *GetApplication) String() string {
 func (*GetApplication) ProtoMessage() {}
 
 func (x *GetApplication) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[37]
+	mi := &file_node_v1_node_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2794,7 +3547,7 @@ func (x *GetApplication) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetApplication.ProtoReflect.Descriptor instead.
 func (*GetApplication) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{37}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{47}
 }
 
 type ListApplications struct {
@@ -2806,7 +3559,7 @@ type ListApplications struct {
 
 func (x *ListApplications) Reset() {
 	*x = ListApplications{}
-	mi := &file_node_v1_node_proto_msgTypes[38]
+	mi := &file_node_v1_node_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2818,7 +3571,7 @@ func (x *ListApplications) String() string {
 func (*ListApplications) ProtoMessage() {}
 
 func (x *ListApplications) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[38]
+	mi := &file_node_v1_node_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2831,7 +3584,7 @@ func (x *ListApplications) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListApplications.ProtoReflect.Descriptor instead.
 func (*ListApplications) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{38}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListApplications) GetPage() *Page {
@@ -2851,7 +3604,7 @@ type GetCredential struct {
 
 func (x *GetCredential) Reset() {
 	*x = GetCredential{}
-	mi := &file_node_v1_node_proto_msgTypes[39]
+	mi := &file_node_v1_node_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2863,7 +3616,7 @@ func (x *GetCredential) String() string {
 func (*GetCredential) ProtoMessage() {}
 
 func (x *GetCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[39]
+	mi := &file_node_v1_node_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2876,7 +3629,7 @@ func (x *GetCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCredential.ProtoReflect.Descriptor instead.
 func (*GetCredential) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{39}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *GetCredential) GetKey() string {
@@ -2901,7 +3654,7 @@ type GetSettings struct {
 
 func (x *GetSettings) Reset() {
 	*x = GetSettings{}
-	mi := &file_node_v1_node_proto_msgTypes[40]
+	mi := &file_node_v1_node_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2913,7 +3666,7 @@ func (x *GetSettings) String() string {
 func (*GetSettings) ProtoMessage() {}
 
 func (x *GetSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[40]
+	mi := &file_node_v1_node_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2926,7 +3679,7 @@ func (x *GetSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSettings.ProtoReflect.Descriptor instead.
 func (*GetSettings) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{40}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{50}
 }
 
 type ListConversations struct {
@@ -2940,7 +3693,7 @@ type ListConversations struct {
 
 func (x *ListConversations) Reset() {
 	*x = ListConversations{}
-	mi := &file_node_v1_node_proto_msgTypes[41]
+	mi := &file_node_v1_node_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2952,7 +3705,7 @@ func (x *ListConversations) String() string {
 func (*ListConversations) ProtoMessage() {}
 
 func (x *ListConversations) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[41]
+	mi := &file_node_v1_node_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2965,7 +3718,7 @@ func (x *ListConversations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConversations.ProtoReflect.Descriptor instead.
 func (*ListConversations) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{41}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListConversations) GetPage() *Page {
@@ -2999,7 +3752,7 @@ type ListUsers struct {
 
 func (x *ListUsers) Reset() {
 	*x = ListUsers{}
-	mi := &file_node_v1_node_proto_msgTypes[42]
+	mi := &file_node_v1_node_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3011,7 +3764,7 @@ func (x *ListUsers) String() string {
 func (*ListUsers) ProtoMessage() {}
 
 func (x *ListUsers) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[42]
+	mi := &file_node_v1_node_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3024,7 +3777,7 @@ func (x *ListUsers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsers.ProtoReflect.Descriptor instead.
 func (*ListUsers) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{42}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ListUsers) GetPage() *Page {
@@ -3039,6 +3792,122 @@ func (x *ListUsers) GetName() string {
 		return x.Name
 	}
 	return ""
+}
+
+type GetBlob struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetBlob) Reset() {
+	*x = GetBlob{}
+	mi := &file_node_v1_node_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetBlob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetBlob) ProtoMessage() {}
+
+func (x *GetBlob) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetBlob.ProtoReflect.Descriptor instead.
+func (*GetBlob) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{53}
+}
+
+type GetChunk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint32                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetChunk) Reset() {
+	*x = GetChunk{}
+	mi := &file_node_v1_node_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetChunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetChunk) ProtoMessage() {}
+
+func (x *GetChunk) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetChunk.ProtoReflect.Descriptor instead.
+func (*GetChunk) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *GetChunk) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+type GetImage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetImage) Reset() {
+	*x = GetImage{}
+	mi := &file_node_v1_node_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetImage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetImage) ProtoMessage() {}
+
+func (x *GetImage) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetImage.ProtoReflect.Descriptor instead.
+func (*GetImage) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{55}
 }
 
 // Reply answers a command or a query; fields are filled as the request asks.
@@ -3057,6 +3926,9 @@ type Reply struct {
 	Settings      *v1.ClusterSettings    `protobuf:"bytes,11,opt,name=settings,proto3" json:"settings,omitempty"`
 	TimestampMs   int64                  `protobuf:"varint,12,opt,name=timestamp_ms,json=timestampMs,proto3" json:"timestamp_ms,omitempty"` // of an event that is not stored
 	Cursor        *v1.Cursor             `protobuf:"bytes,13,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	Blob          *v1.Blob               `protobuf:"bytes,14,opt,name=blob,proto3" json:"blob,omitempty"`
+	Chunk         []byte                 `protobuf:"bytes,15,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	Image         *v1.Image              `protobuf:"bytes,16,opt,name=image,proto3" json:"image,omitempty"`
 	Members       []*v1.Member           `protobuf:"bytes,20,rep,name=members,proto3" json:"members,omitempty"`
 	Events        []*EventView           `protobuf:"bytes,21,rep,name=events,proto3" json:"events,omitempty"`
 	Memberships   []*v1.Membership       `protobuf:"bytes,22,rep,name=memberships,proto3" json:"memberships,omitempty"`
@@ -3071,7 +3943,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_node_v1_node_proto_msgTypes[43]
+	mi := &file_node_v1_node_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3083,7 +3955,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[43]
+	mi := &file_node_v1_node_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3096,7 +3968,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{43}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Reply) GetConversation() *v1.Conversation {
@@ -3190,6 +4062,27 @@ func (x *Reply) GetCursor() *v1.Cursor {
 	return nil
 }
 
+func (x *Reply) GetBlob() *v1.Blob {
+	if x != nil {
+		return x.Blob
+	}
+	return nil
+}
+
+func (x *Reply) GetChunk() []byte {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
+func (x *Reply) GetImage() *v1.Image {
+	if x != nil {
+		return x.Image
+	}
+	return nil
+}
+
 func (x *Reply) GetMembers() []*v1.Member {
 	if x != nil {
 		return x.Members
@@ -3258,7 +4151,7 @@ type EventView struct {
 
 func (x *EventView) Reset() {
 	*x = EventView{}
-	mi := &file_node_v1_node_proto_msgTypes[44]
+	mi := &file_node_v1_node_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3270,7 +4163,7 @@ func (x *EventView) String() string {
 func (*EventView) ProtoMessage() {}
 
 func (x *EventView) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[44]
+	mi := &file_node_v1_node_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3283,7 +4176,7 @@ func (x *EventView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventView.ProtoReflect.Descriptor instead.
 func (*EventView) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{44}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *EventView) GetEvent() *v1.Event {
@@ -3327,7 +4220,7 @@ type Fanout struct {
 
 func (x *Fanout) Reset() {
 	*x = Fanout{}
-	mi := &file_node_v1_node_proto_msgTypes[45]
+	mi := &file_node_v1_node_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3339,7 +4232,7 @@ func (x *Fanout) String() string {
 func (*Fanout) ProtoMessage() {}
 
 func (x *Fanout) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[45]
+	mi := &file_node_v1_node_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3352,7 +4245,7 @@ func (x *Fanout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fanout.ProtoReflect.Descriptor instead.
 func (*Fanout) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{45}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Fanout) GetApplicationId() string {
@@ -3472,7 +4365,7 @@ type MembershipChange struct {
 
 func (x *MembershipChange) Reset() {
 	*x = MembershipChange{}
-	mi := &file_node_v1_node_proto_msgTypes[46]
+	mi := &file_node_v1_node_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3484,7 +4377,7 @@ func (x *MembershipChange) String() string {
 func (*MembershipChange) ProtoMessage() {}
 
 func (x *MembershipChange) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[46]
+	mi := &file_node_v1_node_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3497,7 +4390,7 @@ func (x *MembershipChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembershipChange.ProtoReflect.Descriptor instead.
 func (*MembershipChange) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{46}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *MembershipChange) GetMembership() *v1.Membership {
@@ -3525,7 +4418,7 @@ type FanoutBatch struct {
 
 func (x *FanoutBatch) Reset() {
 	*x = FanoutBatch{}
-	mi := &file_node_v1_node_proto_msgTypes[47]
+	mi := &file_node_v1_node_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3537,7 +4430,7 @@ func (x *FanoutBatch) String() string {
 func (*FanoutBatch) ProtoMessage() {}
 
 func (x *FanoutBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[47]
+	mi := &file_node_v1_node_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3550,7 +4443,7 @@ func (x *FanoutBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FanoutBatch.ProtoReflect.Descriptor instead.
 func (*FanoutBatch) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{47}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *FanoutBatch) GetFeed() uint64 {
@@ -3575,13 +4468,14 @@ type Interest struct {
 	ApplicationId   string                 `protobuf:"bytes,3,opt,name=application_id,json=applicationId,proto3" json:"application_id,omitempty"`
 	Id              string                 `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
 	Withdraw        bool                   `protobuf:"varint,5,opt,name=withdraw,proto3" json:"withdraw,omitempty"`
+	Edge            string                 `protobuf:"bytes,6,opt,name=edge,proto3" json:"edge,omitempty"` // the edge's node name
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Interest) Reset() {
 	*x = Interest{}
-	mi := &file_node_v1_node_proto_msgTypes[48]
+	mi := &file_node_v1_node_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3593,7 +4487,7 @@ func (x *Interest) String() string {
 func (*Interest) ProtoMessage() {}
 
 func (x *Interest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[48]
+	mi := &file_node_v1_node_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3606,7 +4500,7 @@ func (x *Interest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interest.ProtoReflect.Descriptor instead.
 func (*Interest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{48}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Interest) GetEdgeIncarnation() uint64 {
@@ -3644,6 +4538,13 @@ func (x *Interest) GetWithdraw() bool {
 	return false
 }
 
+func (x *Interest) GetEdge() string {
+	if x != nil {
+		return x.Edge
+	}
+	return ""
+}
+
 type InterestReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
@@ -3655,7 +4556,7 @@ type InterestReply struct {
 
 func (x *InterestReply) Reset() {
 	*x = InterestReply{}
-	mi := &file_node_v1_node_proto_msgTypes[49]
+	mi := &file_node_v1_node_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3667,7 +4568,7 @@ func (x *InterestReply) String() string {
 func (*InterestReply) ProtoMessage() {}
 
 func (x *InterestReply) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[49]
+	mi := &file_node_v1_node_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3680,7 +4581,7 @@ func (x *InterestReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InterestReply.ProtoReflect.Descriptor instead.
 func (*InterestReply) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{49}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *InterestReply) GetEpoch() uint64 {
@@ -3721,7 +4622,7 @@ type OutboxRow struct {
 
 func (x *OutboxRow) Reset() {
 	*x = OutboxRow{}
-	mi := &file_node_v1_node_proto_msgTypes[50]
+	mi := &file_node_v1_node_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3733,7 +4634,7 @@ func (x *OutboxRow) String() string {
 func (*OutboxRow) ProtoMessage() {}
 
 func (x *OutboxRow) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[50]
+	mi := &file_node_v1_node_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3746,7 +4647,7 @@ func (x *OutboxRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboxRow.ProtoReflect.Descriptor instead.
 func (*OutboxRow) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{50}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *OutboxRow) GetTargetKind() Kind {
@@ -3828,7 +4729,7 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x05reply\x18\x02 \x01(\v2\x15.parley.node.v1.ReplyR\x05reply\x12\x1d\n" +
 	"\n" +
 	"not_leader\x18\x03 \x01(\bR\tnotLeader\x12\x14\n" +
-	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\x9e\f\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\xaf\x11\n" +
 	"\aCommand\x127\n" +
 	"\tprincipal\x18\x01 \x01(\v2\x19.parley.node.v1.PrincipalR\tprincipal\x12\x1b\n" +
 	"\tclient_id\x18\x02 \x01(\tR\bclientId\x12U\n" +
@@ -3844,24 +4745,34 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\fdelete_event\x18\x10 \x01(\v2\x1b.parley.node.v1.DeleteEventH\x00R\vdeleteEvent\x12F\n" +
 	"\x0eadvance_cursor\x18\x11 \x01(\v2\x1d.parley.node.v1.AdvanceCursorH\x00R\radvanceCursor\x12-\n" +
 	"\x05probe\x18\x12 \x01(\v2\x15.parley.node.v1.ProbeH\x00R\x05probe\x12@\n" +
-	"\fuser_changed\x18\x13 \x01(\v2\x1b.parley.node.v1.UserChangedH\x00R\vuserChanged\x12=\n" +
+	"\fuser_changed\x18\x13 \x01(\v2\x1b.parley.node.v1.UserChangedH\x00R\vuserChanged\x12R\n" +
+	"\x12purge_conversation\x18\x14 \x01(\v2!.parley.node.v1.PurgeConversationH\x00R\x11purgeConversation\x12=\n" +
 	"\vcreate_user\x18\x1e \x01(\v2\x1a.parley.node.v1.CreateUserH\x00R\n" +
 	"createUser\x12=\n" +
 	"\vupdate_user\x18\x1f \x01(\v2\x1a.parley.node.v1.UpdateUserH\x00R\n" +
 	"updateUser\x12=\n" +
 	"\vdelete_user\x18  \x01(\v2\x1a.parley.node.v1.DeleteUserH\x00R\n" +
 	"deleteUser\x12L\n" +
-	"\x10index_membership\x18! \x01(\v2\x1f.parley.node.v1.IndexMembershipH\x00R\x0findexMembership\x12@\n" +
+	"\x10index_membership\x18! \x01(\v2\x1f.parley.node.v1.IndexMembershipH\x00R\x0findexMembership\x12F\n" +
+	"\x0epropagate_user\x18\" \x01(\v2\x1d.parley.node.v1.PropagateUserH\x00R\rpropagateUser\x12@\n" +
 	"\freserve_name\x18( \x01(\v2\x1b.parley.node.v1.ReserveNameH\x00R\vreserveName\x12@\n" +
 	"\fconfirm_name\x18) \x01(\v2\x1b.parley.node.v1.ConfirmNameH\x00R\vconfirmName\x12@\n" +
 	"\frelease_name\x18* \x01(\v2\x1b.parley.node.v1.ReleaseNameH\x00R\vreleaseName\x12I\n" +
 	"\x0fput_application\x182 \x01(\v2\x1e.parley.node.v1.PutApplicationH\x00R\x0eputApplication\x12R\n" +
 	"\x12delete_application\x183 \x01(\v2!.parley.node.v1.DeleteApplicationH\x00R\x11deleteApplication\x12F\n" +
 	"\x0eput_credential\x184 \x01(\v2\x1d.parley.node.v1.PutCredentialH\x00R\rputCredential\x12@\n" +
-	"\fput_settings\x185 \x01(\v2\x1b.parley.node.v1.PutSettingsH\x00R\vputSettingsB\x06\n" +
+	"\fput_settings\x185 \x01(\v2\x1b.parley.node.v1.PutSettingsH\x00R\vputSettings\x127\n" +
+	"\thold_blob\x18< \x01(\v2\x18.parley.node.v1.HoldBlobH\x00R\bholdBlob\x127\n" +
+	"\tput_chunk\x18= \x01(\v2\x18.parley.node.v1.PutChunkH\x00R\bputChunk\x127\n" +
+	"\tseal_blob\x18> \x01(\v2\x18.parley.node.v1.SealBlobH\x00R\bsealBlob\x12@\n" +
+	"\fconfirm_hold\x18? \x01(\v2\x1b.parley.node.v1.ConfirmHoldH\x00R\vconfirmHold\x12@\n" +
+	"\frelease_hold\x18@ \x01(\v2\x1b.parley.node.v1.ReleaseHoldH\x00R\vreleaseHold\x12@\n" +
+	"\fpurge_object\x18A \x01(\v2\x1b.parley.node.v1.PurgeObjectH\x00R\vpurgeObject\x12@\n" +
+	"\fcreate_image\x18F \x01(\v2\x1b.parley.node.v1.CreateImageH\x00R\vcreateImage\x12@\n" +
+	"\fdelete_image\x18G \x01(\v2\x1b.parley.node.v1.DeleteImageH\x00R\vdeleteImageB\x06\n" +
 	"\x04body\"W\n" +
 	"\x12CreateConversation\x12A\n" +
-	"\fconversation\x18\x01 \x01(\v2\x1d.parley.event.v1.ConversationR\fconversation\"\xad\x02\n" +
+	"\fconversation\x18\x01 \x01(\v2\x1d.parley.event.v1.ConversationR\fconversation\"\xcc\x02\n" +
 	"\x12UpdateConversation\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tH\x00R\x04name\x88\x01\x01\x12&\n" +
 	"\fdisplay_name\x18\x02 \x01(\tH\x01R\vdisplayName\x88\x01\x01\x12 \n" +
@@ -3870,7 +4781,9 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"properties\x18\x04 \x01(\v2\x1b.parley.event.v1.PropertiesR\n" +
 	"properties\x12\x18\n" +
 	"\anumbers\x18\x05 \x01(\fR\anumbers\x125\n" +
-	"\bcallback\x18\x06 \x01(\v2\x19.parley.event.v1.CallbackR\bcallbackB\a\n" +
+	"\bcallback\x18\x06 \x01(\v2\x19.parley.event.v1.CallbackR\bcallback\x12\x1d\n" +
+	"\n" +
+	"name_token\x18\a \x01(\x04R\tnameTokenB\a\n" +
 	"\x05_nameB\x0f\n" +
 	"\r_display_nameB\f\n" +
 	"\n" +
@@ -3903,15 +4816,19 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\rAdvanceCursor\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x1c\n" +
 	"\tdelivered\x18\x02 \x01(\x04R\tdelivered\x12\x12\n" +
-	"\x04seen\x18\x03 \x01(\x04R\x04seen\"\a\n" +
-	"\x05Probe\"q\n" +
+	"\x04seen\x18\x03 \x01(\x04R\x04seen\"1\n" +
+	"\x05Probe\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\x04R\x05token\"q\n" +
 	"\vUserChanged\x12+\n" +
 	"\x04user\x18\x01 \x01(\v2\x17.parley.event.v1.AuthorR\x04user\x12\x1b\n" +
 	"\tmember_id\x18\x02 \x01(\tR\bmemberId\x12\x18\n" +
-	"\adeleted\x18\x03 \x01(\bR\adeleted\"7\n" +
+	"\adeleted\x18\x03 \x01(\bR\adeleted\")\n" +
+	"\x11PurgeConversation\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\x04R\x05after\"7\n" +
 	"\n" +
 	"CreateUser\x12)\n" +
-	"\x04user\x18\x01 \x01(\v2\x15.parley.event.v1.UserR\x04user\"\xd3\x01\n" +
+	"\x04user\x18\x01 \x01(\v2\x15.parley.event.v1.UserR\x04user\"\xf2\x01\n" +
 	"\n" +
 	"UpdateUser\x12\x17\n" +
 	"\x04name\x18\x01 \x01(\tH\x00R\x04name\x88\x01\x01\x12&\n" +
@@ -3920,7 +4837,9 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"properties\x18\x04 \x01(\fR\n" +
 	"properties\x12\x1a\n" +
-	"\bchannels\x18\x05 \x01(\fR\bchannelsB\a\n" +
+	"\bchannels\x18\x05 \x01(\fR\bchannels\x12\x1d\n" +
+	"\n" +
+	"name_token\x18\x06 \x01(\x04R\tnameTokenB\a\n" +
 	"\x05_nameB\x0f\n" +
 	"\r_display_nameB\f\n" +
 	"\n" +
@@ -3932,13 +4851,18 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"membership\x18\x01 \x01(\v2\x1b.parley.event.v1.MembershipR\n" +
 	"membership\x12,\n" +
 	"\x05event\x18\x02 \x01(\v2\x16.parley.event.v1.EventR\x05event\x12/\n" +
-	"\x06author\x18\x03 \x01(\v2\x17.parley.event.v1.AuthorR\x06author\"(\n" +
+	"\x06author\x18\x03 \x01(\v2\x17.parley.event.v1.AuthorR\x06author\"%\n" +
+	"\rPropagateUser\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\tR\x05after\">\n" +
 	"\vReserveName\x12\x19\n" +
-	"\bowner_id\x18\x01 \x01(\tR\aownerId\"(\n" +
+	"\bowner_id\x18\x01 \x01(\tR\aownerId\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\x04R\x05token\">\n" +
 	"\vConfirmName\x12\x19\n" +
-	"\bowner_id\x18\x01 \x01(\tR\aownerId\"(\n" +
+	"\bowner_id\x18\x01 \x01(\tR\aownerId\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\x04R\x05token\">\n" +
 	"\vReleaseName\x12\x19\n" +
-	"\bowner_id\x18\x01 \x01(\tR\aownerId\"h\n" +
+	"\bowner_id\x18\x01 \x01(\tR\aownerId\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\x04R\x05token\"h\n" +
 	"\x0ePutApplication\x12>\n" +
 	"\vapplication\x18\x01 \x01(\v2\x1c.parley.event.v1.ApplicationR\vapplication\x12\x16\n" +
 	"\x06create\x18\x02 \x01(\bR\x06create\"\x13\n" +
@@ -3950,13 +4874,34 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\fonly_if_none\x18\x02 \x01(\bR\n" +
 	"onlyIfNone\"K\n" +
 	"\vPutSettings\x12<\n" +
-	"\bsettings\x18\x01 \x01(\v2 .parley.event.v1.ClusterSettingsR\bsettings\"P\n" +
+	"\bsettings\x18\x01 \x01(\v2 .parley.event.v1.ClusterSettingsR\bsettings\"R\n" +
+	"\bHoldBlob\x12\x16\n" +
+	"\x06holder\x18\x01 \x01(\tR\x06holder\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x1a\n" +
+	"\bexternal\x18\x03 \x01(\bR\bexternal\"6\n" +
+	"\bPutChunk\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\rR\x05index\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\fR\x05bytes\"\n" +
+	"\n" +
+	"\bSealBlob\"%\n" +
+	"\vConfirmHold\x12\x16\n" +
+	"\x06holder\x18\x01 \x01(\tR\x06holder\"%\n" +
+	"\vReleaseHold\x12\x16\n" +
+	"\x06holder\x18\x01 \x01(\tR\x06holder\"D\n" +
+	"\vPurgeObject\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\x04R\n" +
+	"generation\x12\x15\n" +
+	"\x06due_ms\x18\x02 \x01(\x03R\x05dueMs\";\n" +
+	"\vCreateImage\x12,\n" +
+	"\x05image\x18\x01 \x01(\v2\x16.parley.event.v1.ImageR\x05image\"\r\n" +
+	"\vDeleteImage\"P\n" +
 	"\x04Page\x12\x12\n" +
 	"\x04size\x18\x01 \x01(\rR\x04size\x12\x1e\n" +
 	"\n" +
 	"descending\x18\x02 \x01(\bR\n" +
 	"descending\x12\x14\n" +
-	"\x05after\x18\x03 \x01(\fR\x05after\"\xfc\a\n" +
+	"\x05after\x18\x03 \x01(\fR\x05after\"\xa4\t\n" +
 	"\x05Query\x127\n" +
 	"\tprincipal\x18\x01 \x01(\v2\x19.parley.node.v1.PrincipalR\tprincipal\x12L\n" +
 	"\x10get_conversation\x18\n" +
@@ -3976,10 +4921,14 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\fget_settings\x18+ \x01(\v2\x1b.parley.node.v1.GetSettingsH\x00R\vgetSettings\x12R\n" +
 	"\x12list_conversations\x182 \x01(\v2!.parley.node.v1.ListConversationsH\x00R\x11listConversations\x12:\n" +
 	"\n" +
-	"list_users\x183 \x01(\v2\x19.parley.node.v1.ListUsersH\x00R\tlistUsersB\x06\n" +
-	"\x04body\"4\n" +
+	"list_users\x183 \x01(\v2\x19.parley.node.v1.ListUsersH\x00R\tlistUsers\x124\n" +
+	"\bget_blob\x18< \x01(\v2\x17.parley.node.v1.GetBlobH\x00R\agetBlob\x127\n" +
+	"\tget_chunk\x18= \x01(\v2\x18.parley.node.v1.GetChunkH\x00R\bgetChunk\x127\n" +
+	"\tget_image\x18> \x01(\v2\x18.parley.node.v1.GetImageH\x00R\bgetImageB\x06\n" +
+	"\x04body\"H\n" +
 	"\x0fGetConversation\x12!\n" +
-	"\fwith_members\x18\x01 \x01(\bR\vwithMembers\"(\n" +
+	"\fwith_members\x18\x01 \x01(\bR\vwithMembers\x12\x12\n" +
+	"\x04gone\x18\x02 \x01(\bR\x04gone\"(\n" +
 	"\tGetMember\x12\x1b\n" +
 	"\tmember_id\x18\x01 \x01(\tR\bmemberId\"Z\n" +
 	"\vListMembers\x12(\n" +
@@ -3994,8 +4943,9 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x03end\x18\x03 \x01(\x04R\x03end\x12\x14\n" +
 	"\x05types\x18\x04 \x03(\tR\x05types\x12'\n" +
 	"\x0fexclude_deleted\x18\x05 \x01(\bR\x0eexcludeDeleted\x12\x1b\n" +
-	"\tbytes_max\x18\x06 \x01(\x04R\bbytesMax\"\t\n" +
-	"\aGetUser\"q\n" +
+	"\tbytes_max\x18\x06 \x01(\x04R\bbytesMax\"\x1d\n" +
+	"\aGetUser\x12\x12\n" +
+	"\x04gone\x18\x01 \x01(\bR\x04gone\"q\n" +
 	"\x0fListMemberships\x12(\n" +
 	"\x04page\x18\x01 \x01(\v2\x14.parley.node.v1.PageR\x04page\x124\n" +
 	"\x06states\x18\x02 \x03(\x0e2\x1c.parley.event.v1.MemberStateR\x06states\"\t\n" +
@@ -4013,7 +4963,12 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x05to_ms\x18\x03 \x01(\x03R\x04toMs\"I\n" +
 	"\tListUsers\x12(\n" +
 	"\x04page\x18\x01 \x01(\v2\x14.parley.node.v1.PageR\x04page\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\xfd\a\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\t\n" +
+	"\aGetBlob\" \n" +
+	"\bGetChunk\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\rR\x05index\"\n" +
+	"\n" +
+	"\bGetImage\"\xec\b\n" +
 	"\x05Reply\x12A\n" +
 	"\fconversation\x18\x01 \x01(\v2\x1d.parley.event.v1.ConversationR\fconversation\x12)\n" +
 	"\x04head\x18\x02 \x01(\v2\x15.parley.event.v1.HeadR\x04head\x12/\n" +
@@ -4030,7 +4985,10 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"credential\x12<\n" +
 	"\bsettings\x18\v \x01(\v2 .parley.event.v1.ClusterSettingsR\bsettings\x12!\n" +
 	"\ftimestamp_ms\x18\f \x01(\x03R\vtimestampMs\x12/\n" +
-	"\x06cursor\x18\r \x01(\v2\x17.parley.event.v1.CursorR\x06cursor\x121\n" +
+	"\x06cursor\x18\r \x01(\v2\x17.parley.event.v1.CursorR\x06cursor\x12)\n" +
+	"\x04blob\x18\x0e \x01(\v2\x15.parley.event.v1.BlobR\x04blob\x12\x14\n" +
+	"\x05chunk\x18\x0f \x01(\fR\x05chunk\x12,\n" +
+	"\x05image\x18\x10 \x01(\v2\x16.parley.event.v1.ImageR\x05image\x121\n" +
 	"\amembers\x18\x14 \x03(\v2\x17.parley.event.v1.MemberR\amembers\x121\n" +
 	"\x06events\x18\x15 \x03(\v2\x19.parley.node.v1.EventViewR\x06events\x12=\n" +
 	"\vmemberships\x18\x16 \x03(\v2\x1b.parley.event.v1.MembershipR\vmemberships\x12@\n" +
@@ -4062,13 +5020,14 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x05event\x18\x02 \x01(\v2\x19.parley.node.v1.EventViewR\x05event\"O\n" +
 	"\vFanoutBatch\x12\x12\n" +
 	"\x04feed\x18\x01 \x01(\x04R\x04feed\x12,\n" +
-	"\x05items\x18\x02 \x03(\v2\x16.parley.node.v1.FanoutR\x05items\"\xa2\x01\n" +
+	"\x05items\x18\x02 \x03(\v2\x16.parley.node.v1.FanoutR\x05items\"\xb6\x01\n" +
 	"\bInterest\x12)\n" +
 	"\x10edge_incarnation\x18\x01 \x01(\x04R\x0fedgeIncarnation\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12%\n" +
 	"\x0eapplication_id\x18\x03 \x01(\tR\rapplicationId\x12\x0e\n" +
 	"\x02id\x18\x04 \x01(\tR\x02id\x12\x1a\n" +
-	"\bwithdraw\x18\x05 \x01(\bR\bwithdraw\"X\n" +
+	"\bwithdraw\x18\x05 \x01(\bR\bwithdraw\x12\x12\n" +
+	"\x04edge\x18\x06 \x01(\tR\x04edge\"X\n" +
 	"\rInterestReply\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12\x1d\n" +
@@ -4083,7 +5042,7 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\brevision\x18\x05 \x01(\x04R\brevision\x121\n" +
 	"\acommand\x18\x06 \x01(\v2\x17.parley.node.v1.CommandR\acommand\x12\x1d\n" +
 	"\n" +
-	"created_ms\x18\a \x01(\x03R\tcreatedMs*w\n" +
+	"created_ms\x18\a \x01(\x03R\tcreatedMs*\x96\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11KIND_CONVERSATION\x10\x01\x12\r\n" +
@@ -4091,7 +5050,10 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\tKIND_NAME\x10\x03\x12\x14\n" +
 	"\x10KIND_APPLICATION\x10\x04\x12\x0e\n" +
 	"\n" +
-	"KIND_SHARD\x10\x05*x\n" +
+	"KIND_SHARD\x10\x05\x12\r\n" +
+	"\tKIND_BLOB\x10\x06\x12\x0e\n" +
+	"\n" +
+	"KIND_IMAGE\x10\a*x\n" +
 	"\fMemberAction\x12\x1d\n" +
 	"\x19MEMBER_ACTION_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12MEMBER_ACTION_JOIN\x10\x01\x12\x18\n" +
@@ -4111,7 +5073,7 @@ func file_node_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
+var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
 var file_node_v1_node_proto_goTypes = []any{
 	(Kind)(0),                  // 0: parley.node.v1.Kind
 	(MemberAction)(0),          // 1: parley.node.v1.MemberAction
@@ -4131,156 +5093,187 @@ var file_node_v1_node_proto_goTypes = []any{
 	(*AdvanceCursor)(nil),      // 15: parley.node.v1.AdvanceCursor
 	(*Probe)(nil),              // 16: parley.node.v1.Probe
 	(*UserChanged)(nil),        // 17: parley.node.v1.UserChanged
-	(*CreateUser)(nil),         // 18: parley.node.v1.CreateUser
-	(*UpdateUser)(nil),         // 19: parley.node.v1.UpdateUser
-	(*DeleteUser)(nil),         // 20: parley.node.v1.DeleteUser
-	(*IndexMembership)(nil),    // 21: parley.node.v1.IndexMembership
-	(*ReserveName)(nil),        // 22: parley.node.v1.ReserveName
-	(*ConfirmName)(nil),        // 23: parley.node.v1.ConfirmName
-	(*ReleaseName)(nil),        // 24: parley.node.v1.ReleaseName
-	(*PutApplication)(nil),     // 25: parley.node.v1.PutApplication
-	(*DeleteApplication)(nil),  // 26: parley.node.v1.DeleteApplication
-	(*PutCredential)(nil),      // 27: parley.node.v1.PutCredential
-	(*PutSettings)(nil),        // 28: parley.node.v1.PutSettings
-	(*Page)(nil),               // 29: parley.node.v1.Page
-	(*Query)(nil),              // 30: parley.node.v1.Query
-	(*GetConversation)(nil),    // 31: parley.node.v1.GetConversation
-	(*GetMember)(nil),          // 32: parley.node.v1.GetMember
-	(*ListMembers)(nil),        // 33: parley.node.v1.ListMembers
-	(*GetEvent)(nil),           // 34: parley.node.v1.GetEvent
-	(*ListEvents)(nil),         // 35: parley.node.v1.ListEvents
-	(*GetUser)(nil),            // 36: parley.node.v1.GetUser
-	(*ListMemberships)(nil),    // 37: parley.node.v1.ListMemberships
-	(*GetName)(nil),            // 38: parley.node.v1.GetName
-	(*GetApplication)(nil),     // 39: parley.node.v1.GetApplication
-	(*ListApplications)(nil),   // 40: parley.node.v1.ListApplications
-	(*GetCredential)(nil),      // 41: parley.node.v1.GetCredential
-	(*GetSettings)(nil),        // 42: parley.node.v1.GetSettings
-	(*ListConversations)(nil),  // 43: parley.node.v1.ListConversations
-	(*ListUsers)(nil),          // 44: parley.node.v1.ListUsers
-	(*Reply)(nil),              // 45: parley.node.v1.Reply
-	(*EventView)(nil),          // 46: parley.node.v1.EventView
-	(*Fanout)(nil),             // 47: parley.node.v1.Fanout
-	(*MembershipChange)(nil),   // 48: parley.node.v1.MembershipChange
-	(*FanoutBatch)(nil),        // 49: parley.node.v1.FanoutBatch
-	(*Interest)(nil),           // 50: parley.node.v1.Interest
-	(*InterestReply)(nil),      // 51: parley.node.v1.InterestReply
-	(*OutboxRow)(nil),          // 52: parley.node.v1.OutboxRow
-	(*v1.Conversation)(nil),    // 53: parley.event.v1.Conversation
-	(*v1.Properties)(nil),      // 54: parley.event.v1.Properties
-	(*v1.Callback)(nil),        // 55: parley.event.v1.Callback
-	(*v1.Author)(nil),          // 56: parley.event.v1.Author
-	(*v1.User)(nil),            // 57: parley.event.v1.User
-	(*v1.Membership)(nil),      // 58: parley.event.v1.Membership
-	(*v1.Event)(nil),           // 59: parley.event.v1.Event
-	(*v1.Application)(nil),     // 60: parley.event.v1.Application
-	(*v1.Credential)(nil),      // 61: parley.event.v1.Credential
-	(*v1.ClusterSettings)(nil), // 62: parley.event.v1.ClusterSettings
-	(v1.MemberState)(0),        // 63: parley.event.v1.MemberState
-	(*v1.Head)(nil),            // 64: parley.event.v1.Head
-	(*v1.Member)(nil),          // 65: parley.event.v1.Member
-	(*v1.Name)(nil),            // 66: parley.event.v1.Name
-	(*v1.Cursor)(nil),          // 67: parley.event.v1.Cursor
-	(*v1.Receipt)(nil),         // 68: parley.event.v1.Receipt
+	(*PurgeConversation)(nil),  // 18: parley.node.v1.PurgeConversation
+	(*CreateUser)(nil),         // 19: parley.node.v1.CreateUser
+	(*UpdateUser)(nil),         // 20: parley.node.v1.UpdateUser
+	(*DeleteUser)(nil),         // 21: parley.node.v1.DeleteUser
+	(*IndexMembership)(nil),    // 22: parley.node.v1.IndexMembership
+	(*PropagateUser)(nil),      // 23: parley.node.v1.PropagateUser
+	(*ReserveName)(nil),        // 24: parley.node.v1.ReserveName
+	(*ConfirmName)(nil),        // 25: parley.node.v1.ConfirmName
+	(*ReleaseName)(nil),        // 26: parley.node.v1.ReleaseName
+	(*PutApplication)(nil),     // 27: parley.node.v1.PutApplication
+	(*DeleteApplication)(nil),  // 28: parley.node.v1.DeleteApplication
+	(*PutCredential)(nil),      // 29: parley.node.v1.PutCredential
+	(*PutSettings)(nil),        // 30: parley.node.v1.PutSettings
+	(*HoldBlob)(nil),           // 31: parley.node.v1.HoldBlob
+	(*PutChunk)(nil),           // 32: parley.node.v1.PutChunk
+	(*SealBlob)(nil),           // 33: parley.node.v1.SealBlob
+	(*ConfirmHold)(nil),        // 34: parley.node.v1.ConfirmHold
+	(*ReleaseHold)(nil),        // 35: parley.node.v1.ReleaseHold
+	(*PurgeObject)(nil),        // 36: parley.node.v1.PurgeObject
+	(*CreateImage)(nil),        // 37: parley.node.v1.CreateImage
+	(*DeleteImage)(nil),        // 38: parley.node.v1.DeleteImage
+	(*Page)(nil),               // 39: parley.node.v1.Page
+	(*Query)(nil),              // 40: parley.node.v1.Query
+	(*GetConversation)(nil),    // 41: parley.node.v1.GetConversation
+	(*GetMember)(nil),          // 42: parley.node.v1.GetMember
+	(*ListMembers)(nil),        // 43: parley.node.v1.ListMembers
+	(*GetEvent)(nil),           // 44: parley.node.v1.GetEvent
+	(*ListEvents)(nil),         // 45: parley.node.v1.ListEvents
+	(*GetUser)(nil),            // 46: parley.node.v1.GetUser
+	(*ListMemberships)(nil),    // 47: parley.node.v1.ListMemberships
+	(*GetName)(nil),            // 48: parley.node.v1.GetName
+	(*GetApplication)(nil),     // 49: parley.node.v1.GetApplication
+	(*ListApplications)(nil),   // 50: parley.node.v1.ListApplications
+	(*GetCredential)(nil),      // 51: parley.node.v1.GetCredential
+	(*GetSettings)(nil),        // 52: parley.node.v1.GetSettings
+	(*ListConversations)(nil),  // 53: parley.node.v1.ListConversations
+	(*ListUsers)(nil),          // 54: parley.node.v1.ListUsers
+	(*GetBlob)(nil),            // 55: parley.node.v1.GetBlob
+	(*GetChunk)(nil),           // 56: parley.node.v1.GetChunk
+	(*GetImage)(nil),           // 57: parley.node.v1.GetImage
+	(*Reply)(nil),              // 58: parley.node.v1.Reply
+	(*EventView)(nil),          // 59: parley.node.v1.EventView
+	(*Fanout)(nil),             // 60: parley.node.v1.Fanout
+	(*MembershipChange)(nil),   // 61: parley.node.v1.MembershipChange
+	(*FanoutBatch)(nil),        // 62: parley.node.v1.FanoutBatch
+	(*Interest)(nil),           // 63: parley.node.v1.Interest
+	(*InterestReply)(nil),      // 64: parley.node.v1.InterestReply
+	(*OutboxRow)(nil),          // 65: parley.node.v1.OutboxRow
+	(*v1.Conversation)(nil),    // 66: parley.event.v1.Conversation
+	(*v1.Properties)(nil),      // 67: parley.event.v1.Properties
+	(*v1.Callback)(nil),        // 68: parley.event.v1.Callback
+	(*v1.Author)(nil),          // 69: parley.event.v1.Author
+	(*v1.User)(nil),            // 70: parley.event.v1.User
+	(*v1.Membership)(nil),      // 71: parley.event.v1.Membership
+	(*v1.Event)(nil),           // 72: parley.event.v1.Event
+	(*v1.Application)(nil),     // 73: parley.event.v1.Application
+	(*v1.Credential)(nil),      // 74: parley.event.v1.Credential
+	(*v1.ClusterSettings)(nil), // 75: parley.event.v1.ClusterSettings
+	(*v1.Image)(nil),           // 76: parley.event.v1.Image
+	(v1.MemberState)(0),        // 77: parley.event.v1.MemberState
+	(*v1.Head)(nil),            // 78: parley.event.v1.Head
+	(*v1.Member)(nil),          // 79: parley.event.v1.Member
+	(*v1.Name)(nil),            // 80: parley.event.v1.Name
+	(*v1.Cursor)(nil),          // 81: parley.event.v1.Cursor
+	(*v1.Blob)(nil),            // 82: parley.event.v1.Blob
+	(*v1.Receipt)(nil),         // 83: parley.event.v1.Receipt
 }
 var file_node_v1_node_proto_depIdxs = []int32{
-	3,  // 0: parley.node.v1.Error.fields:type_name -> parley.node.v1.Field
-	0,  // 1: parley.node.v1.GrainRequest.kind:type_name -> parley.node.v1.Kind
-	7,  // 2: parley.node.v1.GrainRequest.command:type_name -> parley.node.v1.Command
-	30, // 3: parley.node.v1.GrainRequest.query:type_name -> parley.node.v1.Query
-	4,  // 4: parley.node.v1.GrainReply.error:type_name -> parley.node.v1.Error
-	45, // 5: parley.node.v1.GrainReply.reply:type_name -> parley.node.v1.Reply
-	2,  // 6: parley.node.v1.Command.principal:type_name -> parley.node.v1.Principal
-	8,  // 7: parley.node.v1.Command.create_conversation:type_name -> parley.node.v1.CreateConversation
-	9,  // 8: parley.node.v1.Command.update_conversation:type_name -> parley.node.v1.UpdateConversation
-	10, // 9: parley.node.v1.Command.delete_conversation:type_name -> parley.node.v1.DeleteConversation
-	11, // 10: parley.node.v1.Command.add_member:type_name -> parley.node.v1.AddMember
-	12, // 11: parley.node.v1.Command.update_member:type_name -> parley.node.v1.UpdateMember
-	13, // 12: parley.node.v1.Command.post_event:type_name -> parley.node.v1.PostEvent
-	14, // 13: parley.node.v1.Command.delete_event:type_name -> parley.node.v1.DeleteEvent
-	15, // 14: parley.node.v1.Command.advance_cursor:type_name -> parley.node.v1.AdvanceCursor
-	16, // 15: parley.node.v1.Command.probe:type_name -> parley.node.v1.Probe
-	17, // 16: parley.node.v1.Command.user_changed:type_name -> parley.node.v1.UserChanged
-	18, // 17: parley.node.v1.Command.create_user:type_name -> parley.node.v1.CreateUser
-	19, // 18: parley.node.v1.Command.update_user:type_name -> parley.node.v1.UpdateUser
-	20, // 19: parley.node.v1.Command.delete_user:type_name -> parley.node.v1.DeleteUser
-	21, // 20: parley.node.v1.Command.index_membership:type_name -> parley.node.v1.IndexMembership
-	22, // 21: parley.node.v1.Command.reserve_name:type_name -> parley.node.v1.ReserveName
-	23, // 22: parley.node.v1.Command.confirm_name:type_name -> parley.node.v1.ConfirmName
-	24, // 23: parley.node.v1.Command.release_name:type_name -> parley.node.v1.ReleaseName
-	25, // 24: parley.node.v1.Command.put_application:type_name -> parley.node.v1.PutApplication
-	26, // 25: parley.node.v1.Command.delete_application:type_name -> parley.node.v1.DeleteApplication
-	27, // 26: parley.node.v1.Command.put_credential:type_name -> parley.node.v1.PutCredential
-	28, // 27: parley.node.v1.Command.put_settings:type_name -> parley.node.v1.PutSettings
-	53, // 28: parley.node.v1.CreateConversation.conversation:type_name -> parley.event.v1.Conversation
-	54, // 29: parley.node.v1.UpdateConversation.properties:type_name -> parley.event.v1.Properties
-	55, // 30: parley.node.v1.UpdateConversation.callback:type_name -> parley.event.v1.Callback
-	56, // 31: parley.node.v1.AddMember.user:type_name -> parley.event.v1.Author
-	1,  // 32: parley.node.v1.AddMember.action:type_name -> parley.node.v1.MemberAction
-	1,  // 33: parley.node.v1.UpdateMember.action:type_name -> parley.node.v1.MemberAction
-	56, // 34: parley.node.v1.UserChanged.user:type_name -> parley.event.v1.Author
-	57, // 35: parley.node.v1.CreateUser.user:type_name -> parley.event.v1.User
-	58, // 36: parley.node.v1.IndexMembership.membership:type_name -> parley.event.v1.Membership
-	59, // 37: parley.node.v1.IndexMembership.event:type_name -> parley.event.v1.Event
-	56, // 38: parley.node.v1.IndexMembership.author:type_name -> parley.event.v1.Author
-	60, // 39: parley.node.v1.PutApplication.application:type_name -> parley.event.v1.Application
-	61, // 40: parley.node.v1.PutCredential.credential:type_name -> parley.event.v1.Credential
-	62, // 41: parley.node.v1.PutSettings.settings:type_name -> parley.event.v1.ClusterSettings
-	2,  // 42: parley.node.v1.Query.principal:type_name -> parley.node.v1.Principal
-	31, // 43: parley.node.v1.Query.get_conversation:type_name -> parley.node.v1.GetConversation
-	32, // 44: parley.node.v1.Query.get_member:type_name -> parley.node.v1.GetMember
-	33, // 45: parley.node.v1.Query.list_members:type_name -> parley.node.v1.ListMembers
-	34, // 46: parley.node.v1.Query.get_event:type_name -> parley.node.v1.GetEvent
-	35, // 47: parley.node.v1.Query.list_events:type_name -> parley.node.v1.ListEvents
-	36, // 48: parley.node.v1.Query.get_user:type_name -> parley.node.v1.GetUser
-	37, // 49: parley.node.v1.Query.list_memberships:type_name -> parley.node.v1.ListMemberships
-	38, // 50: parley.node.v1.Query.get_name:type_name -> parley.node.v1.GetName
-	39, // 51: parley.node.v1.Query.get_application:type_name -> parley.node.v1.GetApplication
-	40, // 52: parley.node.v1.Query.list_applications:type_name -> parley.node.v1.ListApplications
-	41, // 53: parley.node.v1.Query.get_credential:type_name -> parley.node.v1.GetCredential
-	42, // 54: parley.node.v1.Query.get_settings:type_name -> parley.node.v1.GetSettings
-	43, // 55: parley.node.v1.Query.list_conversations:type_name -> parley.node.v1.ListConversations
-	44, // 56: parley.node.v1.Query.list_users:type_name -> parley.node.v1.ListUsers
-	29, // 57: parley.node.v1.ListMembers.page:type_name -> parley.node.v1.Page
-	29, // 58: parley.node.v1.ListEvents.page:type_name -> parley.node.v1.Page
-	29, // 59: parley.node.v1.ListMemberships.page:type_name -> parley.node.v1.Page
-	63, // 60: parley.node.v1.ListMemberships.states:type_name -> parley.event.v1.MemberState
-	29, // 61: parley.node.v1.ListApplications.page:type_name -> parley.node.v1.Page
-	29, // 62: parley.node.v1.ListConversations.page:type_name -> parley.node.v1.Page
-	29, // 63: parley.node.v1.ListUsers.page:type_name -> parley.node.v1.Page
-	53, // 64: parley.node.v1.Reply.conversation:type_name -> parley.event.v1.Conversation
-	64, // 65: parley.node.v1.Reply.head:type_name -> parley.event.v1.Head
-	65, // 66: parley.node.v1.Reply.member:type_name -> parley.event.v1.Member
-	46, // 67: parley.node.v1.Reply.event:type_name -> parley.node.v1.EventView
-	57, // 68: parley.node.v1.Reply.user:type_name -> parley.event.v1.User
-	66, // 69: parley.node.v1.Reply.name:type_name -> parley.event.v1.Name
-	60, // 70: parley.node.v1.Reply.application:type_name -> parley.event.v1.Application
-	61, // 71: parley.node.v1.Reply.credential:type_name -> parley.event.v1.Credential
-	62, // 72: parley.node.v1.Reply.settings:type_name -> parley.event.v1.ClusterSettings
-	67, // 73: parley.node.v1.Reply.cursor:type_name -> parley.event.v1.Cursor
-	65, // 74: parley.node.v1.Reply.members:type_name -> parley.event.v1.Member
-	46, // 75: parley.node.v1.Reply.events:type_name -> parley.node.v1.EventView
-	58, // 76: parley.node.v1.Reply.memberships:type_name -> parley.event.v1.Membership
-	60, // 77: parley.node.v1.Reply.applications:type_name -> parley.event.v1.Application
-	53, // 78: parley.node.v1.Reply.conversations:type_name -> parley.event.v1.Conversation
-	57, // 79: parley.node.v1.Reply.users:type_name -> parley.event.v1.User
-	59, // 80: parley.node.v1.EventView.event:type_name -> parley.event.v1.Event
-	56, // 81: parley.node.v1.EventView.author:type_name -> parley.event.v1.Author
-	68, // 82: parley.node.v1.EventView.receipts:type_name -> parley.event.v1.Receipt
-	46, // 83: parley.node.v1.Fanout.event:type_name -> parley.node.v1.EventView
-	46, // 84: parley.node.v1.Fanout.soft:type_name -> parley.node.v1.EventView
-	67, // 85: parley.node.v1.Fanout.cursor:type_name -> parley.event.v1.Cursor
-	48, // 86: parley.node.v1.Fanout.membership:type_name -> parley.node.v1.MembershipChange
-	58, // 87: parley.node.v1.MembershipChange.membership:type_name -> parley.event.v1.Membership
-	46, // 88: parley.node.v1.MembershipChange.event:type_name -> parley.node.v1.EventView
-	47, // 89: parley.node.v1.FanoutBatch.items:type_name -> parley.node.v1.Fanout
-	0,  // 90: parley.node.v1.OutboxRow.target_kind:type_name -> parley.node.v1.Kind
-	7,  // 91: parley.node.v1.OutboxRow.command:type_name -> parley.node.v1.Command
-	92, // [92:92] is the sub-list for method output_type
-	92, // [92:92] is the sub-list for method input_type
-	92, // [92:92] is the sub-list for extension type_name
-	92, // [92:92] is the sub-list for extension extendee
-	0,  // [0:92] is the sub-list for field type_name
+	3,   // 0: parley.node.v1.Error.fields:type_name -> parley.node.v1.Field
+	0,   // 1: parley.node.v1.GrainRequest.kind:type_name -> parley.node.v1.Kind
+	7,   // 2: parley.node.v1.GrainRequest.command:type_name -> parley.node.v1.Command
+	40,  // 3: parley.node.v1.GrainRequest.query:type_name -> parley.node.v1.Query
+	4,   // 4: parley.node.v1.GrainReply.error:type_name -> parley.node.v1.Error
+	58,  // 5: parley.node.v1.GrainReply.reply:type_name -> parley.node.v1.Reply
+	2,   // 6: parley.node.v1.Command.principal:type_name -> parley.node.v1.Principal
+	8,   // 7: parley.node.v1.Command.create_conversation:type_name -> parley.node.v1.CreateConversation
+	9,   // 8: parley.node.v1.Command.update_conversation:type_name -> parley.node.v1.UpdateConversation
+	10,  // 9: parley.node.v1.Command.delete_conversation:type_name -> parley.node.v1.DeleteConversation
+	11,  // 10: parley.node.v1.Command.add_member:type_name -> parley.node.v1.AddMember
+	12,  // 11: parley.node.v1.Command.update_member:type_name -> parley.node.v1.UpdateMember
+	13,  // 12: parley.node.v1.Command.post_event:type_name -> parley.node.v1.PostEvent
+	14,  // 13: parley.node.v1.Command.delete_event:type_name -> parley.node.v1.DeleteEvent
+	15,  // 14: parley.node.v1.Command.advance_cursor:type_name -> parley.node.v1.AdvanceCursor
+	16,  // 15: parley.node.v1.Command.probe:type_name -> parley.node.v1.Probe
+	17,  // 16: parley.node.v1.Command.user_changed:type_name -> parley.node.v1.UserChanged
+	18,  // 17: parley.node.v1.Command.purge_conversation:type_name -> parley.node.v1.PurgeConversation
+	19,  // 18: parley.node.v1.Command.create_user:type_name -> parley.node.v1.CreateUser
+	20,  // 19: parley.node.v1.Command.update_user:type_name -> parley.node.v1.UpdateUser
+	21,  // 20: parley.node.v1.Command.delete_user:type_name -> parley.node.v1.DeleteUser
+	22,  // 21: parley.node.v1.Command.index_membership:type_name -> parley.node.v1.IndexMembership
+	23,  // 22: parley.node.v1.Command.propagate_user:type_name -> parley.node.v1.PropagateUser
+	24,  // 23: parley.node.v1.Command.reserve_name:type_name -> parley.node.v1.ReserveName
+	25,  // 24: parley.node.v1.Command.confirm_name:type_name -> parley.node.v1.ConfirmName
+	26,  // 25: parley.node.v1.Command.release_name:type_name -> parley.node.v1.ReleaseName
+	27,  // 26: parley.node.v1.Command.put_application:type_name -> parley.node.v1.PutApplication
+	28,  // 27: parley.node.v1.Command.delete_application:type_name -> parley.node.v1.DeleteApplication
+	29,  // 28: parley.node.v1.Command.put_credential:type_name -> parley.node.v1.PutCredential
+	30,  // 29: parley.node.v1.Command.put_settings:type_name -> parley.node.v1.PutSettings
+	31,  // 30: parley.node.v1.Command.hold_blob:type_name -> parley.node.v1.HoldBlob
+	32,  // 31: parley.node.v1.Command.put_chunk:type_name -> parley.node.v1.PutChunk
+	33,  // 32: parley.node.v1.Command.seal_blob:type_name -> parley.node.v1.SealBlob
+	34,  // 33: parley.node.v1.Command.confirm_hold:type_name -> parley.node.v1.ConfirmHold
+	35,  // 34: parley.node.v1.Command.release_hold:type_name -> parley.node.v1.ReleaseHold
+	36,  // 35: parley.node.v1.Command.purge_object:type_name -> parley.node.v1.PurgeObject
+	37,  // 36: parley.node.v1.Command.create_image:type_name -> parley.node.v1.CreateImage
+	38,  // 37: parley.node.v1.Command.delete_image:type_name -> parley.node.v1.DeleteImage
+	66,  // 38: parley.node.v1.CreateConversation.conversation:type_name -> parley.event.v1.Conversation
+	67,  // 39: parley.node.v1.UpdateConversation.properties:type_name -> parley.event.v1.Properties
+	68,  // 40: parley.node.v1.UpdateConversation.callback:type_name -> parley.event.v1.Callback
+	69,  // 41: parley.node.v1.AddMember.user:type_name -> parley.event.v1.Author
+	1,   // 42: parley.node.v1.AddMember.action:type_name -> parley.node.v1.MemberAction
+	1,   // 43: parley.node.v1.UpdateMember.action:type_name -> parley.node.v1.MemberAction
+	69,  // 44: parley.node.v1.UserChanged.user:type_name -> parley.event.v1.Author
+	70,  // 45: parley.node.v1.CreateUser.user:type_name -> parley.event.v1.User
+	71,  // 46: parley.node.v1.IndexMembership.membership:type_name -> parley.event.v1.Membership
+	72,  // 47: parley.node.v1.IndexMembership.event:type_name -> parley.event.v1.Event
+	69,  // 48: parley.node.v1.IndexMembership.author:type_name -> parley.event.v1.Author
+	73,  // 49: parley.node.v1.PutApplication.application:type_name -> parley.event.v1.Application
+	74,  // 50: parley.node.v1.PutCredential.credential:type_name -> parley.event.v1.Credential
+	75,  // 51: parley.node.v1.PutSettings.settings:type_name -> parley.event.v1.ClusterSettings
+	76,  // 52: parley.node.v1.CreateImage.image:type_name -> parley.event.v1.Image
+	2,   // 53: parley.node.v1.Query.principal:type_name -> parley.node.v1.Principal
+	41,  // 54: parley.node.v1.Query.get_conversation:type_name -> parley.node.v1.GetConversation
+	42,  // 55: parley.node.v1.Query.get_member:type_name -> parley.node.v1.GetMember
+	43,  // 56: parley.node.v1.Query.list_members:type_name -> parley.node.v1.ListMembers
+	44,  // 57: parley.node.v1.Query.get_event:type_name -> parley.node.v1.GetEvent
+	45,  // 58: parley.node.v1.Query.list_events:type_name -> parley.node.v1.ListEvents
+	46,  // 59: parley.node.v1.Query.get_user:type_name -> parley.node.v1.GetUser
+	47,  // 60: parley.node.v1.Query.list_memberships:type_name -> parley.node.v1.ListMemberships
+	48,  // 61: parley.node.v1.Query.get_name:type_name -> parley.node.v1.GetName
+	49,  // 62: parley.node.v1.Query.get_application:type_name -> parley.node.v1.GetApplication
+	50,  // 63: parley.node.v1.Query.list_applications:type_name -> parley.node.v1.ListApplications
+	51,  // 64: parley.node.v1.Query.get_credential:type_name -> parley.node.v1.GetCredential
+	52,  // 65: parley.node.v1.Query.get_settings:type_name -> parley.node.v1.GetSettings
+	53,  // 66: parley.node.v1.Query.list_conversations:type_name -> parley.node.v1.ListConversations
+	54,  // 67: parley.node.v1.Query.list_users:type_name -> parley.node.v1.ListUsers
+	55,  // 68: parley.node.v1.Query.get_blob:type_name -> parley.node.v1.GetBlob
+	56,  // 69: parley.node.v1.Query.get_chunk:type_name -> parley.node.v1.GetChunk
+	57,  // 70: parley.node.v1.Query.get_image:type_name -> parley.node.v1.GetImage
+	39,  // 71: parley.node.v1.ListMembers.page:type_name -> parley.node.v1.Page
+	39,  // 72: parley.node.v1.ListEvents.page:type_name -> parley.node.v1.Page
+	39,  // 73: parley.node.v1.ListMemberships.page:type_name -> parley.node.v1.Page
+	77,  // 74: parley.node.v1.ListMemberships.states:type_name -> parley.event.v1.MemberState
+	39,  // 75: parley.node.v1.ListApplications.page:type_name -> parley.node.v1.Page
+	39,  // 76: parley.node.v1.ListConversations.page:type_name -> parley.node.v1.Page
+	39,  // 77: parley.node.v1.ListUsers.page:type_name -> parley.node.v1.Page
+	66,  // 78: parley.node.v1.Reply.conversation:type_name -> parley.event.v1.Conversation
+	78,  // 79: parley.node.v1.Reply.head:type_name -> parley.event.v1.Head
+	79,  // 80: parley.node.v1.Reply.member:type_name -> parley.event.v1.Member
+	59,  // 81: parley.node.v1.Reply.event:type_name -> parley.node.v1.EventView
+	70,  // 82: parley.node.v1.Reply.user:type_name -> parley.event.v1.User
+	80,  // 83: parley.node.v1.Reply.name:type_name -> parley.event.v1.Name
+	73,  // 84: parley.node.v1.Reply.application:type_name -> parley.event.v1.Application
+	74,  // 85: parley.node.v1.Reply.credential:type_name -> parley.event.v1.Credential
+	75,  // 86: parley.node.v1.Reply.settings:type_name -> parley.event.v1.ClusterSettings
+	81,  // 87: parley.node.v1.Reply.cursor:type_name -> parley.event.v1.Cursor
+	82,  // 88: parley.node.v1.Reply.blob:type_name -> parley.event.v1.Blob
+	76,  // 89: parley.node.v1.Reply.image:type_name -> parley.event.v1.Image
+	79,  // 90: parley.node.v1.Reply.members:type_name -> parley.event.v1.Member
+	59,  // 91: parley.node.v1.Reply.events:type_name -> parley.node.v1.EventView
+	71,  // 92: parley.node.v1.Reply.memberships:type_name -> parley.event.v1.Membership
+	73,  // 93: parley.node.v1.Reply.applications:type_name -> parley.event.v1.Application
+	66,  // 94: parley.node.v1.Reply.conversations:type_name -> parley.event.v1.Conversation
+	70,  // 95: parley.node.v1.Reply.users:type_name -> parley.event.v1.User
+	72,  // 96: parley.node.v1.EventView.event:type_name -> parley.event.v1.Event
+	69,  // 97: parley.node.v1.EventView.author:type_name -> parley.event.v1.Author
+	83,  // 98: parley.node.v1.EventView.receipts:type_name -> parley.event.v1.Receipt
+	59,  // 99: parley.node.v1.Fanout.event:type_name -> parley.node.v1.EventView
+	59,  // 100: parley.node.v1.Fanout.soft:type_name -> parley.node.v1.EventView
+	81,  // 101: parley.node.v1.Fanout.cursor:type_name -> parley.event.v1.Cursor
+	61,  // 102: parley.node.v1.Fanout.membership:type_name -> parley.node.v1.MembershipChange
+	71,  // 103: parley.node.v1.MembershipChange.membership:type_name -> parley.event.v1.Membership
+	59,  // 104: parley.node.v1.MembershipChange.event:type_name -> parley.node.v1.EventView
+	60,  // 105: parley.node.v1.FanoutBatch.items:type_name -> parley.node.v1.Fanout
+	0,   // 106: parley.node.v1.OutboxRow.target_kind:type_name -> parley.node.v1.Kind
+	7,   // 107: parley.node.v1.OutboxRow.command:type_name -> parley.node.v1.Command
+	108, // [108:108] is the sub-list for method output_type
+	108, // [108:108] is the sub-list for method input_type
+	108, // [108:108] is the sub-list for extension type_name
+	108, // [108:108] is the sub-list for extension extendee
+	0,   // [0:108] is the sub-list for field type_name
 }
 
 func init() { file_node_v1_node_proto_init() }
@@ -4299,10 +5292,12 @@ func file_node_v1_node_proto_init() {
 		(*Command_AdvanceCursor)(nil),
 		(*Command_Probe)(nil),
 		(*Command_UserChanged)(nil),
+		(*Command_PurgeConversation)(nil),
 		(*Command_CreateUser)(nil),
 		(*Command_UpdateUser)(nil),
 		(*Command_DeleteUser)(nil),
 		(*Command_IndexMembership)(nil),
+		(*Command_PropagateUser)(nil),
 		(*Command_ReserveName)(nil),
 		(*Command_ConfirmName)(nil),
 		(*Command_ReleaseName)(nil),
@@ -4310,10 +5305,18 @@ func file_node_v1_node_proto_init() {
 		(*Command_DeleteApplication)(nil),
 		(*Command_PutCredential)(nil),
 		(*Command_PutSettings)(nil),
+		(*Command_HoldBlob)(nil),
+		(*Command_PutChunk)(nil),
+		(*Command_SealBlob)(nil),
+		(*Command_ConfirmHold)(nil),
+		(*Command_ReleaseHold)(nil),
+		(*Command_PurgeObject)(nil),
+		(*Command_CreateImage)(nil),
+		(*Command_DeleteImage)(nil),
 	}
 	file_node_v1_node_proto_msgTypes[7].OneofWrappers = []any{}
-	file_node_v1_node_proto_msgTypes[17].OneofWrappers = []any{}
-	file_node_v1_node_proto_msgTypes[28].OneofWrappers = []any{
+	file_node_v1_node_proto_msgTypes[18].OneofWrappers = []any{}
+	file_node_v1_node_proto_msgTypes[38].OneofWrappers = []any{
 		(*Query_GetConversation)(nil),
 		(*Query_GetMember)(nil),
 		(*Query_ListMembers)(nil),
@@ -4328,8 +5331,11 @@ func file_node_v1_node_proto_init() {
 		(*Query_GetSettings)(nil),
 		(*Query_ListConversations)(nil),
 		(*Query_ListUsers)(nil),
+		(*Query_GetBlob)(nil),
+		(*Query_GetChunk)(nil),
+		(*Query_GetImage)(nil),
 	}
-	file_node_v1_node_proto_msgTypes[45].OneofWrappers = []any{
+	file_node_v1_node_proto_msgTypes[58].OneofWrappers = []any{
 		(*Fanout_Event)(nil),
 		(*Fanout_Soft)(nil),
 		(*Fanout_Cursor)(nil),
@@ -4342,7 +5348,7 @@ func file_node_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_node_v1_node_proto_rawDesc), len(file_node_v1_node_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   51,
+			NumMessages:   64,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,223 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Store is the open disk of one node. Its methods are safe for concurrent use.
+type Store struct {
+	// Fixed at Open.
+	dir     string
+	fs      vfs.FS // of `state`: a failed sync is the end
+	logger  *slog.Logger
+	metrics *metrics
+	log     *half
+	state   *half
+
+	gate   gate
+	damage atomic.Pointer[DamageError] // the first one noticed
+}
+
+// half is one of the two Pebbles.
+type half struct {
+	dir  string
+	lock *pebble.Lock
+	db   *pebble.DB
+}
+
+// Open opens the store in dir, and creates it when dir is empty or absent. The errors to tell
+// apart are ErrLocked (somebody else has it open) and ErrDamaged (it must not be used; the error
+// says what to do). Until Close the directory belongs to this Store alone.
+func Open(dir string, o Options) (*Store, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	m, err := newMetrics(o.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	s := &Store{dir: dir, logger: o.Logger.With("store", dir), metrics: m}
+	if err := s.open(o); err != nil {
+		return nil, fmt.Errorf("open store %s: %w", dir, errors.Join(err, s.closeHalves()))
+	}
+	if err := m.watch(s); err != nil {
+		return nil, fmt.Errorf("open store %s: %w", dir, errors.Join(err, s.closeHalves()))
+	}
+	return s, nil
+}
+
+func (s *Store) open(o Options) error {
+	s.log = &half{dir: o.FS.PathJoin(s.dir, dirLog)}
+	s.state = &half{dir: o.FS.PathJoin(s.dir, dirState)}
+	for _, h := range []*half{s.log, s.state} {
+		if err := makeDirectory(o.FS, h.dir); err != nil {
+			return err
+		}
+		lock, err := lockDirectory(o.FS, h.dir)
+		if err != nil {
+			return err
+		}
+		h.lock = lock
+	}
+	hadLog, err := holdsPebble(o.FS, s.log.dir)
+	if err != nil {
+		return err
+	}
+	hadState, err := holdsPebble(o.FS, s.state.dir)
+	if err != nil {
+		return err
+	}
+	if hadState && !hadLog { // `log` is always made first
+		return &DamageError{Dir: s.log.dir, Err: errors.New("it is empty, but state is not")}
+	}
+	if err := s.openHalves(o, hadLog, hadState); err != nil {
+		return err
+	}
+	if err := s.checkTogether(hadState); err != nil {
+		return err
+	}
+	return s.emptyIncoming()
+}
+
+func (s *Store) openHalves(o Options, hadLog, hadState bool) error {
+	cache := pebble.NewCache(o.CacheBytes)
+	defer cache.Unref() // each Pebble keeps its own reference
+	logSide, stateSide := logOptions(o), stateOptions(o)
+	logSide.Cache, stateSide.Cache = cache, cache
+	if err := s.openHalf(s.log, logSide, o, hadLog); err != nil {
+		return err
+	}
+	return s.openHalf(s.state, stateSide, o, hadState)
+}
+
+func (s *Store) openHalf(h *half, p *pebble.Options, o Options, existed bool) error {
+	name := o.FS.PathBase(h.dir)
+	stop := halter{fatal: o.Fatal}
+	disk := &syncFS{FS: o.FS, halter: stop, seconds: s.metrics.syncSeconds.WithLabelValues(name)}
+	if h == s.state {
+		s.fs = disk
+	}
+	p.FS = disk
+	p.Lock = h.lock
+	p.Logger = pebbleLogger{dir: h.dir, halter: stop, logger: s.logger}
+	p.EventListener = s.listener(h, name)
+	db, err := pebble.Open(h.dir, p)
+	switch {
+	case err == nil:
+		h.db = db
+		if h == s.log {
+			return s.rotateLog()
+		}
+		return nil
+	case existed:
+		return openDamage(h.dir, err)
+	default:
+		return fmt.Errorf("create %s: %w", h.dir, err)
+	}
+}
+
+// rotateLog begins a new write-ahead log. Pebble raises a new directory to its format after it has
+// opened the first log file, so that file has no record of what was synced, and damage in it
+// would read as a clean end.
+func (s *Store) rotateLog() error {
+	if err := s.log.db.Flush(); err != nil {
+		return s.note(s.log, err)
+	}
+	return nil
+}
+
+// checkTogether refuses a `state` that was lost beside a `log` in use: the entries behind its
+// applied index have been truncated, and replaying the rest onto nothing would invent a past.
+func (s *Store) checkTogether(hadState bool) error {
+	if hadState {
+		return nil
+	}
+	_, used, err := s.Identity()
+	if err != nil {
+		return err
+	}
+	if used {
+		return &DamageError{Dir: s.state.dir, Err: errors.New("it is empty, but the log is in use")}
+	}
+	return nil
+}
+
+// emptyIncoming drops what a crash left of half received snapshots.
+func (s *Store) emptyIncoming() error {
+	if err := s.fs.RemoveAll(s.IncomingDir()); err != nil {
+		return fmt.Errorf("empty %s: %w", s.IncomingDir(), err)
+	}
+	return makeDirectory(s.fs, s.IncomingDir())
+}
+
+// Dir is the directory given to Open.
+func (s *Store) Dir() string { return s.dir }
+
+// FS is the store's file system, in which a failed sync calls Options.Fatal.
+func (s *Store) FS() vfs.FS { return s.fs }
+
+// IncomingDir is where snapshots are received before they are installed: on the same file
+// system as `state`, and emptied by Open.
+func (s *Store) IncomingDir() string { return s.fs.PathJoin(s.dir, dirIncoming) }
+
+// Log is the synced Pebble. Its user stops before Close.
+func (s *Store) Log() *pebble.DB { return s.log.db }
+
+// State is the Pebble without a write-ahead log: commit to it with pebble.NoSync. Its user stops
+// before Close.
+func (s *Store) State() *pebble.DB { return s.state.db }
+
+// Damage is the first damage that was noticed since Open, also in the background, or nil. A node
+// that sees one stops serving from this store.
+func (s *Store) Damage() error {
+	if d := s.damage.Load(); d != nil {
+		return d
+	}
+	return nil
+}
+
+// note remembers damage and passes the error on in the form that callers see.
+func (s *Store) note(h *half, err error) error {
+	err = damaged(h.dir, err)
+	var d *DamageError
+	if errors.As(err, &d) && s.damage.CompareAndSwap(nil, d) {
+		s.metrics.damaged.WithLabelValues(s.fs.PathBase(h.dir)).Inc()
+		s.logger.Error("store is damaged", "err", d)
+	}
+	return err
+}
+
+// Close waits for readers and snapshots, and closes both Pebbles. It does not flush `state`: what
+// is not flushed is replayed from the log. Closing twice gives ErrClosed.
+func (s *Store) Close() error {
+	if !s.gate.close() {
+		return ErrClosed
+	}
+	s.metrics.unwatch()
+	if err := s.closeHalves(); err != nil {
+		return fmt.Errorf("close store %s: %w", s.dir, err)
+	}
+	return nil
+}
+
+func (s *Store) closeHalves() error {
+	var errs []error
+	for _, h := range []*half{s.state, s.log} {
+		if h == nil {
+			continue
+		}
+		if h.db != nil {
+			errs = append(errs, h.db.Close())
+		}
+		if h.lock != nil {
+			errs = append(errs, h.lock.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
