@@ -1,0 +1,234 @@
+package membership
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+)
+
+// memberlist does not wait for a probe that it has begun; it ends by its own timeout.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/hashicorp/memberlist.(*Memberlist).probeNode"))
+}
+
+type setting func(*Options)
+
+func open(t *testing.T, name string, settings ...setting) *Members {
+	t.Helper()
+	o := DefaultOptions()
+	o.NodeName, o.BindAddr = name, "127.0.0.1:0"
+	o.Meta = Meta{RPC: name + ":1", Roles: []string{"edge"}, Incarnation: 1}
+	o.Logger, o.Metrics = slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+	o.Debounce, o.JoinEvery, o.RejoinEvery = time.Millisecond, 5*time.Millisecond, 20*time.Millisecond
+	for _, set := range settings {
+		set(&o)
+	}
+	m, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+func join(others ...*Members) setting {
+	return func(o *Options) {
+		for _, m := range others {
+			o.Join = append(o.Join, m.Addr())
+		}
+	}
+}
+
+// await returns the first view that is as wanted.
+func await(t *testing.T, m *Members, what string, is func(*View) bool) *View {
+	t.Helper()
+	views, stop := m.Watch()
+	defer stop()
+	timeout := time.After(20 * time.Second)
+	for {
+		select {
+		case v := <-views:
+			if is(v) {
+				return v
+			}
+		case <-timeout:
+			t.Fatalf("%s: no view with %s; the last: %+v", m.o.NodeName, what, m.View())
+		}
+	}
+}
+
+func names(v *View) string {
+	var all []string
+	for _, n := range v.Nodes {
+		all = append(all, n.Name)
+	}
+	return strings.Join(all, " ")
+}
+
+func TestNodesFindEachOther(t *testing.T) {
+	a := open(t, "n1")
+	if strings.HasSuffix(a.Addr(), ":0") {
+		t.Fatalf("bound to %s", a.Addr())
+	}
+	if names(a.View()) != "n1" {
+		t.Errorf("alone: %s", names(a.View()))
+	}
+	b, c := open(t, "n2", join(a)), open(t, "n3", join(a))
+	all := func(v *View) bool { return names(v) == "n1 n2 n3" }
+	for _, m := range []*Members{a, b, c} {
+		v := await(t, m, "all", all)
+		n, ok := v.Find("n2")
+		if !ok || n.Meta.RPC != "n2:1" || n.Addr != b.Addr() {
+			t.Errorf("n2 as %s sees it: %+v", m.o.NodeName, n)
+		}
+		if _, ok := v.Find("n9"); ok {
+			t.Error("found a node that is not there")
+		}
+	}
+	meta := Meta{RPC: "moved:2", Incarnation: 2}
+	if err := b.UpdateMeta(meta); err != nil {
+		t.Fatal(err)
+	}
+	await(t, a, "the new meta", func(v *View) bool { n, _ := v.Find("n2"); return n.Meta.same(meta) })
+	await(t, b, "its own new meta", func(v *View) bool { n, _ := v.Find("n2"); return n.Meta.same(meta) })
+	if err := c.Leave(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, a, "n3 gone", func(v *View) bool { return names(v) == "n1 n2" })
+}
+
+// TestJoinIsAHint: a node starts although nobody answers, and finds the others when they come.
+func TestJoinIsAHint(t *testing.T) {
+	late := open(t, "n0")
+	addr := late.Addr()
+	if err := late.Close(); err != nil {
+		t.Fatal(err)
+	}
+	early := open(t, "n1", func(o *Options) { o.Join = []string{addr} })
+	open(t, "n2", func(o *Options) { o.BindAddr = addr })
+	await(t, early, "n2", func(v *View) bool { return names(v) == "n1 n2" })
+}
+
+func TestRestartAtAnotherAddress(t *testing.T) {
+	a := open(t, "n1")
+	b := open(t, "n2", join(a))
+	await(t, a, "n2", func(v *View) bool { return names(v) == "n1 n2" })
+	if err := b.Leave(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := open(t, "n2", join(a), func(o *Options) { o.Meta.Incarnation = 2 })
+	await(t, a, "n2 at its new address", func(v *View) bool {
+		n, _ := v.Find("n2")
+		return n.Addr == again.Addr() && n.Meta.Incarnation == 2
+	})
+}
+
+func TestKeysKeepStrangersOut(t *testing.T) {
+	old, fresh := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)
+	key := func(k []byte) setting { return func(o *Options) { o.Keys = [][]byte{k} } }
+	a := open(t, "n1", key(old))
+	b := open(t, "n2", key(old), join(a))
+	await(t, a, "n2", func(v *View) bool { return names(v) == "n1 n2" })
+
+	for _, m := range []*Members{a, b} { // rotation, a round over all nodes at a time
+		if err := m.AddKey(fresh); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range []*Members{a, b} {
+		if err := m.UseKey(fresh); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range []*Members{a, b} {
+		if err := m.RemoveKey(old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stranger := open(t, "n8", key(old), func(o *Options) { o.JoinEvery = time.Hour })
+	if stranger.joinOnce(a.Addr()) {
+		t.Error("a stranger with the old key was let in")
+	}
+	open(t, "n3", key(fresh), join(a))
+	await(t, b, "n3", func(v *View) bool { return names(v) == "n1 n2 n3" })
+
+	plain := open(t, "n9")
+	if err := plain.AddKey(fresh); err == nil {
+		t.Error("a key was added to plain gossip")
+	}
+}
+
+// joinOnce is one attempt, for tests that want it to fail.
+func (m *Members) joinOnce(addr string) bool {
+	n, err := m.list.Join([]string{addr})
+	return err == nil && n > 0
+}
+
+// TestSlowWatcherGetsTheLast: a watcher that sleeps through views is not waited for.
+func TestSlowWatcherGetsTheLast(t *testing.T) {
+	a := open(t, "n1")
+	slow, stop := a.Watch()
+	defer stop()
+	for i := range 20 {
+		meta := Meta{RPC: fmt.Sprint(i)}
+		if err := a.UpdateMeta(meta); err != nil {
+			t.Fatal(err)
+		}
+		await(t, a, "the meta", func(v *View) bool { n, _ := v.Find("n1"); return n.Meta.RPC == meta.RPC })
+	}
+	v := <-slow
+	if n, _ := v.Find("n1"); n.Meta.RPC != "19" || v != a.View() {
+		t.Errorf("the slow watcher has %+v", v)
+	}
+}
+
+func TestBadOptionsAreRefused(t *testing.T) {
+	tests := map[string]setting{
+		"no name":    func(o *Options) { o.NodeName = "" },
+		"a bad key":  func(o *Options) { o.Keys = [][]byte{{1, 2}} },
+		"huge meta":  func(o *Options) { o.Meta.HTTP = strings.Repeat("x", 600) },
+		"no port":    func(o *Options) { o.BindAddr = "127.0.0.1" },
+		"port range": func(o *Options) { o.BindAddr = "127.0.0.1:70000" },
+		"advertise":  func(o *Options) { o.AdvertiseAddr = "nowhere" },
+		"no pause":   func(o *Options) { o.Debounce = 0 },
+	}
+	for name, set := range tests {
+		t.Run(name, func(t *testing.T) {
+			o := DefaultOptions()
+			o.NodeName, o.BindAddr = "n1", "127.0.0.1:0"
+			o.Logger, o.Metrics = slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+			set(&o)
+			if m, err := Open(o); err == nil {
+				_ = m.Close()
+				t.Error("opened")
+			}
+		})
+	}
+}
+
+func TestLogLines(t *testing.T) {
+	var out bytes.Buffer
+	l := newLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	for _, line := range []string{"[ERR] memberlist: broken", "[WARN] memberlist: odd", "[DEBUG] memberlist: fine", "plain"} {
+		l.Print(line)
+	}
+	for _, want := range []string{"level=ERROR msg=gossip detail=broken", "level=WARN msg=gossip detail=odd",
+		"level=DEBUG msg=gossip detail=fine", "level=DEBUG msg=gossip detail=plain"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in %s", want, out.String())
+		}
+	}
+}

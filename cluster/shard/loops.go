@@ -1,0 +1,202 @@
+package shard
+
+import (
+	"context"
+	"time"
+
+	"parley/persistence/keys"
+)
+
+// runCore is the store loop.
+func (h *Host) runCore() error {
+	var inputs []any
+	var proposals []Proposal
+	for open := true; open; {
+		<-h.inputs.wake
+		clear(inputs)
+		clear(proposals)
+		inputs, open = h.inputs.take(inputs)
+		proposals, _ = h.proposals.take(proposals)
+		h.pass(inputs, proposals)
+	}
+	return nil
+}
+
+// pass is one turn of the store loop.
+func (h *Host) pass(inputs []any, proposals []Proposal) {
+	for _, in := range inputs {
+		if r, ok := in.(received); ok {
+			h.inboxBytes.Add(-int64(len(r.batch)))
+		}
+	}
+	out := h.step(inputs, proposals)
+	h.ticking.Store(out.ticking)
+	if len(out.log) > 0 {
+		h.log.put(out.log...)
+	}
+	if len(out.apply) > 0 {
+		h.apply.put(out.apply...)
+	}
+	if len(out.snapshots) > 0 {
+		h.snapshots.put(out.snapshots...)
+	}
+}
+
+// runWriter puts the tasks that wait into one batch after another. While it waits for room
+// behind the syncs in flight, more tasks gather: that is the group commit.
+func (h *Host) runWriter() error {
+	defer close(h.syncs)
+	for open := true; open; {
+		<-h.log.wake
+		var tasks []*logTask
+		tasks, open = h.log.take(nil)
+		if len(tasks) == 0 {
+			continue
+		}
+		h.writing.Store(time.Now().UnixNano())
+		b, err := h.writer.write(tasks)
+		h.writing.Store(0)
+		if err != nil {
+			h.o.Fatal(err)
+			return err
+		}
+		bytes := 0
+		for _, t := range tasks {
+			for _, e := range t.write.Entries {
+				bytes += len(e.Data)
+			}
+		}
+		if h.logBytes.Add(int64(bytes)) > int64(h.o.FlushBytes) {
+			select {
+			case h.flush <- struct{}{}:
+			default:
+			}
+		}
+		h.syncs <- b
+	}
+	return nil
+}
+
+// runSyncer waits for the batches in the order in which they were written.
+func (h *Host) runSyncer() error {
+	for b := range h.syncs {
+		began := time.Now()
+		h.syncing.Store(began.UnixNano())
+		err := h.writer.wait(b)
+		h.syncing.Store(0)
+		if err != nil {
+			h.o.Fatal(err)
+			return err
+		}
+		h.m.syncSeconds.Observe(time.Since(began).Seconds())
+		h.inputs.put(logDone{b.tasks})
+	}
+	return nil
+}
+
+// runApplier applies what was committed.
+func (h *Host) runApplier(ctx context.Context) error {
+	for open := true; open; {
+		<-h.apply.wake
+		var tasks []*applyTask
+		tasks, open = h.apply.take(nil)
+		if len(tasks) == 0 {
+			continue
+		}
+		if err := h.applier.apply(ctx, tasks); err != nil {
+			h.o.Fatal(err)
+			return err
+		}
+		h.inputs.put(applyDone{tasks})
+	}
+	return nil
+}
+
+// runTicker moves Raft's time while anybody wants it, and watches the disk.
+func (h *Host) runTicker(ctx context.Context) error {
+	ticker := time.NewTicker(h.o.TickInterval)
+	defer ticker.Stop()
+	stalled := false
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		if now := h.stalledNow(time.Now()); now != stalled {
+			stalled = now
+			h.inputs.put(stall{stalled})
+			if stalled {
+				h.m.stalls.Inc()
+				h.o.Logger.Error("log sync has stalled, giving up leadership", "limit", h.o.StallAfter)
+			}
+		}
+		if h.ticking.Load() {
+			h.inputs.put(tick{})
+		}
+	}
+}
+
+// stalledNow says whether the log's disk has been busy with one batch for too long.
+func (h *Host) stalledNow(now time.Time) bool {
+	for _, began := range []int64{h.writing.Load(), h.syncing.Load()} {
+		if began != 0 && now.UnixNano()-began > int64(h.o.StallAfter) {
+			return true
+		}
+	}
+	return false
+}
+
+// runFlusher makes state durable now and then, so that logs can be truncated and a restart has
+// little to replay.
+func (h *Host) runFlusher(ctx context.Context) error {
+	ticker := time.NewTicker(h.o.FlushInterval)
+	defer ticker.Stop()
+	known := map[keys.Shard]uint64{}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		case <-h.flush:
+		}
+		if h.logBytes.Swap(0) == 0 {
+			continue
+		}
+		if err := h.st.FlushState(ctx); err != nil {
+			if ctx.Err() == nil {
+				h.o.Logger.Error("state was not flushed", "err", err)
+			}
+			continue
+		}
+		h.reportFlushed(known)
+	}
+}
+
+// reportFlushed tells the core how far each shard is durable.
+func (h *Host) reportFlushed(known map[keys.Shard]uint64) {
+	found, err := h.durable(known)
+	if err != nil {
+		h.o.Fatal(err)
+		return
+	}
+	h.inputs.put(found...)
+}
+
+// runSnapshots sends one snapshot at a time.
+func (h *Host) runSnapshots(ctx context.Context) error {
+	for open := true; open; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-h.snapshots.wake:
+		}
+		var tasks []snapshotTask
+		tasks, open = h.snapshots.take(nil)
+		for _, t := range tasks {
+			err := h.sendSnapshot(ctx, t)
+			h.inputs.put(snapshotSent{t.shard, t.to, err == nil})
+		}
+	}
+	return nil
+}

@@ -1,0 +1,122 @@
+package transport
+
+import (
+	"context"
+	"encoding/binary"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+)
+
+// The reasons for which a batch is lost, as metric labels.
+const (
+	dropFull        = "buffer_full"
+	dropUnreachable = "unreachable"
+)
+
+// redialDoublings bounds how often the pause between two dials doubles.
+const redialDoublings = 4
+
+// peer sends to one node. A frame of length 0 is a beat.
+type peer struct {
+	transport *TCP
+	node      string
+	wake      chan struct{} // capacity 1: any number of batches cost one wake
+
+	mu     sync.Mutex // guards buffer
+	buffer []byte     // frames that wait
+}
+
+// enqueue adds a batch to what waits, or drops it.
+func (p *peer) enqueue(batch []byte) {
+	p.mu.Lock()
+	fits := len(p.buffer)+4+len(batch) <= p.transport.o.BufferBytes
+	if fits {
+		p.buffer = binary.BigEndian.AppendUint32(p.buffer, uint32(len(batch)))
+		p.buffer = append(p.buffer, batch...)
+	}
+	p.mu.Unlock()
+	if !fits {
+		p.transport.drop(dropFull, len(batch))
+		return
+	}
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take gives what waits, in exchange for a buffer that is free.
+func (p *peer) take(free []byte) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	waiting := p.buffer
+	p.buffer = free[:0]
+	return waiting
+}
+
+// run dials when there is something to say, and sends until the connection breaks.
+func (p *peer) run() error {
+	ctx, failures := p.transport.ctx, 0
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.wake:
+		}
+		conn, err := p.transport.dial(ctx, p.node, purposeBatches)
+		if err != nil {
+			p.transport.o.Logger.Debug("node not reached", "node", p.node, "err", err)
+			p.transport.drop(dropUnreachable, len(p.take(nil)))
+			p.pause(ctx, failures)
+			failures++
+			continue
+		}
+		failures = 0
+		err = p.send(ctx, conn)
+		_ = conn.Close() // it is broken or of no more use
+		p.transport.o.Logger.Debug("connection ended", "node", p.node, "err", err)
+	}
+}
+
+// send writes batches as they come and beats when none do.
+func (p *peer) send(ctx context.Context, conn net.Conn) error {
+	release := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer release()
+	beat := time.NewTicker(p.transport.o.BeatInterval)
+	defer beat.Stop()
+	var free []byte
+	for {
+		frames := p.take(free)
+		if len(frames) == 0 {
+			frames = append(frames, 0, 0, 0, 0)
+		}
+		if err := conn.SetWriteDeadline(time.Now().Add(p.transport.o.StallAfter)); err != nil {
+			return err
+		}
+		if _, err := conn.Write(frames); err != nil {
+			p.transport.drop(dropUnreachable, len(frames))
+			return err
+		}
+		free = frames
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-p.wake:
+		case <-beat.C:
+		}
+	}
+}
+
+// pause waits after a failed dial, longer each time, with jitter so that a cluster does not
+// dial in step.
+func (p *peer) pause(ctx context.Context, failures int) {
+	longest := p.transport.o.RedialAfter << min(failures, redialDoublings)
+	timer := time.NewTimer(longest/2 + rand.N(longest/2+1))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
