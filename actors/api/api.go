@@ -21,6 +21,7 @@ type Cluster interface {
 	Events
 	Users
 	Applications
+	Blobs
 	Realtime
 }
 
@@ -96,6 +97,26 @@ type Applications interface {
 	Credential(ctx context.Context, key string) (*eventv1.Credential, error)
 	// PutCredential stores an API key; onlyIfNone keeps an existing first one and gives it back.
 	PutCredential(ctx context.Context, c *eventv1.Credential, onlyIfNone bool) (*eventv1.Credential, error)
+}
+
+// Blobs are bytes that are kept by their content, and the images that are made of them. sha256 is a
+// blob's id: the sum of its bytes in lower-case hex.
+type Blobs interface {
+	// HoldBlob claims a blob for an image that is about to be made, and makes the blob when there
+	// is none. When the answer is not sealed, the bytes must follow: by PutChunk, or, of an external
+	// one, as an object; then SealBlob. A hold whose image does not come into being lapses.
+	HoldBlob(ctx context.Context, p *nodev1.Principal, sha256 string, h *nodev1.HoldBlob) (*eventv1.Blob, error)
+	PutChunk(ctx context.Context, p *nodev1.Principal, sha256 string, c *nodev1.PutChunk) error
+	SealBlob(ctx context.Context, p *nodev1.Principal, sha256 string) error
+	// GetChunk gives one part of a blob. Whether p may have it is the caller's to know.
+	GetChunk(ctx context.Context, p *nodev1.Principal, sha256 string, index uint32) ([]byte, error)
+	// CreateImage makes i, whose id the caller chose and whose blobs it holds; p becomes the owner.
+	// A repetition gives the first result.
+	CreateImage(ctx context.Context, p *nodev1.Principal, i *eventv1.Image) (*eventv1.Image, error)
+	// GetImage is for everybody in the application. What is unknown or deleted is code.NotFound.
+	GetImage(ctx context.Context, p *nodev1.Principal, id string) (*eventv1.Image, error)
+	// DeleteImage is for the owner and administrators; repeating it changes nothing.
+	DeleteImage(ctx context.Context, p *nodev1.Principal, id string) error
 }
 
 // Realtime is how an edge says what it wants to hear.

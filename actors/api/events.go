@@ -1,0 +1,79 @@
+package api
+
+import (
+	"context"
+
+	"parley/proto/code"
+	nodev1 "parley/proto/node/v1"
+)
+
+// Post implements Events.
+func (a *API) Post(ctx context.Context, p *nodev1.Principal, conv, clientID string, e *nodev1.PostEvent) (*nodev1.Reply, error) {
+	return a.inConversation(ctx, conv, &nodev1.Command{
+		Principal: p, ClientId: clientID, Body: &nodev1.Command_PostEvent{PostEvent: e},
+	})
+}
+
+// PostAsync implements Events.
+func (a *API) PostAsync(ctx context.Context, p *nodev1.Principal, conv, clientID string, e *nodev1.PostEvent, done func(*nodev1.Reply, error)) {
+	if !isConversation(conv) {
+		done(nil, errConversation())
+		return
+	}
+	t := conversation(p, conv)
+	req := &nodev1.GrainRequest{Kind: t.kind, ApplicationId: t.application, Id: t.id, Command: &nodev1.Command{
+		Principal: p, ClientId: clientID, Body: &nodev1.Command_PostEvent{PostEvent: e},
+	}}
+	ctx, cancel := a.deadline(ctx)
+	a.options.Caller.AskAsync(ctx, req, func(reply *nodev1.GrainReply, err error) {
+		cancel()
+		done(result(req, reply, err))
+	})
+}
+
+// DeleteEvent implements Events.
+func (a *API) DeleteEvent(ctx context.Context, p *nodev1.Principal, conv, clientID string, d *nodev1.DeleteEvent) (*nodev1.Reply, error) {
+	return a.inConversation(ctx, conv, &nodev1.Command{
+		Principal: p, ClientId: clientID, Body: &nodev1.Command_DeleteEvent{DeleteEvent: d},
+	})
+}
+
+// AdvanceCursor implements Events.
+func (a *API) AdvanceCursor(ctx context.Context, p *nodev1.Principal, conv string, c *nodev1.AdvanceCursor) (*nodev1.Reply, error) {
+	return a.inConversation(ctx, conv, &nodev1.Command{Principal: p, Body: &nodev1.Command_AdvanceCursor{AdvanceCursor: c}})
+}
+
+// inConversation asks a conversation to change something within it.
+func (a *API) inConversation(ctx context.Context, conv string, c *nodev1.Command) (*nodev1.Reply, error) {
+	if !isConversation(conv) {
+		return nil, errConversation()
+	}
+	return a.command(ctx, conversation(c.Principal, conv), c)
+}
+
+// ofConversation asks a conversation for something within it.
+func (a *API) ofConversation(ctx context.Context, conv string, q *nodev1.Query) (*nodev1.Reply, error) {
+	if !isConversation(conv) {
+		return nil, errConversation()
+	}
+	return a.query(ctx, conversation(q.Principal, conv), q)
+}
+
+// GetEvent implements Events.
+func (a *API) GetEvent(ctx context.Context, p *nodev1.Principal, conv string, sequence uint64) (*nodev1.EventView, error) {
+	reply, err := a.ofConversation(ctx, conv, &nodev1.Query{
+		Principal: p, Body: &nodev1.Query_GetEvent{GetEvent: &nodev1.GetEvent{Sequence: sequence}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if reply.Event == nil {
+		return nil, code.New(code.EventNotFound, "Event does not exist.")
+	}
+	return reply.Event, nil
+}
+
+// ListEvents implements Events.
+func (a *API) ListEvents(ctx context.Context, p *nodev1.Principal, conv string, l *nodev1.ListEvents) (*nodev1.Reply, error) {
+	return a.ofConversation(ctx, conv, &nodev1.Query{Principal: p, Body: &nodev1.Query_ListEvents{ListEvents: l}})
+}

@@ -1,0 +1,101 @@
+package document
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func TestCheck(t *testing.T) {
+	nested := func(n int) string { return strings.Repeat(`{"a":`, n-1) + `{}` + strings.Repeat(`}`, n-1) }
+	for _, c := range []struct {
+		name, body string
+		want       string // part of the reason, empty = passes
+	}{
+		{"empty object", `{}`, ""},
+		{"space around", " \n{\"a\":1}\t", ""},
+		{"as deep as allowed", nested(DepthMax), ""},
+		{"too deep", nested(DepthMax + 1), "nest"},
+		{"deep arrays", `{"a":` + strings.Repeat("[", DepthMax) + strings.Repeat("]", DepthMax) + `}`, "nest"},
+		{"brackets in strings", `{"a":"` + strings.Repeat("[{", 99) + `\"[["}`, ""},
+		{"nothing", ``, "object"},
+		{"array", `[1]`, "object"},
+		{"string", `"a"`, "object"},
+		{"null", `null`, "object"},
+		{"two objects", `{}{}`, "object"},
+		{"cut off", `{"a":1`, "object"},
+		{"trailing comma", `{"a":1,}`, "object"},
+		{"invalid UTF-8", "{\"a\":\"\xff\"}", "object"},
+		{"too large", `{"a":"` + strings.Repeat("x", 1000) + `"}`, "larger"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := Check([]byte(c.body), 1000)
+			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("Check(%.40q) = %v, want %q", c.body, err, c.want)
+			}
+		})
+	}
+}
+
+func TestText(t *testing.T) {
+	for s, ok := range map[string]bool{"": true, "ünïcode": true, "12345678": false, "\xff": false} {
+		if err := CheckText(s, 7); (err == nil) != ok {
+			t.Errorf("CheckText(%q) = %v", s, err)
+		}
+	}
+}
+
+func TestFields(t *testing.T) {
+	f := Fields([]byte(`{"s":"x\u00e9","n":-1,"o":{},"Text":1,"z":null}`))
+	if s, ok := String(f["s"]); !ok || s != "xé" {
+		t.Errorf("string: %q", s)
+	}
+	if !IsNumber(f["n"]) || IsNumber(f["s"]) || !IsObject(f["o"]) || IsObject(f["n"]) {
+		t.Error("kinds are mixed up")
+	}
+	if f["text"] != nil {
+		t.Error("names compare without case")
+	}
+	if _, ok := String(f["z"]); ok {
+		t.Error("null is no string")
+	}
+}
+
+// FuzzCheck: whatever passes is an object for every parser, and is no deeper than it may be.
+func FuzzCheck(f *testing.F) {
+	for _, s := range []string{`{}`, `{"a":[{"b":"\\\"{"}]}`, `[]`, "{\"a\":\"\xff\"}", `{"a":1}x`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		err := Check(b, 1<<10)
+		var m map[string]any
+		parses := json.Unmarshal(b, &m) == nil && m != nil && utf8.Valid(b) && len(b) <= 1<<10
+		if err == nil && !parses {
+			t.Fatalf("passes, but is no object: %q", b)
+		}
+		if err != nil && parses && levels(m) <= DepthMax {
+			t.Fatalf("refused (%v): %q", err, b)
+		}
+		if err == nil && levels(m) > DepthMax {
+			t.Fatalf("too deep: %q", b)
+		}
+	})
+}
+
+func levels(v any) int {
+	deepest := 0
+	switch v := v.(type) {
+	case map[string]any:
+		for _, e := range v {
+			deepest = max(deepest, levels(e))
+		}
+	case []any:
+		for _, e := range v {
+			deepest = max(deepest, levels(e))
+		}
+	default:
+		return 0
+	}
+	return deepest + 1
+}

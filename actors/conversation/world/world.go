@@ -1,0 +1,235 @@
+// Package world runs conversations, users, names, applications, blobs and images over rows in memory, for tests:
+// real machines and real queries, with commits, outbox delivery and restarts done by hand. It has
+// no goroutine and no clock of its own.
+package world
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"parley/actors/application"
+	"parley/actors/blob"
+	"parley/actors/blob/image"
+	"parley/actors/conversation"
+	"parley/actors/grain"
+	"parley/actors/name"
+	"parley/actors/query"
+	"parley/actors/user"
+	"parley/persistence/keys"
+	"parley/persistence/store"
+	"parley/proto/id"
+	nodev1 "parley/proto/node/v1"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// World is a cluster's state and its live grains.
+type World struct {
+	// Now is the clock, Unix milliseconds; tests set it.
+	Now int64
+	// Forgetful worlds throw every machine away after each batch: what the next one knows comes
+	// from rows alone.
+	Forgetful bool
+	// Twice delivers every outbox row two times.
+	Twice bool
+	// Fanout is what left for edges, in order; tests clear it.
+	Fanout []*nodev1.Fanout
+
+	shards uint32
+	rows   Rows
+	live   map[string]*grainOf
+	outbox []*nodev1.OutboxRow
+}
+
+type grainOf struct {
+	machine  grain.Machine
+	revision uint64
+}
+
+// Result is the answer to one command of a batch.
+type Result struct {
+	Reply  *nodev1.Reply
+	Err    error
+	Proven bool
+	Writes bool
+}
+
+// New makes an empty world.
+func New(shards uint32) *World {
+	return &World{Now: 1_600_000_000_000, shards: shards, rows: Rows{}, live: map[string]*grainOf{}}
+}
+
+// Rows gives the state. It is live: callers only read it.
+func (w *World) Rows() Rows { return w.rows }
+
+// Pending is how many outbox rows wait.
+func (w *World) Pending() int { return len(w.outbox) }
+
+// Do runs commands on one entity as one batch, and commits it.
+func (w *World) Do(kind nodev1.Kind, app, entity string, cmds ...*nodev1.Command) ([]Result, error) {
+	e := grain.Entity{Shard: keys.Of(app, entity, w.shards), Kind: kind, Application: app, ID: entity}
+	if kind == nodev1.Kind_KIND_APPLICATION {
+		e.Shard = keys.Meta
+	}
+	headKey := headKeyOf(e)
+	g := w.live[string(headKey)]
+	if g == nil {
+		g = &grainOf{machine: machineOf(e)}
+		w.live[string(headKey)] = g
+	}
+	var head []byte
+	if row, ok := w.rows[string(headKey)]; ok {
+		g.revision, head = binary.BigEndian.Uint64(row), row[8:]
+	}
+	results, ops, err := w.batch(g, head, cmds)
+	if err != nil {
+		return nil, err
+	}
+	if len(ops) > 0 {
+		w.commit(ops)
+		row := binary.BigEndian.AppendUint64(nil, g.revision+1)
+		w.rows[string(headKey)] = append(row, g.machine.Head()...)
+	}
+	g.machine.Settle()
+	if w.Forgetful {
+		delete(w.live, string(headKey))
+	}
+	return results, nil
+}
+
+func (w *World) batch(g *grainOf, head []byte, cmds []*nodev1.Command) (results []Result, ops []store.Op, err error) {
+	var rows []*nodev1.OutboxRow
+	for _, cmd := range cmds {
+		if err := g.machine.Load(w.rows, g.revision, head, cmd); err != nil {
+			return nil, nil, err
+		}
+		d, err := g.machine.Decide(w.Now, cmd)
+		if err != nil {
+			results = append(results, Result{Err: err})
+			continue
+		}
+		g.machine.Evolve(d)
+		results = append(results, Result{Reply: d.Reply, Proven: d.Proven, Writes: d.Writes()})
+		ops = append(ops, d.Ops...)
+		rows = append(rows, d.Outbox...)
+		w.Fanout = append(w.Fanout, d.Fanout...)
+	}
+	w.outbox = append(w.outbox, rows...)
+	return results, ops, nil
+}
+
+func (w *World) commit(ops []store.Op) {
+	for _, op := range ops {
+		switch op.Kind {
+		case store.OpPut:
+			w.rows[string(op.Key)] = bytes.Clone(op.Value)
+		case store.OpDelete:
+			delete(w.rows, string(op.Key))
+		case store.OpDeleteRange:
+			for key := range w.rows {
+				if key >= string(op.Key) && key < string(op.End) {
+					delete(w.rows, key)
+				}
+			}
+		}
+	}
+}
+
+// Deliver carries the outbox out, first in, first out, until it is empty.
+func (w *World) Deliver() error {
+	for len(w.outbox) > 0 {
+		row := w.outbox[0]
+		w.outbox = w.outbox[1:]
+		for range w.deliveries() {
+			results, err := w.Do(row.TargetKind, row.ApplicationId, row.TargetId, row.Command)
+			if err != nil {
+				return err
+			}
+			if results[0].Err != nil {
+				return fmt.Errorf("outbox row for %s was refused: %w", row.TargetId, results[0].Err)
+			}
+		}
+	}
+	return nil
+}
+
+func (w *World) deliveries() int {
+	if w.Twice {
+		return 2
+	}
+	return 1
+}
+
+// Restart throws all machines away.
+func (w *World) Restart() { clear(w.live) }
+
+// Ask answers a query.
+func (w *World) Ask(kind nodev1.Kind, app, entity string, q *nodev1.Query) (*nodev1.Reply, error) {
+	reply := query.Serve(w.rows, w.shards, &nodev1.GrainRequest{Kind: kind, ApplicationId: app, Id: entity, Query: q})
+	return reply.Reply, grain.CodedError(reply.Error)
+}
+
+func machineOf(e grain.Entity) grain.Machine {
+	switch e.Kind {
+	case nodev1.Kind_KIND_CONVERSATION:
+		return conversation.New(e)
+	case nodev1.Kind_KIND_USER:
+		return user.New(e)
+	case nodev1.Kind_KIND_NAME:
+		return name.New(e)
+	case nodev1.Kind_KIND_BLOB:
+		return blob.New(e)
+	case nodev1.Kind_KIND_IMAGE:
+		return image.New(e)
+	default:
+		return application.New(e)
+	}
+}
+
+// headKeyOf is a row of its own for every entity; a name's and a blob's is made of its hash.
+func headKeyOf(e grain.Entity) []byte {
+	app, _ := id.Parse(id.Application, e.Application)
+	var ent keys.UUID
+	switch e.Kind {
+	case nodev1.Kind_KIND_CONVERSATION:
+		ent, _ = id.Parse(id.Conversation, e.ID)
+	case nodev1.Kind_KIND_USER:
+		ent, _ = id.Parse(id.User, e.ID)
+	case nodev1.Kind_KIND_NAME, nodev1.Kind_KIND_BLOB:
+		binary.BigEndian.PutUint64(ent[:], xxhash.Sum64String(e.ID))
+	default:
+		ent, _ = id.Parse(id.Application, e.ID)
+	}
+	return keys.Head(e.Shard, app, ent, keys.EntityKind(e.Kind))
+}
+
+// Rows is a store.Reader over a map.
+type Rows map[string][]byte
+
+// Get implements store.Reader.
+func (r Rows) Get(key []byte) ([]byte, bool, error) {
+	value, ok := r[string(key)]
+	return bytes.Clone(value), ok, nil
+}
+
+// Scan implements store.Reader.
+func (r Rows) Scan(lo, hi []byte, reverse bool, visit func(key, value []byte) (bool, error)) error {
+	var within []string
+	for key := range r {
+		if key >= string(lo) && key < string(hi) {
+			within = append(within, key)
+		}
+	}
+	slices.Sort(within)
+	if reverse {
+		slices.Reverse(within)
+	}
+	for _, key := range within {
+		if more, err := visit([]byte(key), bytes.Clone(r[key])); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}

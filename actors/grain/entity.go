@@ -1,0 +1,54 @@
+package grain
+
+import (
+	"crypto/sha256"
+	"fmt"
+
+	"parley/persistence/keys"
+	"parley/proto/id"
+	nodev1 "parley/proto/node/v1"
+)
+
+// Place gives the shard of an entity: applications live in the meta shard, all else where its
+// hash says.
+func Place(kind nodev1.Kind, application, entity string, shards uint32) keys.Shard {
+	if kind == nodev1.Kind_KIND_APPLICATION {
+		return keys.Meta
+	}
+	return keys.Of(application, entity, shards)
+}
+
+// HeadKey is the row that fences an entity. Names and blobs have no UUID of their own: its place
+// is taken by a digest.
+func HeadKey(e Entity) ([]byte, error) {
+	app, err := id.Parse(id.Application, e.Application)
+	if err != nil && e.Kind != nodev1.Kind_KIND_APPLICATION {
+		return nil, fmt.Errorf("application %q: %w", e.Application, err)
+	}
+	var entity keys.UUID
+	switch e.Kind {
+	case nodev1.Kind_KIND_CONVERSATION:
+		entity, err = id.Parse(id.Conversation, e.ID)
+	case nodev1.Kind_KIND_USER:
+		entity, err = id.Parse(id.User, e.ID)
+	case nodev1.Kind_KIND_APPLICATION:
+		app = keys.UUID{}
+		entity, err = id.Parse(id.Application, e.ID)
+	case nodev1.Kind_KIND_IMAGE:
+		entity, err = id.Parse(id.Image, e.ID)
+	case nodev1.Kind_KIND_NAME, nodev1.Kind_KIND_BLOB:
+		entity = digest(e.Kind, e.Application, e.ID)
+	default:
+		err = fmt.Errorf("no entity is of kind %s", e.Kind)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("entity %q: %w", e.ID, err)
+	}
+	return keys.Head(e.Shard, app, entity, keys.EntityKind(e.Kind)), nil
+}
+
+// digest names an entity in 16 bytes, across kinds and applications.
+func digest(kind nodev1.Kind, application, entity string) keys.UUID {
+	sum := sha256.Sum256([]byte(fmt.Sprintf("%d\x00%s\x00%s", kind, application, entity)))
+	return keys.UUID(sum[:16])
+}

@@ -1,0 +1,44 @@
+package grain
+
+import (
+	"fmt"
+	"testing"
+
+	nodev1 "parley/proto/node/v1"
+)
+
+// TestHeadKeys pins the fences of entities: they are on disk, so they never change.
+func TestHeadKeys(t *testing.T) {
+	const uuid = "0de7a7b5-0000-4000-8000-000000000002"
+	for _, c := range []struct {
+		e    Entity
+		want string // hex, "" = no such entity
+	}{
+		{Entity{1, nodev1.Kind_KIND_CONVERSATION, appID, "CON-" + uuid}, "7300000001110de7a7b5000040008000000000000001" + "0de7a7b500004000800000000000000201"},
+		{Entity{2, nodev1.Kind_KIND_USER, appID, "USR-" + uuid}, "7300000002110de7a7b5000040008000000000000001" + "0de7a7b500004000800000000000000202"},
+		{Entity{3, nodev1.Kind_KIND_NAME, appID, "user/ann"}, "7300000003110de7a7b5000040008000000000000001" + "07f031acfcf1c262b159ec8e6743c80903"},
+		{Entity{0, nodev1.Kind_KIND_APPLICATION, appID, appID}, "73000000001100000000000000000000000000000000" + "0de7a7b500004000800000000000000104"},
+		{Entity{1, nodev1.Kind_KIND_CONVERSATION, appID, "CON-tea"}, ""},
+		{Entity{1, nodev1.Kind_KIND_CONVERSATION, "", "CON-" + uuid}, ""},
+		{Entity{1, nodev1.Kind_KIND_USER, appID, "CON-" + uuid}, ""},
+		{Entity{1, nodev1.Kind_KIND_SHARD, appID, "1"}, ""},
+	} {
+		key, err := HeadKey(c.e)
+		if (err != nil) != (c.want == "") || err == nil && fmt.Sprintf("%x", key) != c.want {
+			t.Errorf("%s: %x, %v; want %s", c.e.ID, key, err, c.want)
+		}
+	}
+}
+
+// TestErrorsSurviveTheWire: what carries a code arrives as it was; what carries none tells nothing.
+func TestErrorsSurviveTheWire(t *testing.T) {
+	for _, err := range []error{busy("full"), fmt.Errorf("open /secret: denied")} {
+		got := CodedError(ErrorOf(err))
+		if want := "system:error:unavailable: full; try again"; got.Error() != want && got.Error() != "system:error:internal-error: internal error" {
+			t.Errorf("%v arrived as %v", err, got)
+		}
+	}
+	if CodedError(nil) != nil {
+		t.Error("no error arrived as one")
+	}
+}

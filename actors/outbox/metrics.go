@@ -1,0 +1,38 @@
+package outbox
+
+import "github.com/prometheus/client_golang/prometheus"
+
+type metrics struct {
+	depth                                         prometheus.Gauge
+	age                                           prometheus.Histogram
+	delivered, retries, refused, deferred, broken prometheus.Counter
+}
+
+func newMetrics(r prometheus.Registerer) (*metrics, error) {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	m := &metrics{
+		depth: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "parley_actors_outbox_held_rows", Help: "Rows in memory that wait for their target.",
+		}),
+		age: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "parley_actors_outbox_age_seconds", Help: "From the commit of a row to its target's ack.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 10),
+		}),
+		delivered: counter("parley_actors_outbox_delivered_rows_total", "Rows acked or refused for good by their target."),
+		retries:   counter("parley_actors_outbox_retries_total", "Deliveries that failed and will be tried again."),
+		refused:   counter("parley_actors_outbox_refused_rows_total", "Rows that their target refused for good."),
+		deferred:  counter("parley_actors_outbox_deferred_rows_total", "Rows left on disk because too many wait in memory."),
+		broken:    counter("parley_actors_outbox_broken_queues_total", "Queues stopped because the state could not be read."),
+	}
+	if r == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{m.depth, m.age, m.delivered, m.retries, m.refused, m.deferred, m.broken} {
+		if err := r.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}

@@ -1,0 +1,156 @@
+package query
+
+import (
+	"fmt"
+
+	"parley/actors/conversation"
+	"parley/actors/grain"
+	"parley/proto/code"
+	eventv1 "parley/proto/event/v1"
+	nodev1 "parley/proto/node/v1"
+)
+
+// room is a conversation that the asker may read.
+type room struct {
+	*server
+	rows conversation.Rows
+	meta *eventv1.Conversation
+	own  *eventv1.Member // the asker's newest member, nil when it has none
+	head *eventv1.Head
+}
+
+// conversation answers what is asked of one conversation. Whoever may not read it is told that it
+// does not exist.
+func (s *server) conversation(q *nodev1.Query) (*nodev1.Reply, error) {
+	c, err := s.enter()
+	if err != nil {
+		return nil, err
+	}
+	switch b := q.GetBody().(type) {
+	case *nodev1.Query_GetConversation:
+		return c.get(b.GetConversation)
+	case *nodev1.Query_GetMember:
+		return c.member(b.GetMember.GetMemberId())
+	case *nodev1.Query_ListMembers:
+		return c.members(b.ListMembers)
+	case *nodev1.Query_GetEvent:
+		return c.event(b.GetEvent.GetSequence())
+	case *nodev1.Query_ListEvents:
+		return c.events(b.ListEvents)
+	default:
+		return nil, unknown()
+	}
+}
+
+// enter reads the conversation and checks that the asker may.
+func (s *server) enter() (*room, error) {
+	c := &room{server: s}
+	var ok bool
+	c.rows, ok = conversation.RowsOf(grain.Entity{
+		Shard: s.home(), Application: s.request.ApplicationId, ID: s.request.Id,
+	})
+	if !ok || !s.sameApplication() {
+		return nil, noConversation()
+	}
+	var err error
+	if c.meta, err = c.rows.Metadata(s.reader); err != nil {
+		return nil, fmt.Errorf("query conversation: %w", err)
+	}
+	if c.meta.GetState() != eventv1.ConversationState_CONVERSATION_STATE_ACTIVE {
+		return nil, noConversation()
+	}
+	if c.own, err = c.memberOf(s.principal()); err != nil {
+		return nil, fmt.Errorf("query conversation: %w", err)
+	}
+	if !conversation.CanRead(s.principal(), c.meta, c.own) {
+		return nil, noConversation()
+	}
+	if c.head, err = c.rows.Head(s.reader); err != nil {
+		return nil, fmt.Errorf("query conversation: %w", err)
+	}
+	return c, nil
+}
+
+// memberOf is the newest member of p's user.
+func (c *room) memberOf(p *nodev1.Principal) (*eventv1.Member, error) {
+	if p.GetUserId() == "" {
+		return nil, nil
+	}
+	member, err := c.rows.MemberOfUser(c.reader, p.GetUserId())
+	if err != nil || member == "" {
+		return nil, err
+	}
+	return c.rows.Member(c.reader, member)
+}
+
+// get gives metadata, head, the asker's member with its cursor, and all members when asked to:
+// LEFT ones included, by ordinal, up to AllMax.
+func (c *room) get(q *nodev1.GetConversation) (*nodev1.Reply, error) {
+	reply := &nodev1.Reply{Conversation: c.meta, Head: c.head, Member: c.own}
+	if c.own != nil {
+		cursor, err := c.rows.Cursor(c.reader, c.own.Id)
+		if err != nil {
+			return nil, fmt.Errorf("query conversation: %w", err)
+		}
+		reply.Cursor = cursor
+	}
+	if !q.GetWithMembers() {
+		return reply, nil
+	}
+	err := c.listMembers(page{size: AllMax}, false, reply)
+	return reply, err
+}
+
+// member gives one member with its cursor, by id or the asker's own by "me". LEFT ones are found
+// too.
+func (c *room) member(member string) (*nodev1.Reply, error) {
+	m := c.own
+	if member != conversation.Me {
+		var err error
+		if m, err = c.rows.Member(c.reader, member); err != nil {
+			return nil, fmt.Errorf("query member: %w", err)
+		}
+	}
+	if m == nil {
+		return nil, code.New(code.MemberNotFound, "member does not exist")
+	}
+	cursor, err := c.rows.Cursor(c.reader, m.Id)
+	if err != nil {
+		return nil, fmt.Errorf("query member: %w", err)
+	}
+	return &nodev1.Reply{Member: m, Cursor: cursor}, nil
+}
+
+// members lists members in the order of their joining or invitation.
+func (c *room) members(q *nodev1.ListMembers) (*nodev1.Reply, error) {
+	p, err := pageOf(q.GetPage())
+	if err != nil {
+		return nil, err
+	}
+	if err := p.within(8); err != nil {
+		return nil, err
+	}
+	reply := &nodev1.Reply{Head: c.head}
+	return reply, c.listMembers(p, q.GetExcludeLeft(), reply)
+}
+
+func (c *room) listMembers(p page, excludeLeft bool, reply *nodev1.Reply) error {
+	prefix := c.rows.MemberOrders()
+	lo, hi := under(prefix)
+	err := p.walk(c.reader, prefix, lo, hi, func(_, value []byte) (taken, full bool, err error) {
+		m, err := c.rows.MemberAt(c.reader, value)
+		if err != nil || m == nil || excludeLeft && m.State == eventv1.MemberState_MEMBER_STATE_LEFT {
+			return false, false, err
+		}
+		reply.Members = append(reply.Members, m)
+		return true, false, nil
+	}, reply)
+	if err != nil {
+		return fmt.Errorf("query members: %w", err)
+	}
+	return nil
+}
+
+func noConversation() error {
+	return code.New(code.ConversationNotFound, "conversation does not exist, or you do not have access")
+}

@@ -1,0 +1,179 @@
+package query
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"parley/actors/application"
+	"parley/persistence/keys"
+	"parley/proto/code"
+	eventv1 "parley/proto/event/v1"
+	"parley/proto/id"
+	nodev1 "parley/proto/node/v1"
+)
+
+// positionBytes is the length of a listing's position: time of creation, then id. Positions of all
+// shards compare with each other, so that their lists can be merged.
+const positionBytes = 24
+
+// shard lists what one shard holds of an application, in order of creation. It is for
+// administrators: a user finds its own conversations in its index.
+func (s *server) shard(q *nodev1.Query) (*nodev1.Reply, error) {
+	home, err := s.shardOf()
+	if err != nil {
+		return nil, err
+	}
+	app, ok := s.app()
+	if !ok || !s.sameApplication() {
+		return nil, code.New(code.ApplicationNotFound, "application does not exist")
+	}
+	if !s.principal().GetAdmin() {
+		return nil, code.New(code.Permission, "only an administrator may list everything in the application")
+	}
+	l := listing{server: s, shard: home, app: app, reply: &nodev1.Reply{}}
+	switch b := q.GetBody().(type) {
+	case *nodev1.Query_ListConversations:
+		return l.reply, l.conversations(b.ListConversations)
+	case *nodev1.Query_ListUsers:
+		return l.reply, l.users(b.ListUsers)
+	default:
+		return nil, unknown()
+	}
+}
+
+// listing is one list over a shard.
+type listing struct {
+	*server
+	shard keys.Shard
+	app   keys.UUID
+	reply *nodev1.Reply
+}
+
+func (l listing) conversations(q *nodev1.ListConversations) error {
+	prefix := keys.Listing(l.shard, l.app, keys.KindConversation)
+	lo, hi := under(prefix)
+	if q.GetFromMs() > 0 {
+		lo = binary.BigEndian.AppendUint64(prefix[:len(prefix):len(prefix)], uint64(q.FromMs))
+	}
+	if q.GetToMs() > 0 {
+		hi = binary.BigEndian.AppendUint64(prefix[:len(prefix):len(prefix)], uint64(q.ToMs)+1)
+	}
+	return l.walk(q.GetPage(), prefix, lo, hi, func(position, _ []byte) (bool, bool, error) {
+		_, entity := keys.ListedEntity(position)
+		c := &eventv1.Conversation{}
+		if err := l.read(keys.Conversation(l.shard, l.app, entity), c, noConversation()); err != nil {
+			return false, false, err
+		}
+		l.reply.Conversations = append(l.reply.Conversations, c)
+		return true, false, nil
+	})
+}
+
+func (l listing) users(q *nodev1.ListUsers) error {
+	prefix := keys.Listing(l.shard, l.app, keys.KindUser)
+	lo, hi := under(prefix)
+	return l.walk(q.GetPage(), prefix, lo, hi, func(position, _ []byte) (bool, bool, error) {
+		_, entity := keys.ListedEntity(position)
+		u := &eventv1.User{}
+		if err := l.read(keys.User(l.shard, l.app, entity), u, noUser()); err != nil {
+			return false, false, err
+		}
+		if q.GetName() != "" && q.GetName() != u.Name {
+			return false, false, nil
+		}
+		l.reply.Users = append(l.reply.Users, u)
+		return true, false, nil
+	})
+}
+
+func (l listing) walk(asked *nodev1.Page, prefix, lo, hi []byte, take taker) error {
+	p, err := pageOf(asked)
+	if err != nil {
+		return err
+	}
+	if err := p.within(positionBytes); err != nil {
+		return err
+	}
+	if err := p.walk(l.reader, prefix, lo, hi, take, l.reply); err != nil {
+		return fmt.Errorf("query listing: %w", err)
+	}
+	return nil
+}
+
+// application answers what stands in the meta shard. The callers have verified an API key, or ask
+// on behalf of the node itself.
+func (s *server) application(q *nodev1.Query) (*nodev1.Reply, error) {
+	switch b := q.GetBody().(type) {
+	case *nodev1.Query_GetApplication:
+		return s.oneApplication()
+	case *nodev1.Query_ListApplications:
+		return s.applications(b.ListApplications.GetPage())
+	case *nodev1.Query_GetCredential:
+		return s.credential(b.GetCredential)
+	case *nodev1.Query_GetSettings:
+		settings := &eventv1.ClusterSettings{}
+		err := s.read(keys.Settings(), settings, code.New(code.NotFound, "the cluster has no settings yet"))
+		return &nodev1.Reply{Settings: settings}, err
+	default:
+		return nil, unknown()
+	}
+}
+
+func (s *server) oneApplication() (*nodev1.Reply, error) {
+	absent := code.New(code.ApplicationNotFound, "application does not exist")
+	u, err := id.Parse(id.Application, s.request.Id)
+	if err != nil {
+		return nil, absent
+	}
+	a := &eventv1.Application{}
+	if err := s.read(keys.Application(u), a, absent); err != nil {
+		return nil, err
+	}
+	if a.DeletedMs != 0 {
+		return nil, absent
+	}
+	return &nodev1.Reply{Application: a}, nil
+}
+
+// applications lists by id. There is no order of creation in the meta shard: applications are few.
+func (s *server) applications(asked *nodev1.Page) (*nodev1.Reply, error) {
+	p, err := pageOf(asked)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.within(16); err != nil {
+		return nil, err
+	}
+	prefix := keys.Applications()
+	lo, hi := under(prefix)
+	reply := &nodev1.Reply{}
+	err = p.walk(s.reader, prefix, lo, hi, func(_, value []byte) (taken, full bool, err error) {
+		a := &eventv1.Application{}
+		if err := a.UnmarshalVT(value); err != nil || a.DeletedMs != 0 {
+			return false, false, err
+		}
+		reply.Applications = append(reply.Applications, a)
+		return true, false, nil
+	}, reply)
+	if err != nil {
+		return nil, fmt.Errorf("query applications: %w", err)
+	}
+	return reply, nil
+}
+
+// credential gives an API key by its name, or any one: then a missing one is no error.
+func (s *server) credential(q *nodev1.GetCredential) (*nodev1.Reply, error) {
+	if q.GetAny() {
+		first, err := application.FirstCredential(s.reader)
+		return &nodev1.Reply{Credential: first, Exists: first != nil}, err
+	}
+	c := &eventv1.Credential{}
+	absent := code.New(code.InvalidCredentials, "API key or secret is wrong")
+	if q.GetKey() == "" || len(q.GetKey()) > application.APIKeyBytesMax {
+		return nil, absent
+	}
+	if err := s.read(keys.Credential(q.Key), c, absent); err != nil {
+		return nil, err
+	}
+	return &nodev1.Reply{Credential: c, Exists: true}, nil
+}

@@ -1,0 +1,102 @@
+package runtime
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"parley/actors/api"
+	"parley/actors/fanout"
+	"parley/actors/grain"
+	"parley/actors/outbox"
+	"parley/actors/system"
+	"parley/cluster/membership"
+	"parley/cluster/shard"
+	"parley/cluster/transport"
+	"parley/persistence/store"
+)
+
+// Options are what a node is made of. Start from DefaultOptions; NodeName and DataDir, Logger and
+// Metrics have no default.
+type Options struct {
+	// DataDir holds the node's store. An empty one without Join becomes a new cluster; one that
+	// holds a store goes on where it was, whatever else is said here.
+	DataDir string
+	// NodeName is the node's name in its cluster; a store keeps the name it was first given.
+	NodeName string
+	// GossipAddr, RPCAddr and RaftAddr are where the node listens, host:port; port 0 takes a free
+	// one, which Addresses tells.
+	GossipAddr, RPCAddr, RaftAddr string
+	// HTTPAddr is told to other nodes; the runtime does not listen on it.
+	HTTPAddr string
+	// Join are gossip addresses of other nodes.
+	Join []string
+	// Shards is the number of data shards of a new cluster, fixed for its life.
+	Shards uint32
+	// Edge is this node's edge; nil for a node without clients.
+	Edge fanout.Edge
+	// PassivateAfter is how long a grain without commands stays in memory.
+	PassivateAfter time.Duration
+	// QueryWorkers is how many queries are read at once.
+	QueryWorkers int
+
+	Logger  *slog.Logger
+	Metrics prometheus.Registerer
+
+	// The tunables of the parts. What the runtime knows better (names, addresses, dependencies,
+	// loggers, registerers) it fills in.
+	Store      store.Options
+	Host       shard.Options
+	Transport  transport.TCPOptions
+	Membership membership.Options
+	System     system.Options
+	Grain      grain.Options
+	Outbox     outbox.Options
+	Fanout     fanout.Options
+	API        api.Options
+}
+
+// DefaultOptions are for a production node on the loopback interface.
+func DefaultOptions() Options {
+	return Options{
+		GossipAddr: "127.0.0.1:0", RPCAddr: "127.0.0.1:0", RaftAddr: "127.0.0.1:0",
+		Shards: 64, PassivateAfter: 5 * time.Minute, QueryWorkers: 8,
+		Store: store.DefaultOptions(), Host: shard.DefaultOptions(), Transport: transport.DefaultTCPOptions(),
+		Membership: membership.DefaultOptions(),
+		System:     system.DefaultOptions(), Grain: grain.DefaultOptions(), Outbox: outbox.DefaultOptions(),
+		Fanout: fanout.DefaultOptions(), API: api.DefaultOptions(),
+	}
+}
+
+// ShardsMax is the largest number of data shards of a cluster.
+const ShardsMax = 1024
+
+// Validate says what is wrong with the options; the parts check their own.
+func (o *Options) Validate() error {
+	switch {
+	case o.DataDir == "":
+		return errors.New("a data directory is needed")
+	case o.NodeName == "":
+		return errors.New("a node name is needed")
+	case o.Logger == nil || o.Metrics == nil:
+		return errors.New("logger and metrics are needed")
+	case o.Shards == 0 || o.Shards > ShardsMax:
+		return errors.New("shards must be 1 to 1024")
+	case o.PassivateAfter < 0 || o.QueryWorkers < 1:
+		return errors.New("passivation and query workers must be positive")
+	}
+	return nil
+}
+
+// fill gives the parts what the runtime knows.
+func (o *Options) fill(shards uint32) {
+	o.Grain.Shards, o.Grain.Logger = shards, o.Logger
+	o.Host.Node, o.Host.Logger, o.Host.Metrics = o.NodeName, o.Logger, o.Metrics
+	o.System.NodeName, o.System.ListenAddr, o.System.Logger, o.System.Metrics = o.NodeName, o.RPCAddr, o.Logger, o.Metrics
+	o.Outbox.Logger, o.Outbox.Metrics = o.Logger, o.Metrics
+	o.Fanout.Node, o.Fanout.Edge, o.Fanout.Shards = o.NodeName, o.Edge, shards
+	o.Fanout.Logger, o.Fanout.Metrics = o.Logger, o.Metrics
+	o.API.Node, o.API.Shards, o.API.Logger = o.NodeName, shards, o.Logger
+}

@@ -1,0 +1,132 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"parley/actors/grain"
+	"parley/cluster/membership"
+	"parley/cluster/shard"
+	"parley/persistence/keys"
+	"parley/proto/code"
+	"parley/proto/id"
+	nodev1 "parley/proto/node/v1"
+)
+
+// The names under which nodes speak to each other about interest and fan-out.
+const (
+	interestReceiver = "interest"
+	fanoutReceiver   = "fanout"
+)
+
+// listen takes registrations from other edges, and batches for this one.
+func (r *Runtime) listen() error {
+	err := r.system.Listen(interestReceiver, func(msg proto.Message, respond func(proto.Message)) {
+		if i, ok := msg.(*nodev1.Interest); ok {
+			r.fanout.Interest(i, func(reply *nodev1.InterestReply) { respond(reply) })
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("listen for interest: %w", err)
+	}
+	err = r.system.Listen(fanoutReceiver, func(msg proto.Message, respond func(proto.Message)) {
+		if b, ok := msg.(*nodev1.FanoutBatch); ok && r.options.Edge != nil {
+			r.options.Edge.Deliver(b)
+			respond(&nodev1.FanoutBatch{Feed: b.Feed}) // arrived: the next one may leave
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("listen for fan-out: %w", err)
+	}
+	return nil
+}
+
+// interest brings a registration to the leader of its shard, here or elsewhere.
+func (r *Runtime) interest(ctx context.Context, i *nodev1.Interest) (*nodev1.InterestReply, error) {
+	lead := r.directory.Get(keys.Of(i.ApplicationId, i.Id, r.shards))
+	if lead.Node == "" {
+		return nil, code.New(code.Unavailable, "nobody leads this shard at the moment; try again")
+	}
+	if !lead.Local {
+		answer, err := r.system.Request(ctx, lead.Node, interestReceiver, i)
+		if err != nil {
+			return nil, err
+		}
+		reply, ok := answer.(*nodev1.InterestReply)
+		if !ok {
+			return nil, code.New(code.Unavailable, "the leader of this shard gave no answer; try again")
+		}
+		return reply, nil
+	}
+	answer := make(chan *nodev1.InterestReply, 1) // for the one answer, also when nobody waits any more
+	r.fanout.Interest(i, func(reply *nodev1.InterestReply) { answer <- reply })
+	select {
+	case reply := <-answer:
+		return reply, nil
+	case <-ctx.Done():
+		return nil, code.New(code.Unavailable, "no answer came in time; try again")
+	}
+}
+
+// head finds the last sequence of a conversation and the epoch in which that is true, by a query
+// of this node; a user has no sequence.
+func (r *Runtime) head(s keys.Shard, application, entity string, done func(shard.Epoch, uint64, error)) {
+	if _, err := id.Parse(id.Conversation, entity); err != nil {
+		r.host.ReadIndex(s, func(epoch shard.Epoch, err error) { done(epoch, 0, err) })
+		return
+	}
+	r.queries.serve(&nodev1.GrainRequest{
+		Kind: nodev1.Kind_KIND_CONVERSATION, ApplicationId: application, Id: entity,
+		Query: &nodev1.Query{
+			Principal: &nodev1.Principal{ApplicationId: application, Admin: true},
+			Body:      &nodev1.Query_GetConversation{GetConversation: &nodev1.GetConversation{}},
+		},
+	}, func(reply *nodev1.GrainReply) {
+		err := grain.CodedError(reply.Error)
+		switch {
+		case reply.NotLeader:
+			err = shard.ErrNotLeader
+		case code.Has(err, code.ConversationNotFound):
+			err = nil // nothing has been sent yet
+		}
+		done(shard.Epoch(reply.Epoch), reply.GetReply().GetHead().GetSequence(), err)
+	})
+}
+
+// deliver sends a batch to another node's edge. There is one on its way per edge, so the group
+// holds as many of these as there are other edges.
+func (r *Runtime) deliver(edge string, b *nodev1.FanoutBatch, done func(error)) {
+	r.group.Go(func() error {
+		_, err := r.system.Request(r.ctx, edge, fanoutReceiver, b)
+		done(err)
+		return nil
+	})
+}
+
+// watch forgets the edges of nodes that have left.
+func (r *Runtime) watch(ctx context.Context) {
+	views, stop := r.members.Watch()
+	defer stop()
+	var before *membership.View
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-views:
+			if before != nil {
+				r.forgetGone(before, now)
+			}
+			before = now
+		}
+	}
+}
+
+func (r *Runtime) forgetGone(before, now *membership.View) {
+	for _, n := range before.Nodes {
+		if _, still := now.Find(n.Name); !still {
+			r.fanout.Forget(n.Name)
+		}
+	}
+}

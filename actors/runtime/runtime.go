@@ -1,0 +1,268 @@
+// Package runtime assembles one node: its store, its shards, its actors, and the API over them.
+//
+//	o := runtime.DefaultOptions()
+//	o.DataDir, o.NodeName = "./data", "n1"
+//	o.Logger, o.Metrics, o.Edge = logger, registry, hub
+//	node, err := runtime.Open(ctx, o)
+//	if err != nil {
+//		return err
+//	}
+//	defer node.Close()
+//	if err := node.WaitReady(ctx); err != nil {
+//		return err
+//	}
+//	user, err := node.API().CreateUser(ctx, admin, "", &eventv1.User{Name: "ann"})
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"parley/actors/api"
+	"parley/actors/application"
+	"parley/actors/blob"
+	"parley/actors/blob/image"
+	"parley/actors/conversation"
+	"parley/actors/fanout"
+	"parley/actors/grain"
+	"parley/actors/name"
+	"parley/actors/outbox"
+	"parley/actors/system"
+	"parley/actors/user"
+	"parley/cluster/directory"
+	"parley/cluster/membership"
+	"parley/cluster/shard"
+	"parley/cluster/transport"
+	"parley/persistence/keys"
+	"parley/persistence/store"
+	nodev1 "parley/proto/node/v1"
+)
+
+// Runtime is one running node below its edge. Safe for concurrent use.
+type Runtime struct {
+	// Fixed at Open, in the order of opening; Close goes backwards.
+	options     Options
+	identity    store.Identity
+	incarnation uint64 // rises with every start
+	shards      uint32
+	store       *store.Store
+	book        addressBook
+	transport   *transport.TCP
+	meta        membership.Meta
+	relay       *relay
+	host        *shard.Host
+	directory   *directory.Table
+	members     *membership.Members
+	fanout      *fanout.Fanout
+	queries     *queries
+	system      *system.System
+	outbox      *outbox.Outbox
+	api         *api.API
+
+	ctx      context.Context // ends with Close; for work that belongs to the node itself
+	cancel   context.CancelFunc
+	group    errgroup.Group
+	closers  []func() error
+	draining atomic.Bool
+	ready    chan struct{} // closed once all shards are served
+	closed   atomic.Bool
+}
+
+// Open starts a node. It returns before the node is ready: WaitReady waits for that. ctx bounds
+// the opening alone.
+func Open(ctx context.Context, o Options) (*Runtime, error) {
+	if err := o.Validate(); err != nil {
+		return nil, fmt.Errorf("open node: %w", err)
+	}
+	r := &Runtime{options: o, incarnation: uint64(time.Now().UnixNano()), relay: newRelay(), ready: make(chan struct{})}
+	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if err := r.open(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open node %s: %w", o.NodeName, err), r.Close())
+	}
+	return r, nil
+}
+
+func (r *Runtime) open(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{
+		r.openStore, r.openShards, r.openMembership, r.openActors, r.openAPI,
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	// Fan-out and outbox hear of a lead before the directory lets activations begin.
+	r.relay.attach(r.fanout, r.outbox, r.directory)
+	r.group.Go(func() error { r.awaitReady(r.ctx); return nil })
+	r.group.Go(func() error { r.watch(r.ctx); return nil })
+	r.group.Go(func() error { return r.settle(r.ctx) })
+	return nil
+}
+
+// opened notes how to undo a step.
+func (r *Runtime) opened(undo func() error) { r.closers = append(r.closers, undo) }
+
+func (r *Runtime) openStore(ctx context.Context) (err error) {
+	o := r.options.Store
+	o.Logger, o.Metrics = r.options.Logger, r.options.Metrics
+	if r.store, err = store.Open(r.options.DataDir, o); err != nil {
+		return err
+	}
+	r.opened(r.store.Close)
+	r.identity, r.shards, err = founding(ctx, r.store, &r.options)
+	r.options.fill(r.shards)
+	return err
+}
+
+func (r *Runtime) openShards(context.Context) (err error) {
+	o := r.options.Transport
+	o.Logger, o.Metrics = r.options.Logger, r.options.Metrics
+	o.Identity = transport.Identity{
+		Cluster: r.identity.ClusterID, Node: r.identity.NodeName, Store: r.identity.StoreUUID, Incarnation: r.incarnation,
+	}
+	if r.transport, err = transport.ListenTCP(r.options.RaftAddr, &r.book, o); err != nil {
+		return err
+	}
+	if r.host, err = shard.Open(r.store, r.transport, r.relay, r.options.Host); err != nil {
+		return errors.Join(err, r.transport.Close())
+	}
+	r.opened(r.host.Close)
+	r.directory = directory.New(r.options.NodeName, r.shards)
+	return nil
+}
+
+func (r *Runtime) openMembership(context.Context) (err error) {
+	o := r.options.Membership
+	o.NodeName, o.BindAddr, o.Join = r.options.NodeName, r.options.GossipAddr, r.options.Join
+	o.Logger, o.Metrics = r.options.Logger, r.options.Metrics
+	o.Meta.HTTP, o.Meta.Raft, o.Meta.Incarnation = r.options.HTTPAddr, r.transport.Addr().String(), r.incarnation
+	if r.members, err = membership.Open(o); err != nil {
+		return err
+	}
+	r.meta = o.Meta
+	r.book.members.Store(r.members)
+	r.opened(r.members.Close)
+	return nil
+}
+
+func (r *Runtime) openActors(context.Context) (err error) {
+	o := r.options.Fanout
+	o.Head, o.Remote = r.head, r.deliver
+	if r.fanout, err = fanout.New(o); err != nil {
+		return err
+	}
+	r.queries = openQueries(r.host, r.shards, r.options.QueryWorkers)
+	r.opened(r.queries.close)
+	kinds, err := r.kinds()
+	if err != nil {
+		return err
+	}
+	s := r.options.System
+	s.Directory, s.Views, s.Kinds, s.Querier = r.directory, r.members, kinds, r.queries.serve
+	if r.system, err = system.Open(s); err != nil {
+		return err
+	}
+	r.opened(r.system.Close)
+	r.meta.RPC = r.system.Addr()
+	if err := r.members.UpdateMeta(r.meta); err != nil {
+		return fmt.Errorf("tell the node's address: %w", err)
+	}
+	b := r.options.Outbox
+	b.Host, b.Caller = r.host, r.system.Caller()
+	if r.outbox, err = outbox.Open(r.ctx, b); err != nil {
+		return err
+	}
+	r.opened(r.outbox.Close)
+	return r.listen()
+}
+
+// kinds are the grains that a node can host.
+func (r *Runtime) kinds() ([]system.Kind, error) {
+	m, err := grain.NewMetrics(r.options.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("register grain metrics: %w", err)
+	}
+	if err := r.options.Grain.Validate(); err != nil {
+		return nil, err
+	}
+	setting := &grain.Setting{
+		Host: r.host, Listener: listener{r}, Options: r.options.Grain, Metrics: m,
+		Now: func() int64 { return time.Now().UnixMilli() },
+	}
+	var kinds []system.Kind
+	for _, k := range []struct {
+		kind   nodev1.Kind
+		name   string
+		create func(grain.Entity) grain.Machine
+	}{
+		{nodev1.Kind_KIND_CONVERSATION, "conversation", conversation.New},
+		{nodev1.Kind_KIND_USER, "user", user.New},
+		{nodev1.Kind_KIND_NAME, "name", name.New},
+		{nodev1.Kind_KIND_APPLICATION, "application", application.New},
+		{nodev1.Kind_KIND_BLOB, "blob", blob.New},
+		{nodev1.Kind_KIND_IMAGE, "image", image.New},
+	} {
+		kinds = append(kinds, system.Kind{
+			Kind: k.kind, Name: k.name, PassivateAfter: r.options.PassivateAfter,
+			Activate: func(i system.Identity, post func(any)) system.Activation {
+				e := grain.Entity{Shard: i.Shard, Kind: i.Kind, Application: i.Application, ID: i.ID}
+				return grain.Activate(e, i.Epoch, k.create, setting, post)
+			},
+		})
+	}
+	return kinds, nil
+}
+
+// listener passes on what committed. Activations begin after the outbox is there: the directory
+// hears of no lead before.
+type listener struct{ r *Runtime }
+
+// Broadcast implements grain.Listener.
+func (l listener) Broadcast(s keys.Shard, items []*nodev1.Fanout) { l.r.fanout.Broadcast(s, items) }
+
+// Posted implements grain.Listener.
+func (l listener) Posted(s keys.Shard, rows []grain.Row) { l.r.outbox.Posted(s, rows) }
+
+func (r *Runtime) openAPI(context.Context) (err error) {
+	o := r.options.API
+	o.Caller, o.Acks, o.Meta, o.Interest = r.system.Caller(), r.outbox, r.host.Reader(), r.interest
+	r.api, err = api.New(o)
+	return err
+}
+
+// API is what an edge may ask of the cluster.
+func (r *Runtime) API() *api.API { return r.api }
+
+// ClusterID is the id that the cluster was founded with.
+func (r *Runtime) ClusterID() string { return r.identity.ClusterID }
+
+// Shards is the cluster's number of data shards.
+func (r *Runtime) Shards() uint32 { return r.shards }
+
+// Addresses are where the node listens for other nodes, host:port.
+type Addresses struct{ Gossip, RPC, Raft string }
+
+// Addresses tells the bound addresses, also of ports that were asked for as 0.
+func (r *Runtime) Addresses() Addresses {
+	return Addresses{Gossip: r.members.Addr(), RPC: r.system.Addr(), Raft: r.transport.Addr().String()}
+}
+
+// Close stops the node: first what asks, then what answers, then what keeps. Commands in flight
+// are answered. It may be called more than once.
+func (r *Runtime) Close() error {
+	if !r.closed.CompareAndSwap(false, true) {
+		return nil
+	}
+	r.draining.Store(true)
+	r.cancel()
+	errs := []error{}
+	for i := len(r.closers) - 1; i >= 0; i-- {
+		errs = append(errs, r.closers[i]())
+	}
+	errs = append(errs, r.group.Wait())
+	return errors.Join(errs...)
+}

@@ -1,0 +1,316 @@
+package user
+
+import (
+	"math"
+
+	"parley/actors/conversation/document"
+	"parley/proto/code"
+	eventv1 "parley/proto/event/v1"
+	"parley/proto/id"
+	nodev1 "parley/proto/node/v1"
+
+	"google.golang.org/protobuf/proto"
+)
+
+// draft collects what one command leads to. It reads the machine's view and never changes it.
+type draft struct {
+	*machine
+	now int64
+	cmd *nodev1.Command
+
+	changes []change
+	outbox  []*nodev1.OutboxRow
+	fanout  []*nodev1.Fanout
+}
+
+// decide is the table of contents of what a user can be asked.
+func (d *draft) decide() (*nodev1.Reply, error) {
+	switch b := d.cmd.Body.(type) {
+	case *nodev1.Command_IndexMembership:
+		return d.index(b.IndexMembership)
+	case *nodev1.Command_PropagateUser:
+		return d.propagate()
+	case *nodev1.Command_Probe:
+		return d.probe(b.Probe)
+	}
+	if !d.cmd.GetPrincipal().GetAdmin() {
+		return nil, code.New(code.Permission, "only an administrator may create, change or delete users")
+	}
+	switch b := d.cmd.Body.(type) {
+	case *nodev1.Command_CreateUser:
+		return d.create(b.CreateUser.GetUser())
+	case *nodev1.Command_UpdateUser:
+		return d.update(b.UpdateUser)
+	case *nodev1.Command_DeleteUser:
+		return d.remove()
+	default:
+		return nil, code.New(code.InvalidEvent, "a user does not know this command")
+	}
+}
+
+// alive says that there is such a user: created, and not deleted.
+func (m *machine) alive() bool { return m.user != nil && !m.user.Never && m.user.DeletedMs == 0 }
+
+// create makes the user, or gives the one that the same request made before.
+func (d *draft) create(wanted *eventv1.User) (*nodev1.Reply, error) {
+	if d.user != nil {
+		return d.created(wanted)
+	}
+	if err := CheckProfile(wanted); err != nil {
+		return nil, err
+	}
+	u := proto.Clone(wanted).(*eventv1.User)
+	u.ApplicationId, u.Id, u.Never = d.entity.Application, d.entity.ID, false
+	u.CreatedMs, u.UpdatedMs, u.DeletedMs, u.NameFence = d.now, d.now, 0, 0
+	d.change(profileChanged{u}, listed{u.CreatedMs})
+	d.confirm(u)
+	return &nodev1.Reply{User: u}, nil
+}
+
+// created answers a creation that meets something under its id. Ids are derived from application
+// and key, so that only a repetition can meet a living user. One that was given up is shown as it
+// is: whoever asks goes on under the next id.
+func (d *draft) created(wanted *eventv1.User) (*nodev1.Reply, error) {
+	switch {
+	case d.user.Never:
+		return &nodev1.Reply{User: d.user}, nil
+	case d.user.DeletedMs != 0:
+		return nil, code.New(code.IdempotencyConflict,
+			"the user that this key made has been deleted; use a new key for a new one")
+	case d.user.IdempotencyKey != wanted.GetIdempotencyKey():
+		return nil, code.New(code.IdempotencyConflict, "another request has made this user")
+	}
+	return &nodev1.Reply{User: d.user, Duplicate: true}, nil
+}
+
+// probe answers whether the user exists. One that was never heard of never will: the name that
+// waits for it is free from now on. So is a name that waits for its renaming: the fence rises to
+// the reservation's token, and the renaming is refused should it still come.
+func (d *draft) probe(p *nodev1.Probe) (*nodev1.Reply, error) {
+	if d.user == nil {
+		never := &eventv1.User{ApplicationId: d.entity.Application, Id: d.entity.ID, Never: true, DeletedMs: d.now}
+		d.change(profileChanged{never})
+		return &nodev1.Reply{User: never}, nil
+	}
+	u := d.user
+	if d.alive() && p.Name != "" && p.Name != u.Name && p.Token > u.NameFence {
+		u = proto.CloneOf(u)
+		u.NameFence = p.Token
+		d.change(profileChanged{u})
+	}
+	return &nodev1.Reply{User: u, Exists: d.alive()}, nil
+}
+
+// update replaces what the command brings. A new name has been reserved before.
+func (d *draft) update(c *nodev1.UpdateUser) (*nodev1.Reply, error) {
+	if !d.alive() {
+		return nil, notFound()
+	}
+	u := proto.Clone(d.user).(*eventv1.User)
+	merge(u, c)
+	if err := CheckProfile(u); err != nil {
+		return nil, err
+	}
+	renamed := u.Name != d.user.Name
+	if renamed && c.NameToken <= d.user.NameFence {
+		return nil, code.New(code.Unavailable, "the user's name was changed or given up by another request; try again")
+	}
+	if proto.Equal(u, d.user) {
+		return &nodev1.Reply{User: d.user}, nil
+	}
+	u.UpdatedMs = max(d.now, u.UpdatedMs)
+	d.change(profileChanged{u})
+	if renamed {
+		u.NameFence = c.NameToken
+		d.confirm(u)
+		d.release(d.user.Name, u.NameFence)
+	}
+	if !proto.Equal(AuthorOf(u), AuthorOf(d.user)) {
+		d.sendPropagate("")
+	}
+	return &nodev1.Reply{User: u}, nil
+}
+
+func merge(u *eventv1.User, c *nodev1.UpdateUser) {
+	if c.Name != nil {
+		u.Name = *c.Name
+	}
+	if c.DisplayName != nil {
+		u.DisplayName = *c.DisplayName
+	}
+	if c.ImageUrl != nil {
+		u.ImageUrl = *c.ImageUrl
+	}
+	if len(c.Properties) > 0 {
+		u.Properties = c.Properties
+	}
+	if len(c.Channels) > 0 {
+		u.Channels = c.Channels
+	}
+}
+
+// remove leaves a tombstone at once; its conversations are told step by step, and each lets the
+// user's member leave.
+func (d *draft) remove() (*nodev1.Reply, error) {
+	if !d.alive() {
+		return nil, notFound()
+	}
+	tombstone := &eventv1.User{
+		ApplicationId: d.user.ApplicationId, Id: d.user.Id, CreatedMs: d.user.CreatedMs,
+		DeletedMs: max(d.now, d.user.CreatedMs), IdempotencyKey: d.user.IdempotencyKey,
+	}
+	d.change(profileChanged{tombstone}, unlisted{d.user.CreatedMs})
+	d.release(d.user.Name, math.MaxUint64)
+	d.sendPropagate("")
+	d.tell(&nodev1.Fanout{Body: &nodev1.Fanout_Deleted{Deleted: true}})
+	return &nodev1.Reply{User: tombstone}, nil
+}
+
+// index takes news of a membership. It comes by outbox, at least once, and is never refused.
+// News that are not newer than the row change nothing.
+func (d *draft) index(i *nodev1.IndexMembership) (*nodev1.Reply, error) {
+	news := i.GetMembership()
+	if _, err := id.Parse(id.Conversation, news.GetConversationId()); err != nil || d.user == nil {
+		return &nodev1.Reply{}, nil
+	}
+	known := d.memberships[news.ConversationId]
+	if news.ConversationDeleted {
+		if known != nil {
+			d.change(membershipDropped{known})
+			d.tellMembership(i)
+		}
+		return &nodev1.Reply{}, nil
+	}
+	if !d.alive() {
+		d.answerLate(news)
+		return &nodev1.Reply{}, nil
+	}
+	if known != nil && known.Sequence >= news.Sequence {
+		return &nodev1.Reply{}, nil
+	}
+	if known == nil {
+		d.change(membershipOrdered{news})
+	}
+	d.change(membershipIndexed{news})
+	d.tellMembership(i)
+	if present(news) && !proto.Equal(i.GetAuthor(), AuthorOf(d.user)) {
+		d.inform(news)
+	}
+	return &nodev1.Reply{}, nil
+}
+
+// answerLate lets a conversation know that the user it took in is gone.
+func (d *draft) answerLate(news *eventv1.Membership) {
+	if present(news) {
+		d.inform(news)
+	}
+}
+
+// propagate is one step of telling the conversations about a change. The step tells what the
+// profile is now, so that repeating it, or one overtaking another, ends in the same.
+func (d *draft) propagate() (*nodev1.Reply, error) {
+	if d.user == nil {
+		return &nodev1.Reply{}, nil
+	}
+	for _, membership := range d.page {
+		if present(membership) {
+			d.inform(membership)
+		}
+	}
+	if len(d.page) == PropagateMax {
+		d.sendPropagate(d.page[len(d.page)-1].ConversationId)
+	} else if !d.alive() {
+		d.change(indexDropped{})
+	}
+	return &nodev1.Reply{}, nil
+}
+
+// present memberships are those whose conversation counts on the user.
+func present(m *eventv1.Membership) bool {
+	return m.State == eventv1.MemberState_MEMBER_STATE_JOINED || m.State == eventv1.MemberState_MEMBER_STATE_INVITED
+}
+
+// inform tells a conversation the user's profile, or that the user is gone.
+func (d *draft) inform(m *eventv1.Membership) {
+	author := AuthorOf(d.user)
+	author.UserId = d.entity.ID
+	d.send(nodev1.Kind_KIND_CONVERSATION, m.ConversationId, &nodev1.Command{Body: &nodev1.Command_UserChanged{
+		UserChanged: &nodev1.UserChanged{User: author, MemberId: m.MemberId, Deleted: !d.alive()},
+	}})
+}
+
+func (d *draft) confirm(u *eventv1.User) {
+	d.send(nodev1.Kind_KIND_NAME, "user/"+u.Name,
+		&nodev1.Command{Body: &nodev1.Command_ConfirmName{ConfirmName: &nodev1.ConfirmName{OwnerId: u.Id, Token: u.NameFence}}})
+}
+
+// release gives up the reservations of a name up to a token.
+func (d *draft) release(name string, token uint64) {
+	d.send(nodev1.Kind_KIND_NAME, "user/"+name,
+		&nodev1.Command{Body: &nodev1.Command_ReleaseName{ReleaseName: &nodev1.ReleaseName{OwnerId: d.entity.ID, Token: token}}})
+}
+
+func (d *draft) sendPropagate(after string) {
+	d.send(nodev1.Kind_KIND_USER, d.entity.ID,
+		&nodev1.Command{Body: &nodev1.Command_PropagateUser{PropagateUser: &nodev1.PropagateUser{After: after}}})
+}
+
+// send leaves work for another entity in the outbox.
+func (d *draft) send(kind nodev1.Kind, target string, cmd *nodev1.Command) {
+	cmd.Principal = &nodev1.Principal{ApplicationId: d.entity.Application, Admin: true}
+	d.outbox = append(d.outbox, &nodev1.OutboxRow{
+		TargetKind: kind, ApplicationId: d.entity.Application, TargetId: target,
+		SourceId: d.entity.ID, Command: cmd, CreatedMs: d.now,
+	})
+}
+
+func (d *draft) change(c ...change) { d.changes = append(d.changes, c...) }
+
+// tell hands f to the edges where the user has sessions, after the commit.
+func (d *draft) tell(f *nodev1.Fanout) {
+	f.ApplicationId, f.Id = d.entity.Application, d.entity.ID
+	d.fanout = append(d.fanout, f)
+}
+
+func (d *draft) tellMembership(i *nodev1.IndexMembership) {
+	change := &nodev1.MembershipChange{Membership: i.Membership}
+	if i.Event != nil {
+		change.Event = &nodev1.EventView{Event: i.Event, Author: i.Author}
+	}
+	d.tell(&nodev1.Fanout{Body: &nodev1.Fanout_Membership{Membership: change}})
+}
+
+// CheckProfile checks what a caller may set of a user; its errors are code.ValidationFail. Who is
+// about to reserve a name for a user asks it first.
+func CheckProfile(u *eventv1.User) error {
+	if u.GetName() == "" {
+		return code.Invalid("name", "is not allowed to be empty")
+	}
+	for _, f := range []struct {
+		field, value string
+		max          int
+	}{
+		{"name", u.Name, NameCharactersMax},
+		{"display_name", u.DisplayName, DisplayNameCharactersMax},
+		{"image_url", u.ImageUrl, ImageURLCharactersMax},
+		{"idempotency_key", u.IdempotencyKey, idempotencyKeyMax},
+	} {
+		if err := document.CheckText(f.value, f.max); err != nil {
+			return code.Invalid(f.field, err.Error())
+		}
+	}
+	for _, f := range []struct {
+		field string
+		value []byte
+	}{{"properties", u.Properties}, {"channels", u.Channels}} {
+		if len(f.value) == 0 {
+			continue
+		}
+		if err := document.Check(f.value, ObjectBytesMax); err != nil {
+			return code.Invalid(f.field, err.Error())
+		}
+	}
+	return nil
+}
+
+const idempotencyKeyMax = 128

@@ -1,0 +1,174 @@
+// Package user is the pure heart of a user: its profile, and the index of its memberships that the
+// conversations keep up to date through their outboxes.
+//
+// Administrators create, change and delete users; other users read them (package query). A changed
+// profile, and a deletion, travel to the user's conversations step by step. News of a membership
+// may be older than the profile or come after the deletion: each is then answered with what the
+// conversation should know, so that both sides agree in the end.
+package user
+
+import (
+	"fmt"
+
+	"parley/actors/conversation/document"
+	"parley/actors/conversation/row"
+	"parley/actors/grain"
+	"parley/internal/invariant"
+	"parley/persistence/keys"
+	"parley/persistence/store"
+	"parley/proto/code"
+	eventv1 "parley/proto/event/v1"
+	"parley/proto/id"
+	nodev1 "parley/proto/node/v1"
+)
+
+// Limits of a user.
+const (
+	// NameCharactersMax, DisplayNameCharactersMax and ImageURLCharactersMax bound the profile.
+	NameCharactersMax        = 100
+	DisplayNameCharactersMax = 50
+	ImageURLCharactersMax    = 2048
+	// ObjectBytesMax bounds properties and channels.
+	ObjectBytesMax = 16 << 10
+	// PropagateMax is how many conversations one step tells of a change.
+	PropagateMax = 128
+)
+
+// machine implements grain.Machine for one user.
+type machine struct {
+	entity grain.Entity
+	app    keys.UUID
+	id     keys.UUID
+	exists bool // the id is well formed: a user may stand behind it
+	loaded bool
+
+	user        *eventv1.User                  // nil = never heard of
+	memberships map[string]*eventv1.Membership // by conversation; nil = absent
+	page        []*eventv1.Membership          // what the step at hand tells
+}
+
+// New makes the machine of the user e. It is called by grain shells, once per activation and
+// again after a batch that was not committed.
+func New(e grain.Entity) grain.Machine {
+	app, errApp := id.Parse(id.Application, e.Application)
+	user, errUser := id.Parse(id.User, e.ID)
+	return &machine{
+		entity: e, app: app, id: user, exists: errApp == nil && errUser == nil,
+		memberships: map[string]*eventv1.Membership{},
+	}
+}
+
+// AuthorOf is the part of a user that conversations keep beside its members.
+func AuthorOf(u *eventv1.User) *eventv1.Author {
+	custom := document.Fields(u.GetProperties())["custom_data"]
+	if !document.IsObject(custom) {
+		custom = nil
+	}
+	return &eventv1.Author{
+		UserId: u.GetId(), Name: u.GetName(), DisplayName: u.GetDisplayName(), ImageUrl: u.GetImageUrl(), CustomData: custom,
+	}
+}
+
+// Load implements grain.Machine.
+func (m *machine) Load(r store.Reader, _ uint64, _ []byte, cmd *nodev1.Command) error {
+	if !m.exists {
+		return nil
+	}
+	if err := m.load(r, cmd); err != nil {
+		return fmt.Errorf("load user %s: %w", m.entity.ID, err)
+	}
+	return nil
+}
+
+func (m *machine) load(r store.Reader, cmd *nodev1.Command) error {
+	if !m.loaded {
+		u := &eventv1.User{}
+		ok, err := row.Read(r, keys.User(m.entity.Shard, m.app, m.id), u)
+		if err != nil {
+			return err
+		}
+		if ok {
+			m.user = u
+		}
+		m.loaded = true
+	}
+	switch b := cmd.Body.(type) {
+	case *nodev1.Command_IndexMembership:
+		return m.loadMembership(r, b.IndexMembership.GetMembership().GetConversationId())
+	case *nodev1.Command_PropagateUser:
+		return m.loadPage(r, b.PropagateUser.GetAfter())
+	}
+	return nil
+}
+
+func (m *machine) loadMembership(r store.Reader, conversation string) error {
+	con, err := id.Parse(id.Conversation, conversation)
+	if _, known := m.memberships[conversation]; known || err != nil {
+		return nil
+	}
+	membership := &eventv1.Membership{}
+	ok, err := row.Read(r, keys.Membership(m.entity.Shard, m.app, m.id, con), membership)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		membership = nil
+	}
+	m.memberships[conversation] = membership
+	return nil
+}
+
+// loadPage reads the next part of the index. What the same batch changes in the index needs no
+// telling here: news of a membership is compared with the profile when it comes.
+func (m *machine) loadPage(r store.Reader, after string) error {
+	m.page = nil
+	prefix := keys.Memberships(m.entity.Shard, m.app, m.id)
+	lo := prefix
+	if con, err := id.Parse(id.Conversation, after); err == nil {
+		lo = keys.End(keys.Membership(m.entity.Shard, m.app, m.id, con))
+	}
+	return r.Scan(lo, keys.End(prefix), false, func(key, value []byte) (bool, error) {
+		membership := &eventv1.Membership{}
+		if err := membership.UnmarshalVT(value); err != nil {
+			return false, fmt.Errorf("row %x: %w", key, err)
+		}
+		m.page = append(m.page, membership)
+		return len(m.page) < PropagateMax, nil
+	})
+}
+
+// Decide implements grain.Machine.
+func (m *machine) Decide(now int64, cmd *nodev1.Command) (grain.Decision, error) {
+	if !m.exists || cmd.GetPrincipal().GetApplicationId() != m.entity.Application {
+		return grain.Decision{}, notFound()
+	}
+	d := &draft{machine: m, now: now, cmd: cmd}
+	reply, err := d.decide()
+	if err != nil {
+		return grain.Decision{}, err
+	}
+	out := grain.Decision{Changes: d.changes, Outbox: d.outbox, Reply: reply, Fanout: d.fanout}
+	for _, c := range d.changes {
+		out.Ops = append(out.Ops, c.encode(m)...)
+	}
+	return out, nil
+}
+
+// Evolve implements grain.Machine.
+func (m *machine) Evolve(d grain.Decision) {
+	changes, ok := d.Changes.([]change)
+	invariant.That(ok, "user %s: foreign changes %T", m.entity.ID, d.Changes)
+	for _, c := range changes {
+		c.fold(m)
+	}
+}
+
+// Head implements grain.Machine. A user has no hot part.
+func (m *machine) Head() []byte { return nil }
+
+// Settle implements grain.Machine.
+func (m *machine) Settle() {
+	m.memberships, m.page = map[string]*eventv1.Membership{}, nil
+}
+
+func notFound() error { return code.New(code.UserNotFound, "user does not exist") }
