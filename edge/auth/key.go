@@ -1,0 +1,72 @@
+package auth
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+)
+
+const (
+	rsaBitsMin = 2048 // smaller keys can be factored by those who want to
+	rsaBitsMax = 8192 // larger ones make verification a way to burn our processor
+)
+
+// ParsePublicKey reads an RSA public key in PEM, PKIX ("PUBLIC KEY") or PKCS#1 ("RSA PUBLIC
+// KEY"), of 2048 to 8192 bits. Its errors may be told to the caller.
+func ParsePublicKey(text string) (*rsa.PublicKey, error) {
+	block, _ := pem.Decode([]byte(text))
+	if block == nil {
+		return nil, errors.New("must be a public key in PEM format")
+	}
+	key, err := parsePublic(block)
+	if err != nil {
+		return nil, err
+	}
+	if bits := key.N.BitLen(); bits < rsaBitsMin || bits > rsaBitsMax {
+		return nil, fmt.Errorf("must be an RSA key of %d to %d bits; it has %d", rsaBitsMin, rsaBitsMax, bits)
+	}
+	if key.E < 3 || key.E%2 == 0 {
+		return nil, errors.New("must have an odd public exponent of at least 3")
+	}
+	return key, nil
+}
+
+func parsePublic(block *pem.Block) (*rsa.PublicKey, error) {
+	switch block.Type {
+	case "RSA PUBLIC KEY":
+		if key, err := x509.ParsePKCS1PublicKey(block.Bytes); err == nil {
+			return key, nil
+		}
+	case "PUBLIC KEY":
+		key, err := x509.ParsePKIXPublicKey(block.Bytes)
+		if rsaKey, ok := key.(*rsa.PublicKey); err == nil && ok {
+			return rsaKey, nil
+		}
+	case "PRIVATE KEY", "RSA PRIVATE KEY", "ENCRYPTED PRIVATE KEY":
+		return nil, errors.New("must be the public key; a private key must never be sent")
+	}
+	return nil, errors.New("must be an RSA public key")
+}
+
+// GenerateKey makes an application's key pair: RSA 2048, the private key as PKCS#8 PEM, the
+// public key as PKIX PEM. The private key is given to the caller once and kept nowhere.
+func GenerateKey() (private, public string, err error) {
+	key, err := rsa.GenerateKey(rand.Reader, rsaBitsMin)
+	if err != nil {
+		return "", "", fmt.Errorf("generate key: %w", err)
+	}
+	privateDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return "", "", fmt.Errorf("encode private key: %w", err)
+	}
+	publicDER, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		return "", "", fmt.Errorf("encode public key: %w", err)
+	}
+	private = string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: privateDER}))
+	public = string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: publicDER}))
+	return private, public, nil
+}

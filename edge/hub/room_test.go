@@ -1,0 +1,389 @@
+package hub
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"parley/edge/dialect"
+	"parley/edge/socket"
+	eventv1 "parley/proto/event/v1"
+	nodev1 "parley/proto/node/v1"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// stage is a world in which nothing happens but by the test's hand: it holds the log, collects
+// the room's questions and answers them when and how the test likes.
+type stage struct {
+	clock    time.Time
+	log      []*nodev1.EventView
+	asked    bool     // register
+	fetches  []uint64 // fetch
+	wakeAt   time.Time
+	queued   bool // schedule
+	withdrew bool
+	room     *room
+}
+
+func newStage(t testing.TB, o Options) *stage {
+	m, err := newMetrics(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &stage{clock: time.Unix(1_700_000_000, 0)}
+	s.room = newRoom(address{"app", "CON-1"}, &o, &m, s)
+	return s
+}
+
+func (s *stage) register(*room)             { s.asked = true }
+func (s *stage) fetch(_ *room, from uint64) { s.fetches = append(s.fetches, from) }
+func (s *stage) schedule(*room)             { s.queued = true }
+func (s *stage) withdraw(*room)             { s.withdrew = true }
+func (s *stage) now() time.Time             { return s.clock }
+
+func (s *stage) wake(_ *room, d time.Duration) {
+	if at := s.clock.Add(d); s.wakeAt.IsZero() || at.Before(s.wakeAt) {
+		s.wakeAt = at
+	}
+}
+
+// commit appends an event to the log.
+func (s *stage) commit(kind, user string) *nodev1.EventView {
+	body, err := json.Marshal(map[string]any{"user": map[string]string{"id": user}})
+	if err != nil {
+		panic(err)
+	}
+	v := &nodev1.EventView{Event: &eventv1.Event{Sequence: uint64(len(s.log) + 1), Type: kind, FromUser: user, Body: body}}
+	s.log = append(s.log, v)
+	return v
+}
+
+func item(v *nodev1.EventView) *nodev1.Fanout {
+	return &nodev1.Fanout{ApplicationId: "app", Id: "CON-1", Body: &nodev1.Fanout_Event{Event: v}, Head: v.Event.Sequence}
+}
+
+func (s *stage) head() uint64 { return uint64(len(s.log)) }
+
+// answerFetch answers the i-th question with a page, or with a failure.
+func (s *stage) answerFetch(i, size int, fail bool) {
+	from := s.fetches[i]
+	s.fetches = slices.Delete(s.fetches, i, i+1)
+	if fail {
+		s.room.fetched(from, nil, errors.New("no"))
+		return
+	}
+	var page []*nodev1.EventView
+	if from <= s.head() {
+		page = s.log[from-1 : min(s.head(), from-1+uint64(size))]
+	}
+	s.room.fetched(from, page, nil)
+}
+
+// restless says whether the room waits for a tick to ask again.
+func (s *stage) restless() bool {
+	return !s.wakeAt.IsZero() && (s.room.want > s.room.last || len(s.room.fetches) > 0 || !s.room.known && s.room.size > 0)
+}
+
+// settle answers every question and runs every pass until nothing is left to do.
+func (s *stage) settle(t interface{ Fatalf(string, ...any) }) {
+	for round := 0; s.asked || s.queued || len(s.fetches) > 0 || s.restless(); round++ {
+		if round > 10_000 {
+			t.Fatalf("the room does not come to rest: last %d want %d", s.room.last, s.room.want)
+		}
+		switch {
+		case s.asked:
+			s.asked = false
+			s.room.registered(s.head(), nil)
+		case s.queued:
+			s.queued = false
+			s.room.Flush(nil)
+		case len(s.fetches) > 0:
+			s.answerFetch(0, 7, false)
+		default:
+			s.clock, s.wakeAt = s.wakeAt, time.Time{}
+			s.room.tick()
+		}
+	}
+}
+
+// plain is a dialect whose frames are lists of words, easy to take apart.
+type plain struct{ dialect.Dialect }
+
+func (plain) Events(dst []byte, _ string, events []*nodev1.EventView) []byte {
+	for _, v := range events {
+		dst = fmt.Appendf(dst, "%d ", v.Event.Sequence)
+	}
+	return dst
+}
+
+func (plain) Soft(dst []byte, _ string, v *nodev1.EventView) []byte {
+	return fmt.Appendf(dst, "~%s ", v.Event.Type)
+}
+
+func (plain) Unsubscribed(dst []byte, _ string, r dialect.Reason) []byte {
+	return fmt.Appendf(dst, "!%s ", r)
+}
+
+// listener collects what one connection gets.
+type listener struct {
+	words []byte
+	ended bool
+}
+
+func (l *listener) Send(b []byte)         { l.words = append(l.words, b...) }
+func (l *listener) SendNow(b []byte)      { l.words = append(l.words, b...) }
+func (l *listener) Ended(s *Subscription) { l.ended = true }
+func (l *listener) text() string          { return string(l.words) }
+
+func (s *stage) subscribe(l *listener, user string, after uint64) *Subscription {
+	sub := &Subscription{user: user, dialect: plain{}, to: l, floor: s.head(), next: after + 1, at: -1, room: s.room}
+	s.room.subscribe(sub)
+	return sub
+}
+
+// dense is what a subscriber after a sequence must have got when the head is reached.
+func dense(after, head uint64) string {
+	var b []byte
+	for n := after + 1; n <= head; n++ {
+		b = fmt.Appendf(b, "%d ", n)
+	}
+	return string(b)
+}
+
+// TestEverySubscriberGetsADenseSequence is the promise of the hub: whatever the live path loses,
+// repeats and reorders, whatever questions fail or take long, whoever comes and goes in between,
+// each connection sees the sequence from where it asked, without hole or repetition.
+func TestEverySubscriberGetsADenseSequence(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		o := DefaultOptions()
+		o.RecentMax = rapid.SampledFrom([]int{0, 1, 3, 32}).Draw(t, "recent")
+		o.HeldMax = rapid.SampledFrom([]int{1, 2, 100}).Draw(t, "held")
+		o.RoomBytesMax = rapid.SampledFrom([]int{1, 20, 1 << 20}).Draw(t, "room bytes")
+		m, err := newMetrics(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &stage{clock: time.Unix(1_700_000_000, 0)}
+		s.room = newRoom(address{"app", "CON-1"}, &o, &m, s)
+		type member struct {
+			l     *listener
+			sub   *Subscription
+			after uint64
+			until uint64 // head when it unsubscribed; 0 = still there
+		}
+		var members []*member
+		var onTheWay []*nodev1.EventView
+		t.Repeat(map[string]func(*rapid.T){
+			"commit": func(t *rapid.T) { onTheWay = append(onTheWay, s.commit("text", "USR-x")) },
+			"deliver": func(t *rapid.T) {
+				if len(onTheWay) == 0 {
+					t.Skip()
+				}
+				i := rapid.IntRange(0, len(onTheWay)-1).Draw(t, "which")
+				s.room.deliver(item(onTheWay[i]))
+				if rapid.Bool().Draw(t, "and forget") {
+					onTheWay = slices.Delete(onTheWay, i, i+1)
+				}
+			},
+			"lose": func(t *rapid.T) {
+				if len(onTheWay) > 0 {
+					i := rapid.IntRange(0, len(onTheWay)-1).Draw(t, "which")
+					onTheWay = slices.Delete(onTheWay, i, i+1)
+				}
+			},
+			"subscribe": func(t *rapid.T) {
+				after := rapid.Uint64Range(0, s.head()).Draw(t, "after")
+				l := &listener{}
+				members = append(members, &member{l: l, after: after, sub: s.subscribe(l, "USR-y", after)})
+			},
+			"unsubscribe": func(t *rapid.T) {
+				if len(members) == 0 {
+					t.Skip()
+				}
+				i := rapid.IntRange(0, len(members)-1).Draw(t, "who")
+				m := members[i]
+				members = slices.Delete(members, i, i+1)
+				s.room.remove(m.sub)
+				s.room.writer.say(s.room, remark{to: m.sub, frame: []byte("."), then: func() {}})
+				s.settle(t)
+				got := m.l.text()
+				for n := m.after; ; n++ {
+					if got == dense(m.after, n)+"." {
+						break
+					}
+					if n > s.head() {
+						t.Fatalf("subscribed after %d and left with %q", m.after, got)
+					}
+				}
+			},
+			"registered": func(t *rapid.T) {
+				if s.asked {
+					s.asked = false
+					if rapid.Bool().Draw(t, "fails") {
+						s.room.registered(0, errors.New("no"))
+					} else {
+						s.room.registered(s.head(), nil)
+					}
+				}
+			},
+			"fetched": func(t *rapid.T) {
+				if len(s.fetches) > 0 {
+					s.answerFetch(rapid.IntRange(0, len(s.fetches)-1).Draw(t, "which"), rapid.IntRange(1, 5).Draw(t, "size"), rapid.Bool().Draw(t, "fails"))
+				}
+			},
+			"tick": func(t *rapid.T) { s.clock, s.wakeAt = s.clock.Add(time.Second), time.Time{}; s.room.tick() },
+			"flush": func(t *rapid.T) {
+				if s.queued {
+					s.queued = false
+					s.room.Flush(nil)
+				}
+			},
+			"": func(t *rapid.T) {
+				for _, m := range members {
+					got := m.l.text()
+					if want := dense(m.after, s.head()); len(got) > len(want) || got != want[:len(got)] {
+						t.Fatalf("subscribed after %d, got %q", m.after, got)
+					}
+				}
+			},
+		})
+		// At rest, with interest confirmed once more, everybody has everything.
+		if len(members) == 0 {
+			return
+		}
+		s.room.ask()
+		s.settle(t)
+		for _, m := range members {
+			if got, want := m.l.text(), dense(m.after, s.head()); got != want {
+				t.Fatalf("subscribed after %d, got %q, want %q", m.after, got, want)
+			}
+		}
+	})
+}
+
+func TestLeaverHearsItsLeavingAndNothingMore(t *testing.T) {
+	for name, late := range map[string]bool{"live": false, "while catching up": true} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, DefaultOptions())
+			s.commit("text", "USR-a")
+			s.commit(typeLeft, "USR-b") // long ago: bob has come back since
+			var ann, bob listener
+			s.subscribe(&ann, "USR-a", 0)
+			s.subscribe(&bob, "USR-b", 0)
+			if !late {
+				s.settle(t)
+			}
+			for _, v := range []*nodev1.EventView{s.commit("text", "USR-a"), s.commit(typeLeft, "USR-b"), s.commit("text", "USR-a")} {
+				s.room.deliver(item(v))
+			}
+			s.settle(t)
+			if got := bob.text(); got != "1 2 3 4 !left " || !bob.ended {
+				t.Errorf("bob got %q, ended %v", got, bob.ended)
+			}
+			if got := ann.text(); got != "1 2 3 4 5 " || ann.ended {
+				t.Errorf("ann got %q", got)
+			}
+		})
+	}
+}
+
+func TestDeletionEndsEverybody(t *testing.T) {
+	s := newStage(t, DefaultOptions())
+	s.commit("text", "USR-a")
+	var live, late listener
+	s.subscribe(&live, "USR-a", 1)
+	s.settle(t)
+	s.room.recent = nil
+	s.subscribe(&late, "USR-b", 0)
+	s.room.deliver(item(s.commit("text", "USR-a")))
+	s.room.deliver(&nodev1.Fanout{Body: &nodev1.Fanout_Deleted{Deleted: true}})
+	s.settle(t)
+	if live.text() != "2 !deleted " || late.text() != "!deleted " {
+		t.Errorf("live %q, late %q", live.text(), late.text())
+	}
+}
+
+func TestSoftEventsKeepTheirPlace(t *testing.T) {
+	s := newStage(t, DefaultOptions())
+	var l listener
+	s.subscribe(&l, "USR-a", 0)
+	s.settle(t)
+	s.room.deliver(item(s.commit("text", "USR-a")))
+	s.room.deliver(&nodev1.Fanout{Head: 1, Body: &nodev1.Fanout_Soft{Soft: &nodev1.EventView{Event: &eventv1.Event{Type: "typing"}}}})
+	s.room.deliver(item(s.commit("text", "USR-a")))
+	s.settle(t)
+	if l.text() != "1 ~typing 2 " {
+		t.Errorf("got %q", l.text())
+	}
+}
+
+func TestALostLastEventIsFoundByItsHead(t *testing.T) {
+	s := newStage(t, DefaultOptions())
+	var l listener
+	s.subscribe(&l, "USR-a", 0)
+	s.settle(t)
+	s.commit("text", "USR-a")
+	s.room.deliver(&nodev1.Fanout{Head: 1, Body: &nodev1.Fanout_Soft{Soft: &nodev1.EventView{Event: &eventv1.Event{Type: "typing"}}}})
+	s.settle(t)
+	if l.text() != "~typing 1 " {
+		t.Errorf("got %q", l.text())
+	}
+}
+
+func TestInterestOutlivesTheLastSubscriberByTheGrace(t *testing.T) {
+	s := newStage(t, DefaultOptions())
+	var l listener
+	sub := s.subscribe(&l, "USR-a", 0)
+	s.settle(t)
+	s.room.remove(sub)
+	s.clock = s.clock.Add(s.room.options.Grace - time.Second)
+	s.room.tick()
+	if s.withdrew {
+		t.Fatal("withdrawn before the grace period ended")
+	}
+	sub = s.subscribe(&l, "USR-a", 0) // back again
+	s.clock = s.clock.Add(time.Hour)
+	s.room.tick()
+	if s.withdrew {
+		t.Fatal("withdrawn with a subscriber")
+	}
+	s.room.remove(sub)
+	s.clock = s.clock.Add(s.room.options.Grace)
+	s.room.tick()
+	if !s.withdrew || !s.room.gone {
+		t.Fatal("not withdrawn")
+	}
+}
+
+func TestCatchingUpOfManyReadsOnce(t *testing.T) {
+	o := DefaultOptions()
+	o.RecentMax = 0
+	s := newStage(t, o)
+	for range 5 {
+		s.commit("text", "USR-a")
+	}
+	listeners := make([]listener, 1000)
+	for i := range listeners {
+		s.subscribe(&listeners[i], "USR-a", 0)
+	}
+	s.asked = false
+	s.room.registered(s.head(), nil)
+	if len(s.fetches) != 1 {
+		t.Fatalf("%d reads for 1000 subscribers", len(s.fetches))
+	}
+	s.settle(t)
+	for i := range listeners {
+		if got := listeners[i].text(); got != "1 2 3 4 5 " {
+			t.Fatalf("got %q", got)
+		}
+	}
+}
+
+var _ socket.Task = (*room)(nil)

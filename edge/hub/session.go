@@ -1,0 +1,156 @@
+package hub
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"parley/proto/code"
+	"parley/proto/id"
+)
+
+// Session is a user's logged-in connection. It outlives the connection for a while, so that a
+// client which comes back is the same session.
+type Session struct {
+	ID          string // SES-…
+	Application string
+	User        string // USR-…
+	UserName    string
+	Device      string
+	CreatedAt   time.Time
+	// DisconnectedAt is when the connection ended; zero = connected.
+	DisconnectedAt time.Time
+}
+
+// Replaced is told when another connection resumes its session. It must not block.
+type Replaced interface{ Replaced() }
+
+// registry is the sessions of this edge.
+type registry struct {
+	resume  time.Duration
+	perUser int
+
+	mu     sync.Mutex
+	byID   map[string]*live    // guarded by mu
+	byUser map[address][]*live // guarded by mu; in order of creation
+}
+
+// live is a session with the connection that has it.
+type live struct {
+	session Session
+	conn    Replaced // nil = disconnected
+}
+
+func newRegistry(resume time.Duration, perUser int) *registry {
+	return &registry{resume: resume, perUser: perUser, byID: map[string]*live{}, byUser: map[address][]*live{}}
+}
+
+// OpenSession makes a session for conn, or resumes the one with wanted.ID if it is the same
+// user's and not forgotten; the connection that had it is told. resumed says which. More
+// sessions than a user may have are code.TooManySessions.
+func (h *Hub) OpenSession(wanted Session, conn Replaced) (s Session, resumed bool, err error) {
+	return h.sessions.open(wanted, conn, time.Now())
+}
+
+func (g *registry) open(wanted Session, conn Replaced, now time.Time) (Session, bool, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	key := address{wanted.Application, wanted.User}
+	if l := g.byID[wanted.ID]; l != nil && l.session.Application == wanted.Application && l.session.User == wanted.User {
+		if l.conn != nil {
+			l.conn.Replaced()
+		}
+		l.conn = conn
+		l.session.DisconnectedAt = time.Time{}
+		l.session.Device = wanted.Device
+		return l.session, true, nil
+	}
+	if len(g.byUser[key]) >= g.perUser && !g.evict(key) {
+		e := code.New(code.TooManySessions, "this user has %d sessions on this node already; close one", g.perUser)
+		e.RetryAfter = time.Second
+		return Session{}, false, e
+	}
+	wanted.ID = id.New(id.Session)
+	wanted.CreatedAt = now
+	l := &live{session: wanted, conn: conn}
+	g.byID[wanted.ID] = l
+	g.byUser[key] = append(g.byUser[key], l)
+	return wanted, false, nil
+}
+
+// evict forgets the user's longest disconnected session, if one is. Guarded by mu.
+func (g *registry) evict(key address) bool {
+	var oldest *live
+	for _, l := range g.byUser[key] {
+		if l.conn == nil && (oldest == nil || l.session.DisconnectedAt.Before(oldest.session.DisconnectedAt)) {
+			oldest = l
+		}
+	}
+	if oldest != nil {
+		g.forget(oldest)
+	}
+	return oldest != nil
+}
+
+// CloseSession notes that conn no longer has the session; it may be resumed unless forget.
+func (h *Hub) CloseSession(sessionID string, conn Replaced, forget bool) {
+	h.sessions.close(sessionID, conn, forget, time.Now())
+}
+
+func (g *registry) close(sessionID string, conn Replaced, forget bool, now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	l := g.byID[sessionID]
+	if l == nil || l.conn != conn {
+		return // resumed by another connection
+	}
+	l.conn = nil
+	l.session.DisconnectedAt = now
+	if forget {
+		g.forget(l)
+	}
+}
+
+// forget removes a session. Guarded by mu.
+func (g *registry) forget(l *live) {
+	key := address{l.session.Application, l.session.User}
+	delete(g.byID, l.session.ID)
+	g.byUser[key] = slices.DeleteFunc(g.byUser[key], func(o *live) bool { return o == l })
+	if len(g.byUser[key]) == 0 {
+		delete(g.byUser, key)
+	}
+}
+
+// sweep forgets sessions that can no longer be resumed.
+func (g *registry) sweep(now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, l := range g.byID {
+		if l.conn == nil && now.Sub(l.session.DisconnectedAt) >= g.resume {
+			g.forget(l)
+		}
+	}
+}
+
+// SessionsOf lists a user's sessions on this edge, in order of creation, those that wait for
+// their client to come back included.
+func (h *Hub) SessionsOf(application, user string) []Session {
+	g := h.sessions
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var list []Session
+	for _, l := range g.byUser[address{application, user}] {
+		list = append(list, l.session)
+	}
+	return list
+}
+
+// Sessions lists the ids of a user's sessions on this edge, oldest first.
+func (h *Hub) Sessions(_ context.Context, application, user string) ([]string, error) {
+	var ids []string
+	for _, s := range h.SessionsOf(application, user) {
+		ids = append(ids, s.ID)
+	}
+	return ids, nil
+}

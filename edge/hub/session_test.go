@@ -1,0 +1,79 @@
+package hub
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"parley/proto/code"
+)
+
+// holder is a connection that has a session.
+type holder struct{ replaced bool }
+
+func (h *holder) Replaced() { h.replaced = true }
+
+func TestRegistry(t *testing.T) {
+	at := time.Unix(1_700_000_000, 0)
+	g := newRegistry(time.Minute, 2)
+	ann := Session{Application: "app", User: "USR-a", UserName: "ann"}
+	var phone, laptop, other holder
+
+	first, resumed, err := g.open(ann, &phone, at)
+	if err != nil || resumed || first.ID == "" {
+		t.Fatal(first, resumed, err)
+	}
+	// Another user, or another application, cannot take it.
+	for _, thief := range []Session{{ID: first.ID, Application: "app", User: "USR-b"}, {ID: first.ID, Application: "app2", User: "USR-a"}} {
+		s, resumed, err := g.open(thief, &other, at)
+		if err != nil || resumed || s.ID == first.ID {
+			t.Fatalf("%v took the session: %v %v", thief, s, err)
+		}
+	}
+	// The same user can, while the phone still has it or after.
+	again := ann
+	again.ID = first.ID
+	s, resumed, err := g.open(again, &laptop, at)
+	if err != nil || !resumed || s.ID != first.ID || !phone.replaced {
+		t.Fatal(s, resumed, err, phone.replaced)
+	}
+	g.close(first.ID, &phone, true, at) // late news of the replaced connection changes nothing
+	if g.byID[first.ID].conn != &laptop {
+		t.Fatal("the replaced connection closed its successor's session")
+	}
+	g.close(first.ID, &laptop, false, at)
+	g.sweep(at.Add(59 * time.Second))
+	if _, resumed, _ := g.open(again, &laptop, at); !resumed {
+		t.Fatal("forgotten too early")
+	}
+	g.close(first.ID, &laptop, false, at)
+	g.sweep(at.Add(time.Minute))
+	if _, resumed, _ := g.open(again, &laptop, at); resumed {
+		t.Fatal("remembered too long")
+	}
+}
+
+func TestSessionsOfAUserAreBounded(t *testing.T) {
+	at := time.Unix(1_700_000_000, 0)
+	g := newRegistry(time.Minute, 3)
+	conns := make([]holder, 5)
+	var ids []string
+	for i := range 3 {
+		s, _, err := g.open(Session{Application: "app", User: "USR-a", Device: fmt.Sprint(i)}, &conns[i], at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, s.ID)
+	}
+	if _, _, err := g.open(Session{Application: "app", User: "USR-a"}, &conns[3], at); !code.Has(err, code.TooManySessions) {
+		t.Fatalf("the fourth: %v", err)
+	}
+	// A disconnected session gives way.
+	g.close(ids[1], &conns[1], false, at)
+	if _, _, err := g.open(Session{Application: "app", User: "USR-a"}, &conns[3], at); err != nil {
+		t.Fatal(err)
+	}
+	if g.byID[ids[1]] != nil || len(g.byUser[address{"app", "USR-a"}]) != 3 {
+		t.Errorf("after eviction: %v", g.byUser)
+	}
+}

@@ -1,0 +1,192 @@
+package rest_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"parley/edge/rest"
+)
+
+// roles are the columns of the contract, in order: an administrator of another application, a
+// user without any membership, one invited, one joined, the creator who has not joined, and the
+// administrator.
+var roles = []string{"other", "stranger", "invited", "member", "creator", "admin"}
+
+// contract says what each role gets from each operation, for a conversation in which "member" is
+// joined and has said something, and about the user "member" where a user is asked for.
+var contract = map[string][6]int{
+	"v1.listConversations":     {200, 403, 403, 403, 403, 200},
+	"v1.createConversation":    {201, 201, 201, 201, 201, 201},
+	"v1.getConversation":       {404, 404, 200, 200, 200, 200},
+	"v1.updateConversation":    {404, 404, 403, 403, 200, 200},
+	"v1.deleteConversation":    {404, 404, 403, 403, 204, 204},
+	"v1.listMembers":           {404, 404, 200, 200, 200, 200},
+	"v1.addMember":             {404, 201, 201, 400, 201, 201},
+	"v1.getMember":             {404, 404, 200, 200, 200, 200},
+	"v1.updateMember":          {404, 404, 403, 200, 403, 200},
+	"v1.listEvents":            {404, 404, 200, 200, 200, 200},
+	"v1.postEvent":             {404, 404, 403, 201, 403, 201},
+	"v1.getEvent":              {404, 404, 200, 200, 200, 200},
+	"v1.deleteEvent":           {404, 404, 403, 204, 403, 204},
+	"v1.listUsers":             {200, 403, 403, 403, 403, 200},
+	"v1.createUser":            {201, 403, 403, 403, 403, 201},
+	"v1.getUser":               {404, 200, 200, 200, 200, 200},
+	"v1.updateUser":            {404, 403, 403, 403, 403, 200},
+	"v1.deleteUser":            {404, 403, 403, 403, 403, 204},
+	"v1.listUserConversations": {404, 403, 403, 200, 403, 200},
+	"v1.listUserSessions":      {404, 403, 403, 200, 403, 200},
+
+	"beta.listConversations":     {200, 403, 403, 403, 403, 200},
+	"beta.createConversation":    {200, 200, 200, 200, 200, 200},
+	"beta.getConversation":       {404, 404, 200, 200, 200, 200},
+	"beta.updateConversation":    {404, 404, 403, 403, 200, 200},
+	"beta.deleteConversation":    {404, 404, 403, 403, 200, 200},
+	"beta.listMembers":           {404, 404, 200, 200, 200, 200},
+	"beta.addMember":             {404, 201, 201, 400, 201, 201},
+	"beta.getMember":             {404, 404, 200, 200, 200, 200},
+	"beta.updateMember":          {404, 404, 403, 200, 403, 200},
+	"beta.deleteMember":          {404, 404, 403, 200, 403, 200},
+	"beta.listEvents":            {404, 404, 200, 200, 200, 200},
+	"beta.postEvent":             {404, 404, 403, 201, 403, 201},
+	"beta.getEvent":              {404, 404, 200, 200, 200, 200},
+	"beta.deleteEvent":           {404, 404, 403, 200, 403, 200},
+	"beta.listUsers":             {200, 403, 403, 403, 403, 200},
+	"beta.createUser":            {200, 403, 403, 403, 403, 200},
+	"beta.getUser":               {404, 200, 200, 200, 200, 200},
+	"beta.updateUser":            {404, 403, 403, 403, 403, 200},
+	"beta.deleteUser":            {404, 403, 403, 403, 403, 200},
+	"beta.listUserConversations": {404, 403, 403, 200, 403, 200},
+
+	// Tokens are no proof for operators.
+	"operator.listApplications":    {401, 401, 401, 401, 401, 401},
+	"operator.createApplication":   {401, 401, 401, 401, 401, 401},
+	"operator.getApplication":      {401, 401, 401, 401, 401, 401},
+	"operator.updateApplication":   {401, 401, 401, 401, 401, 401},
+	"operator.deleteApplication":   {401, 401, 401, 401, 401, 401},
+	"operator.listApplicationsV1":  {401, 401, 401, 401, 401, 401},
+	"operator.createApplicationV1": {401, 401, 401, 401, 401, 401},
+	"operator.getApplicationV1":    {401, 401, 401, 401, 401, 401},
+	"operator.updateApplicationV1": {401, 401, 401, 401, 401, 401},
+	"operator.deleteApplicationV1": {401, 401, 401, 401, 401, 401},
+}
+
+// scene is one conversation and its people, made afresh for every question.
+type scene struct {
+	conversation, event, member string
+	users                       map[string]string // name of the role to user id
+}
+
+func (w *world) newScene(n int) scene {
+	w.t.Helper()
+	s := scene{users: map[string]string{}}
+	for _, role := range []string{"stranger", "invited", "member", "creator"} {
+		s.users[role] = w.newUser(name(role, n))
+	}
+	s.conversation = w.newConversation(w.as(name("creator", n)), object{})
+	s.member = w.join(s.conversation, s.users["member"])
+	w.call("POST", "/v1/conversations/"+s.conversation+"/members", w.admin(), object{"state": "invited", "user": object{"id": s.users["invited"]}}).want(201)
+	s.event = w.say(s.conversation, w.as(name("member", n)), "hi").text("id")
+	return s
+}
+
+func name(role string, n int) string { return fmt.Sprintf("%s-%d", role, n) }
+
+// question fills in an operation's path and body for one role.
+func (s scene) question(row rest.Row, role, application string) (path string, body any) {
+	path = strings.NewReplacer("{conversation}", s.conversation, "{member}", s.member, "{event}", s.event,
+		"{user}", s.users["member"], "{application}", application).Replace(row.Path)
+	joiner := role
+	if role == "admin" || role == "other" {
+		joiner = "stranger"
+	}
+	switch row.Name {
+	case "v1.addMember":
+		return path, object{"state": "joined", "user": object{"id": s.users[joiner]}}
+	case "beta.addMember":
+		return path, object{"action": "join", "user_id": s.users[joiner], "channel": object{"type": "app"}}
+	case "v1.updateMember":
+		return path, object{"state": "left"}
+	case "beta.updateMember":
+		return path, object{"action": "leave"}
+	case "v1.postEvent", "beta.postEvent":
+		return path, object{"type": "text", "body": object{"text": "x"}}
+	case "operator.createApplication", "operator.updateApplication", "operator.createApplicationV1", "operator.updateApplicationV1":
+		return path, object{"name": "x"}
+	}
+	if row.Method == "POST" || row.Method == "PUT" || row.Method == "PATCH" {
+		return path, object{"display_name": "x"}
+	}
+	return path, nil
+}
+
+func TestContract(t *testing.T) {
+	w := newWorld(t, settings{})
+	other := w.newTenant(1)
+	seen := map[string]bool{}
+	for i, row := range rest.Rows() {
+		want, ok := contract[row.Name]
+		seen[row.Name] = true
+		if !ok {
+			t.Errorf("%s has no row in the contract", row.Name)
+			continue
+		}
+		for j, role := range roles {
+			n := i*len(roles) + j
+			s := w.newScene(n)
+			token := map[string]string{"other": other.token(t, nil), "admin": w.admin()}[role]
+			if token == "" {
+				token = w.as(name(role, n))
+			}
+			path, body := s.question(row, role, w.app.id)
+			if got := w.call(row.Method, path, token, body); got.status != want[j] {
+				t.Errorf("%s by %s: status %d, want %d: %s", row.Name, role, got.status, want[j], got.raw)
+			}
+		}
+	}
+	for name := range contract {
+		if !seen[name] {
+			t.Errorf("the contract has a row for %s, which does not exist", name)
+		}
+	}
+}
+
+// Who brings no good token learns nothing, whatever is asked.
+func TestContractWithoutToken(t *testing.T) {
+	w := newWorld(t, settings{})
+	s := w.newScene(0)
+	old := time.Now().Add(-time.Hour).Unix()
+	narrow := object{"sub": name("member", 0), "acl": object{"paths": object{"/*/nothing/**": object{}}}}
+	for _, tc := range []struct {
+		name, token, code string
+		status            int
+	}{
+		{"none", "", "system:error:missing-token", 401},
+		{"garbage", "x.y.z", "system:error:invalid-token", 401},
+		{"expired", w.app.token(t, object{"iat": old, "exp": old + 60}), "system:error:expired-token", 401},
+		{"not yet valid", w.app.token(t, object{"nbf": time.Now().Unix() + 600}), "system:error:invalid-token", 401},
+		{"another key", tenant{w.app.id, keyPairs()[1]}.token(t, nil), "system:error:invalid-token", 401},
+		{"unknown application", tenant{"0de7a7b5-1f8e-4c53-9d4b-6f6f6a3e9aff", keyPairs()[0]}.token(t, nil), "system:error:invalid-token", 401},
+		{"unknown user", w.as("nobody"), "system:error:invalid-token", 401},
+		{"user without acl", w.app.token(t, object{"sub": name("member", 0)}), "system:error:permission", 403},
+		{"acl that does not cover", w.app.token(t, narrow), "system:error:permission", 403},
+	} {
+		for _, row := range rest.Rows() {
+			if row.Operator {
+				continue
+			}
+			for _, prefix := range row.Prefixes {
+				path, body := s.question(row, "admin", w.app.id)
+				path = prefix + strings.TrimPrefix(path, row.Prefixes[0])
+				got := w.call(row.Method, path, tc.token, body).refused(tc.status, tc.code)
+				if tc.name == "acl that does not cover" && !strings.Contains(string(got.raw), path) {
+					t.Errorf("%s: the refused path is not named: %s", row.Name, got.raw)
+				}
+			}
+		}
+	}
+	if got := w.call("GET", "/v1/conversations/"+s.conversation+"/events", w.admin(), nil).want(200); len(got.list("_embedded")) != 3 {
+		t.Errorf("a refused request left something: %s", got.raw)
+	}
+}

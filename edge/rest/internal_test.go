@@ -1,0 +1,180 @@
+package rest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"pgregory.net/rapid"
+
+	"parley/proto/code"
+)
+
+func newBare(t testing.TB) *Handler {
+	t.Helper()
+	m, err := newMetrics(prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Handler{options: DefaultOptions(), metrics: m}
+}
+
+// Every error becomes a code and a status; what has no code never reaches the client.
+func TestRefusals(t *testing.T) {
+	late := code.New(code.RateLimited, "slow down")
+	late.RetryAfter = 1500 * time.Millisecond
+	for name, tc := range map[string]struct {
+		err    error
+		key    string
+		status int
+		retry  string
+		want   string // in the answer
+	}{
+		"plain":           {errors.New("secret cause"), "", 500, "", "system:error:internal-error"},
+		"deadline":        {fmt.Errorf("ask: %w", context.DeadlineExceeded), "", 503, "1", "system:error:unavailable"},
+		"wrapped":         {fmt.Errorf("ask: %w", code.New(code.UserNotFound, "no user")), "", 404, "", "user:error:not-found"},
+		"advice":          {late, "", 429, "2", "slow down"},
+		"unknown, no key": {code.New(code.Unknown, "x"), "", 503, "1", "had no Idempotency-Key"},
+		"unknown, key":    {code.New(code.Unknown, "x"), "k", 503, "1", "again with the same Idempotency-Key"},
+		"unavailable":     {code.New(code.Unavailable, "no leader"), "", 503, "1", "no leader"},
+		"field":           {code.Invalid("a.b", "must be x"), "", 400, "", `\"b\" must be x`},
+		"worded field":    {code.Invalid("a", `"z" must be x`), "", 400, "", `"reason":"\"z\" must be x"`},
+	} {
+		w := httptest.NewRecorder()
+		a := &answer{ResponseWriter: w}
+		newBare(t).refuse(a, &call{generation: v1, key: tc.key, id: "i"}, tc.err)
+		if w.Code != tc.status || w.Header().Get("Retry-After") != tc.retry || !strings.Contains(w.Body.String(), tc.want) {
+			t.Errorf("%s: %d, retry %q: %s", name, w.Code, w.Header().Get("Retry-After"), w.Body)
+		}
+		if strings.Contains(w.Body.String(), "secret") {
+			t.Errorf("%s: the cause is told", name)
+		}
+	}
+}
+
+func TestPanicIsAnsweredAndCounted(t *testing.T) {
+	h := newBare(t)
+	w := httptest.NewRecorder()
+	func() {
+		a := &answer{ResponseWriter: w}
+		defer h.finish(a, &call{generation: v1, request: httptest.NewRequest("GET", "/v1/users", nil)}, time.Now())
+		panic("secret cause")
+	}()
+	if w.Code != http.StatusInternalServerError || strings.Contains(w.Body.String(), "secret") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if n := testutil.ToFloat64(h.metrics.panics); n != 1 {
+		t.Errorf("%v panics counted", n)
+	}
+}
+
+func TestCursorsSurviveTheWire(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := cursor{position: rapid.SliceOfN(rapid.Byte(), 1, 64).Draw(t, "position"), backward: rapid.Bool().Draw(t, "backward")}
+		got, ok := parseCursor(c.String())
+		if !ok || !bytes.Equal(got.position, c.position) || got.backward != c.backward {
+			t.Fatalf("%v came back as %v, %v", c, got, ok)
+		}
+	})
+}
+
+func FuzzParseCursor(f *testing.F) {
+	f.Add("")
+	f.Add("EA")
+	f.Add(cursor{position: []byte("x")}.String())
+	f.Fuzz(func(t *testing.T, s string) {
+		if c, ok := parseCursor(s); ok && c.String() != s {
+			t.Errorf("%q is read as %q", s, c.String())
+		}
+	})
+}
+
+// A path that is found has no segment that could be read in two ways.
+func FuzzCleanPaths(f *testing.F) {
+	for _, s := range []string{"/v1/users", "/v1/users/%2e%2e", "//", "/%2f", "/a%00", "/%c0%ae", "/v1/users/a%20b"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, escaped string) {
+		segments, ok := clean(escaped)
+		if !ok {
+			return
+		}
+		for _, s := range segments {
+			if s == "" || s == "." || s == ".." || strings.ContainsAny(s, "/\\\x00") {
+				t.Errorf("%q has the segment %q", escaped, s)
+			}
+		}
+	})
+}
+
+// Whatever the body, it is an object or a coded refusal; and a form is the same as its JSON.
+func FuzzReadInput(f *testing.F) {
+	f.Add("application/json", `{"a":{"b":1}}`)
+	f.Add("application/x-www-form-urlencoded", "a.b=1&a.c=2&d=3&d=4")
+	f.Add("application/x-www-form-urlencoded", "a=1&a.b=2")
+	f.Add("", `{"a":`)
+	f.Add("text/plain", "x")
+	o := DefaultOptions()
+	f.Fuzz(func(t *testing.T, kind, body string) {
+		r := httptest.NewRequest("POST", "/v1/users", nil)
+		r.Header.Set("Content-Type", kind)
+		c := &call{request: r, generation: v1}
+		in, err := readInput(c, []byte(body), &o)
+		if err != nil {
+			if _, ok := code.Of(err); !ok {
+				t.Errorf("refusal without a code: %v", err)
+			}
+			return
+		}
+		for name, raw := range in.members {
+			if !json.Valid(raw) {
+				t.Errorf("member %q is no JSON: %q", name, raw)
+			}
+			in.text(name, 10)
+			in.number(name)
+			in.object(name)
+			in.moment(name)
+			in.flag(name)
+		}
+		in.closed()
+	})
+}
+
+// A page taken backwards is the page that was before it.
+func TestSessionsPages(t *testing.T) {
+	ids := []string{"e", "b", "a", "d", "c"}
+	take := func(p paging) string {
+		r := sessionsPage(ids, p)
+		if p.cursor.backward {
+			reverse(r)
+		}
+		return string(bytes.Join(r.Positions, nil))
+	}
+	for _, tc := range []struct {
+		p    paging
+		want string
+	}{
+		{paging{size: 2}, "ab"},
+		{paging{size: 2, cursor: cursor{position: []byte("b")}}, "cd"},
+		{paging{size: 2, cursor: cursor{position: []byte("e")}}, ""},
+		{paging{size: 2, descending: true}, "ed"},
+		{paging{size: 2, cursor: cursor{position: []byte("c"), backward: true}}, "ab"},
+		{paging{size: 9, descending: true, cursor: cursor{position: []byte("c"), backward: true}}, "ed"},
+	} {
+		if got := take(tc.p); got != tc.want {
+			t.Errorf("%+v gives %q, want %q", tc.p, got, tc.want)
+		}
+	}
+	if r := sessionsPage(nil, paging{size: 2}); len(r.Positions) != 0 || r.Next != nil {
+		t.Errorf("nobody: %v", r)
+	}
+}

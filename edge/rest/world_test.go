@@ -1,0 +1,342 @@
+package rest_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"parley/actors/runtime"
+	"parley/edge/auth"
+	"parley/edge/limit"
+	"parley/edge/rest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	apiKey    = "a1b2c3d4"
+	apiSecret = "canary-api-secret"
+)
+
+// sessions is who is connected, by user.
+type sessions map[string][]string
+
+func (s sessions) Sessions(_ context.Context, _, user string) ([]string, error) { return s[user], nil }
+
+// world is a real node in memory behind a real HTTP server, with one application.
+type world struct {
+	t        testing.TB
+	url      string
+	log      *bytes.Buffer
+	handler  *rest.Handler
+	sessions sessions
+	app      tenant
+	stop     func() // ends the server, when every request has been answered and logged
+}
+
+// tenant is an application and its private key.
+type tenant struct {
+	id  string
+	key *rsa.PrivateKey
+}
+
+type settings struct {
+	options func(*rest.Options)
+	limits  func(*limit.Options)
+}
+
+// Key pairs are slow to make, and immutable.
+var keyPairs = sync.OnceValue(func() (keys [3]*rsa.PrivateKey) {
+	for i := range keys {
+		keys[i], _ = rsa.GenerateKey(rand.Reader, 2048)
+	}
+	return keys
+})
+
+func newWorld(t testing.TB, s settings) *world {
+	t.Helper()
+	w := &world{t: t, log: &bytes.Buffer{}, sessions: sessions{}}
+	o := runtime.DefaultOptions()
+	o.DataDir, o.NodeName, o.Shards = "data", "n1", 4
+	o.Logger, o.Metrics = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})), prometheus.NewRegistry()
+	o.Store.FS = vfs.NewMem()
+	o.Store.LogMemTableBytes, o.Store.StateMemTableBytes, o.Store.CacheBytes = 1<<20, 1<<20, 4<<20
+	node, err := runtime.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := node.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := node.WaitReady(ctx); err != nil {
+		t.Fatal(err)
+	}
+	credential, err := auth.NewCredential(apiKey, apiSecret, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := node.API().PutCredential(ctx, credential, true); err != nil {
+		t.Fatal(err)
+	}
+	w.serve(node, s)
+	w.app = w.newTenant(0)
+	return w
+}
+
+func (w *world) serve(node *runtime.Runtime, s settings) {
+	authOptions, limits, options := auth.DefaultOptions(), limit.DefaultOptions(), rest.DefaultOptions()
+	authOptions.UserFresh = 0
+	options.Logger = slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	if s.options != nil {
+		s.options(&options)
+	}
+	if s.limits != nil {
+		s.limits(&limits)
+	}
+	verifier, err := auth.New(node.API(), authOptions)
+	must(w.t, err)
+	keys, err := auth.NewKeys(node.API(), authOptions)
+	must(w.t, err)
+	buckets, err := limit.New(limits)
+	must(w.t, err)
+	w.handler, err = rest.New(rest.Parts{Cluster: node.API(), Verifier: verifier, Keys: keys, Limits: buckets, Sessions: w.sessions}, options)
+	must(w.t, err)
+	server := httptest.NewServer(w.handler)
+	w.url = server.URL
+	w.stop = sync.OnceFunc(func() {
+		http.DefaultClient.CloseIdleConnections()
+		server.Close()
+	})
+	w.t.Cleanup(w.stop)
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func publicPEM(t testing.TB, key *rsa.PrivateKey) string {
+	t.Helper()
+	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	must(t, err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+}
+
+// newTenant creates an application with its own public key.
+func (w *world) newTenant(pair int) tenant {
+	w.t.Helper()
+	key := keyPairs()[pair]
+	a := w.operator("POST", "/v2/applications", object{"name": "test", "keys": object{"public_key": publicPEM(w.t, key)}}).want(201)
+	return tenant{id: a.text("id"), key: key}
+}
+
+type object = map[string]any
+
+// claims are good ones; change overwrites, nil removes.
+func (a tenant) token(t testing.TB, change object) string {
+	t.Helper()
+	now := time.Now().Unix()
+	claims := jwt.MapClaims{"application_id": a.id, "iat": now, "exp": now + 3600, "jti": uuid.NewString()}
+	for k, v := range change {
+		if claims[k] = v; v == nil {
+			delete(claims, k)
+		}
+	}
+	signed, err := jwt.NewWithClaims(jwt.SigningMethodRS256, claims).SignedString(a.key)
+	must(t, err)
+	return signed
+}
+
+// everything is an acl that allows all paths.
+var everything = object{"paths": object{"/**": object{}}}
+
+func (w *world) admin() string { return w.app.token(w.t, nil) }
+
+func (w *world) as(user string) string {
+	return w.app.token(w.t, object{"sub": user, "acl": everything})
+}
+
+// answer is what came back.
+type answer struct {
+	t      testing.TB
+	what   string
+	status int
+	header http.Header
+	raw    []byte
+}
+
+type request struct {
+	method, path, token string
+	body                any // nil, string (as it is), url.Values (a form) or JSON
+	header              map[string]string
+}
+
+// do sends a request and reads the answer.
+func (w *world) do(r request) *answer {
+	w.t.Helper()
+	var body io.Reader
+	kind := ""
+	switch b := r.body.(type) {
+	case nil:
+	case string:
+		body, kind = strings.NewReader(b), "application/json"
+	case url.Values:
+		body, kind = strings.NewReader(b.Encode()), "application/x-www-form-urlencoded"
+	default:
+		raw, err := json.Marshal(b)
+		must(w.t, err)
+		body, kind = bytes.NewReader(raw), "application/json"
+	}
+	address := r.path
+	if !strings.HasPrefix(address, "http") {
+		address = w.url + address
+	}
+	out, err := http.NewRequestWithContext(w.t.Context(), r.method, address, body)
+	must(w.t, err)
+	if kind != "" {
+		out.Header.Set("Content-Type", kind)
+	}
+	if r.token != "" {
+		out.Header.Set("Authorization", "Bearer "+r.token)
+	}
+	for k, v := range r.header {
+		if k == "Host" {
+			out.Host = v
+		}
+		out.Header.Set(k, v)
+	}
+	in, err := http.DefaultClient.Do(out)
+	must(w.t, err)
+	defer in.Body.Close()
+	raw, err := io.ReadAll(in.Body)
+	must(w.t, err)
+	return &answer{t: w.t, what: r.method + " " + r.path, status: in.StatusCode, header: in.Header, raw: raw}
+}
+
+func (w *world) call(method, path, token string, body any) *answer {
+	w.t.Helper()
+	return w.do(request{method: method, path: path, token: token, body: body})
+}
+
+// operator sends a request with the API key and secret.
+func (w *world) operator(method, path string, body any) *answer {
+	w.t.Helper()
+	out, _ := http.NewRequest(method, path, nil)
+	out.SetBasicAuth(apiKey, apiSecret)
+	return w.do(request{method: method, path: path, body: body, header: map[string]string{"Authorization": out.Header.Get("Authorization")}})
+}
+
+// want fails the test unless the status is right, and the form is that of the API.
+func (a *answer) want(status int) *answer {
+	a.t.Helper()
+	if a.status != status {
+		a.t.Fatalf("%s: status %d, want %d: %s", a.what, a.status, status, a.raw)
+	}
+	kind := a.header.Get("Content-Type")
+	if status == http.StatusNoContent && len(a.raw) > 0 || status != http.StatusNoContent && kind != "application/json" {
+		a.t.Errorf("%s: content type %q, %d bytes", a.what, kind, len(a.raw))
+	}
+	return a
+}
+
+// refused wants a status and a code, in whatever form.
+func (a *answer) refused(status int, code string) *answer {
+	a.t.Helper()
+	if got := a.want(status).text("code"); got != code {
+		a.t.Errorf("%s: code %q, want %q: %s", a.what, got, code, a.raw)
+	}
+	return a
+}
+
+// at walks a path of members and list places, nil when it ends early.
+func (a *answer) at(path ...any) any {
+	a.t.Helper()
+	var v any
+	d := json.NewDecoder(bytes.NewReader(a.raw))
+	d.UseNumber()
+	if err := d.Decode(&v); err != nil {
+		a.t.Fatalf("%s: %v: %q", a.what, err, a.raw)
+	}
+	for _, p := range path {
+		switch p := p.(type) {
+		case string:
+			m, _ := v.(map[string]any)
+			v = m[p]
+		case int:
+			l, _ := v.([]any)
+			if p >= len(l) {
+				return nil
+			}
+			v = l[p]
+		}
+	}
+	return v
+}
+
+func (a *answer) text(path ...any) string {
+	a.t.Helper()
+	switch v := a.at(path...).(type) {
+	case string:
+		return v
+	case json.Number:
+		return v.String()
+	}
+	return ""
+}
+
+func (a *answer) list(path ...any) []any {
+	a.t.Helper()
+	l, ok := a.at(path...).([]any)
+	if !ok {
+		a.t.Fatalf("%s: no list at %v: %s", a.what, path, a.raw)
+	}
+	return l
+}
+
+// Steps that many stories begin with.
+
+func (w *world) newUser(name string) string {
+	w.t.Helper()
+	return w.call("POST", "/v1/users", w.admin(), object{"name": name}).want(201).text("id")
+}
+
+func (w *world) newConversation(token string, body object) string {
+	w.t.Helper()
+	return w.call("POST", "/v1/conversations", token, body).want(201).text("id")
+}
+
+func (w *world) join(conversation, user string) string {
+	w.t.Helper()
+	return w.call("POST", "/v1/conversations/"+conversation+"/members", w.admin(),
+		object{"state": "joined", "user": object{"id": user}, "channel": object{"type": "app"}}).want(201).text("id")
+}
+
+func (w *world) say(conversation, token, text string) *answer {
+	w.t.Helper()
+	return w.call("POST", "/v1/conversations/"+conversation+"/events", token, object{"type": "text", "body": object{"text": text}}).want(201)
+}

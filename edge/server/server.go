@@ -1,0 +1,161 @@
+// Package server is the HTTP front of a node: its listeners, time limits, health and metrics,
+// and which handler serves which path. What the handlers do is theirs.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+)
+
+// Options say where and how a Server listens.
+type Options struct {
+	HTTPAddr  string // clients, health and metrics; port 0 takes a free one
+	AdminAddr string // health and metrics only; empty = not
+
+	HeaderTimeout  time.Duration // to send a request's header; guards against slow openers
+	IdleTimeout    time.Duration // a kept-alive connection without a request
+	HeaderBytesMax int           // of a request
+
+	Gatherer   prometheus.Gatherer   // what /metrics shows
+	Registerer prometheus.Registerer // where the server's own metrics go
+	Logger     *slog.Logger
+}
+
+// DefaultOptions are the limits; addresses, metrics and logger are the caller's.
+func DefaultOptions() Options {
+	return Options{HeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, HeaderBytesMax: 16 << 10}
+}
+
+// Validate says whether the options can be used.
+func (o Options) Validate() error {
+	switch {
+	case o.HTTPAddr == "":
+		return errors.New("server: HTTPAddr is empty")
+	case o.HeaderTimeout <= 0 || o.IdleTimeout <= 0 || o.HeaderBytesMax <= 0:
+		return errors.New("server: limits must be positive")
+	case o.Gatherer == nil || o.Registerer == nil || o.Logger == nil:
+		return errors.New("server: Gatherer, Registerer or Logger is missing")
+	}
+	return nil
+}
+
+// Handlers serve the paths of --http-addr.
+type Handlers struct {
+	API      http.Handler                    // everything that no other handler takes
+	Realtime http.Handler                    // /v1/realtime
+	Demo     http.Handler                    // /demo and below
+	Ready    func() (ready bool, why string) // for /readyz; why is for the operator
+}
+
+// Server listens from Open on. Until Mount it answers health and metrics, and 503 to the rest:
+// a node that is still reading its log can be told from one that is dead.
+type Server struct {
+	options  Options
+	metrics  *metrics
+	http     net.Listener
+	admin    net.Listener // nil when there is none
+	servers  []*http.Server
+	group    errgroup.Group
+	mounted  atomic.Pointer[Handlers]
+	mux      atomic.Pointer[http.ServeMux]
+	draining atomic.Bool
+}
+
+// Open binds the addresses and starts to answer.
+func Open(o Options) (*Server, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	m, err := newMetrics(o.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{options: o, metrics: m}
+	if s.http, err = net.Listen("tcp", o.HTTPAddr); err != nil {
+		return nil, fmt.Errorf("http-addr: %w", err)
+	}
+	if o.AdminAddr != "" {
+		if s.admin, err = net.Listen("tcp", o.AdminAddr); err != nil {
+			return nil, errors.Join(fmt.Errorf("admin-addr: %w", err), s.http.Close())
+		}
+	}
+	s.mux.Store(s.operatorOnly())
+	s.serve(s.http, http.HandlerFunc(s.serveClient))
+	if s.admin != nil {
+		s.serve(s.admin, s.operatorOnly())
+	}
+	return s, nil
+}
+
+// Addr is where clients come, with the port that was taken.
+func (s *Server) Addr() net.Addr { return s.http.Addr() }
+
+// AdminAddr is where health and metrics are served too; nil when nowhere.
+func (s *Server) AdminAddr() net.Addr {
+	if s.admin == nil {
+		return nil
+	}
+	return s.admin.Addr()
+}
+
+// Mount opens the node to clients. It is called once.
+func (s *Server) Mount(h Handlers) {
+	mux := s.operator()
+	mux.Handle("/v1/realtime", h.Realtime)
+	mux.Handle("/demo", h.Demo)
+	mux.Handle("/demo/", h.Demo)
+	mux.Handle("/", h.API)
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/demo", http.StatusFound) // a person who opens the bare address
+	})
+	s.mounted.Store(&h)
+	s.mux.Store(mux)
+}
+
+// Drain makes /readyz say no from now on, so that no new client is sent here. Requests are
+// still served.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// Close stops listening and waits for the requests in flight until ctx ends; then it cuts them.
+// Upgraded connections are their handler's to end.
+func (s *Server) Close(ctx context.Context) error {
+	s.Drain()
+	var errs []error
+	for _, server := range s.servers {
+		if err := server.Shutdown(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("requests were cut: %w", errors.Join(err, server.Close())))
+		}
+	}
+	return errors.Join(append(errs, s.group.Wait())...)
+}
+
+func (s *Server) serve(l net.Listener, h http.Handler) {
+	server := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: s.options.HeaderTimeout,
+		IdleTimeout:       s.options.IdleTimeout,
+		MaxHeaderBytes:    s.options.HeaderBytesMax,
+		ConnState:         s.metrics.connection,
+		ErrorLog:          slog.NewLogLogger(s.options.Logger.Handler(), slog.LevelDebug),
+	}
+	s.servers = append(s.servers, server)
+	s.group.Go(func() error {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve %s: %w", l.Addr(), err)
+		}
+		return nil
+	})
+}
+
+func (s *Server) serveClient(w http.ResponseWriter, r *http.Request) {
+	s.mux.Load().ServeHTTP(w, r)
+}

@@ -1,0 +1,106 @@
+package ws
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"parley/actors/api"
+	"parley/edge/auth"
+	"parley/edge/hub"
+	"parley/edge/socket"
+	clientv1 "parley/proto/client/v1"
+	"parley/proto/code"
+)
+
+// beforeHello takes the first frame.
+func (c *conn) beforeHello(f *clientv1.ClientFrame) {
+	hello := f.GetHello()
+	if hello == nil {
+		c.refuse(f.Id, code.New(code.SessionInvalid, "say hello first"))
+		c.socket.Close(socket.Protocol)
+		return
+	}
+	refused := false
+	c.apart(f.Id, func(ctx context.Context) (*clientv1.Ack, error) {
+		err := c.hello(ctx, f.Id, hello)
+		refused = err != nil
+		return nil, err
+	})
+	if refused {
+		c.socket.Close(socket.LoginRefused)
+	}
+}
+
+// hello logs in. No state is made before the token is found good.
+func (c *conn) hello(ctx context.Context, id string, hello *clientv1.Hello) error {
+	h := c.handler
+	if len(hello.Device) > h.options.DeviceBytesMax {
+		return code.Invalid("device", "is too long")
+	}
+	claims, err := c.verify(ctx, hello.Token)
+	if err != nil {
+		return err
+	}
+	user, err := h.Cluster.GetUser(ctx, claims.Principal(), api.UserRef{ID: claims.UserID})
+	if err != nil {
+		return err
+	}
+	session, resumed, err := h.Hub.OpenSession(hub.Session{
+		ID: hello.SessionId, Application: claims.ApplicationID,
+		User: claims.UserID, UserName: claims.UserName, Device: hello.Device,
+	}, c)
+	if err != nil {
+		return err
+	}
+	c.claims, c.principal, c.session = claims, claims.Principal(), session
+	c.socket.SetDeadline(claims.ExpiresAt, socket.TokenExpired)
+	c.send(&clientv1.ServerFrame{Body: &clientv1.ServerFrame_Welcome{Welcome: &clientv1.Welcome{
+		Id: id, SessionId: session.ID, Resumed: resumed, Node: h.options.Node, Limits: h.limits(),
+		User:      &clientv1.User{Id: user.Id, Name: user.Name, DisplayName: user.DisplayName, ImageUrl: user.ImageUrl},
+		ExpiresMs: claims.ExpiresAt.UnixMilli(), TimestampMs: time.Now().UnixMilli(),
+	}}})
+	c.feed = h.Hub.Follow(claims.ApplicationID, claims.UserID, c.codec, c)
+	return nil
+}
+
+// verify checks a token and that it may log in.
+func (c *conn) verify(ctx context.Context, token string) (*auth.Claims, error) {
+	if token == "" {
+		return nil, code.New(code.MissingToken, "hello needs a token")
+	}
+	claims, err := c.handler.Verifier.Verify(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	if claims.Admin() {
+		return nil, code.New(code.Permission, "a session needs a user's token (with sub); this one is the application's")
+	}
+	if err := claims.Allows(http.MethodPost, "/v1/sessions"); err != nil {
+		return nil, err
+	}
+	return claims, nil
+}
+
+// limits tells the client what it is held to.
+func (h *Handler) limits() *clientv1.Limits {
+	return &clientv1.Limits{
+		FrameBytes: uint32(h.options.FrameBytesMax), PostsInFlight: uint32(h.options.PostsInFlight),
+		Subscriptions: uint32(h.options.Subscriptions), PingIntervalMs: uint32(h.options.PingInterval.Milliseconds()),
+		ResumeMs: uint32(h.options.SessionResume.Milliseconds()),
+	}
+}
+
+// updateToken moves the session's end.
+func (c *conn) updateToken(ctx context.Context, f *clientv1.UpdateToken) (*clientv1.Ack, error) {
+	claims, err := c.verify(ctx, f.Token)
+	if err != nil {
+		return nil, err
+	}
+	if claims.ApplicationID != c.claims.ApplicationID || claims.UserID != c.claims.UserID {
+		return nil, code.New(code.InvalidToken, "the new token is another user's; open a session of its own for it")
+	}
+	c.claims = claims
+	c.socket.SetDeadline(claims.ExpiresAt, socket.TokenExpired)
+	return &clientv1.Ack{TimestampMs: claims.ExpiresAt.UnixMilli()}, nil
+}
