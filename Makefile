@@ -1,0 +1,52 @@
+# Everything here needs Go only, except: race (a C compiler), e2e (Node and Chromium),
+# proto (protoc and its two Go plugins).
+
+GO ?= go
+BIN := bin/parley
+FUZZTIME ?= 10s
+E2E_FLAGS ?= --test-reporter=spec
+# Packages with tests of their own; the whole-process ones have their own targets.
+PACKAGES := ./...
+
+.PHONY: run build test race check integration e2e bench proto fuzz clean
+
+run: build ## Build and start one node on ./data
+	$(BIN) serve
+
+build: ## Build the one binary
+	$(GO) build -o $(BIN) ./cmd/parley
+
+test: ## All tests that need nothing but Go
+	$(GO) test $(PACKAGES)
+
+race: ## The same under the race detector, with costly invariants on
+	CGO_ENABLED=1 $(GO) test -race $(PACKAGES)
+
+check: ## Formatting, vet, house rules
+	@unformatted="$$(gofmt -l .)"; \
+	if [ -n "$$unformatted" ]; then echo "not formatted (run gofmt -w):"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) test ./internal/arch
+
+integration: ## Real processes, killed and started again
+	$(GO) test -tags integration -count=1 -timeout 20m ./test/integration/...
+
+e2e: build ## The demo page and the README in headless Chromium
+	cd test/e2e && npm ci --ignore-scripts --no-audit --no-fund && PARLEY=$(CURDIR)/$(BIN) node --test --test-concurrency=1 $(E2E_FLAGS) ./*.test.mjs
+
+bench: build ## Figures of docs/benchmarks.md, as ratios in one run
+	$(GO) run ./test/bench
+
+proto: ## Generate Go from the .proto files
+	cd proto && find . -name '*.proto' -exec protoc -I . \
+		--go_out=. --go_opt=paths=source_relative \
+		--go-vtproto_out=. --go-vtproto_opt=paths=source_relative,features=marshal+unmarshal+size {} +
+
+fuzz: ## Each fuzz target for FUZZTIME
+	@$(GO) test -list '^Fuzz' ./... | awk '/^Fuzz/ { names[++n] = $$1 } /^ok/ { for (i = 1; i <= n; i++) print $$2, names[i]; n = 0 }' | \
+	while read -r package target; do \
+		echo "$$package $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$package" || exit 1; \
+	done
+
+clean:
+	rm -rf bin

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"parley/cmd/parley/client"
+)
+
+func newSetup(t *terminal) *cobra.Command {
+	command := &cobra.Command{
+		Use: "setup KEY SECRET", Short: "Save the API key and secret for later commands",
+		Args: between(2, 2, "KEY SECRET"),
+		RunE: func(command *cobra.Command, args []string) error { return setup(t, command, args[0], args[1]) },
+	}
+	command.Flags().String("url", "", "HTTP address of any node, saved too when given")
+	return command
+}
+
+// setup saves credentials, but not ones that the node refuses. A node that cannot be reached is
+// no obstacle: it may be started later.
+func setup(t *terminal, command *cobra.Command, key, secret string) error {
+	if key == "" || secret == "" {
+		return usagef("KEY and SECRET must not be empty")
+	}
+	g, err := openTarget(t, command)
+	if err != nil {
+		return err
+	}
+	defer g.node.Close()
+	err = g.node.Call(command.Context(), client.Basic(key, secret), http.MethodGet, "/v2/applications?page_size=1", nil, nil)
+	if errors.Is(err, client.ErrRefused) {
+		return fmt.Errorf("nothing saved, the node at %s answers: %w", g.node.URL(""), err)
+	}
+	if err != nil {
+		fmt.Fprintf(t.err, "Not checked yet: %s\n", err)
+	}
+	saved := client.Credentials{APIKey: key, APISecret: secret}
+	if command.Flags().Changed("url") {
+		saved.URL = g.credentials.URL
+	}
+	path, err := saved.Write(t.home)
+	if err != nil {
+		return err
+	}
+	if flagSet(command, "json") {
+		return printJSON(command.OutOrStdout(), map[string]string{"credentials_file": path})
+	}
+	_, err = fmt.Fprintf(command.OutOrStdout(), "Credentials written to %s\n", path)
+	return err
+}
+
+func newAppCreate(t *terminal) *cobra.Command {
+	command := &cobra.Command{
+		Use: "app:create NAME [ANSWER_URL EVENT_URL]", Aliases: []string{"ac"}, Short: "Create an application and its key",
+		Args: between(1, 3, "NAME [ANSWER_URL EVENT_URL]"),
+		RunE: func(command *cobra.Command, args []string) error { return createApplication(t, command, args) },
+	}
+	addTargetFlags(command)
+	command.Flags().String("type", "rtc", "kept from the old command line: every application can do everything")
+	command.Flags().String("keyfile", "", "file to save the private key to")
+	return command
+}
+
+func createApplication(t *terminal, command *cobra.Command, args []string) error {
+	g, err := openTarget(t, command)
+	if err != nil {
+		return err
+	}
+	defer g.node.Close()
+	auth, err := g.asOperator()
+	if err != nil {
+		return err
+	}
+	answer, err := call(command.Context(), g, auth, http.MethodPost, "/v2/applications", applicationRequest(args))
+	if err != nil {
+		return err
+	}
+	var created struct {
+		ID   string
+		Keys struct {
+			Private string `json:"private_key"`
+		}
+	}
+	if err := json.Unmarshal(answer, &created); err != nil || created.ID == "" || created.Keys.Private == "" {
+		return errors.New("the node's answer has no id or no private key")
+	}
+	application := client.Application{ID: created.ID, PrivateKey: created.Keys.Private}
+	return keepApplication(t, command, application, answer)
+}
+
+func applicationRequest(args []string) map[string]any {
+	webhook := func(address, method string) map[string]string {
+		return map[string]string{"address": address, "http_method": method}
+	}
+	request := map[string]any{"name": args[0]}
+	webhooks := map[string]any{}
+	capabilities := map[string]any{"rtc": map[string]any{"webhooks": webhooks}}
+	if len(args) > 2 {
+		webhooks["event_url"] = webhook(args[2], http.MethodPost)
+	}
+	if len(args) > 1 {
+		capabilities["voice"] = map[string]any{"webhooks": map[string]any{"answer_url": webhook(args[1], http.MethodGet)}}
+	}
+	request["capabilities"] = capabilities
+	return request
+}
+
+// keepApplication saves what is told only once, and says where. The key is saved first: a lost
+// key cannot be had again.
+func keepApplication(t *terminal, command *cobra.Command, a client.Application, answer json.RawMessage) error {
+	keyFile, err := command.Flags().GetString("keyfile")
+	if err != nil {
+		return err
+	}
+	if keyFile != "" {
+		if err := keepKey(t, keyFile, a.PrivateKey); err != nil {
+			return fmt.Errorf("application %s was created, but its key is lost: %w", a.ID, err)
+		}
+	}
+	path, existed, err := a.Write(t.dir)
+	if err != nil {
+		return fmt.Errorf("application %s was created, but is not recorded: %w", a.ID, err)
+	}
+	if absolute, err := filepath.Abs(path); err == nil {
+		path = absolute
+	}
+	switch {
+	case flagSet(command, "json"):
+		return printJSON(command.OutOrStdout(), map[string]string{"id": a.ID, "config_file": path, "private_key_file": keyFile})
+	case flagSet(command, "verbose"):
+		return printLeaves(command.OutOrStdout(), withoutKey(answer))
+	}
+	fmt.Fprintf(command.OutOrStdout(), "Application created: %s\n", a.ID)
+	if existed {
+		fmt.Fprintln(command.OutOrStdout(), "Existing config found. Overwriting file.")
+	} else {
+		fmt.Fprintln(command.OutOrStdout(), "No existing config found. Writing to new file.")
+	}
+	fmt.Fprintf(command.OutOrStdout(), "Credentials written to %s\n", path)
+	if keyFile != "" {
+		fmt.Fprintf(command.OutOrStdout(), "Private Key saved to: %s\n", keyFile)
+	}
+	return nil
+}
+
+// keepKey writes the key. A file that is there already is moved aside, because it may be the
+// only copy of another application's key.
+func keepKey(t *terminal, name, pem string) error {
+	path := name
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(t.dir, path)
+	}
+	if _, err := os.Stat(path); err == nil {
+		if err := os.Rename(path, path+".old"); err != nil {
+			return fmt.Errorf("move the existing key aside: %w", err)
+		}
+		fmt.Fprintf(t.err, "The earlier key was moved to %s.old\n", name)
+	}
+	return client.WriteSecret(path, []byte(pem))
+}
+
+// withoutKey is the answer fit for a screen.
+func withoutKey(answer json.RawMessage) json.RawMessage {
+	var object map[string]any
+	if json.Unmarshal(answer, &object) != nil {
+		return json.RawMessage("{}")
+	}
+	if keys, ok := object["keys"].(map[string]any); ok {
+		delete(keys, "private_key")
+	}
+	clean, err := json.Marshal(object)
+	if err != nil {
+		return json.RawMessage("{}")
+	}
+	return clean
+}

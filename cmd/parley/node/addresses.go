@@ -1,0 +1,51 @@
+package node
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+)
+
+// addressesFile tells programs on the same machine which ports were taken.
+const addressesFile = "addresses.json"
+
+// Addresses are where a node listens, with the ports that were taken: host:port each.
+type Addresses struct {
+	HTTP   string `json:"http"`
+	Gossip string `json:"gossip"`
+	RPC    string `json:"rpc"`
+	Raft   string `json:"raft"`
+	Admin  string `json:"admin,omitempty"`
+}
+
+// HTTPURL is the address for a person or a client on this machine.
+func (a Addresses) HTTPURL() string {
+	host, port, err := net.SplitHostPort(a.HTTP)
+	if err != nil {
+		return "http://" + a.HTTP
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1" // every address of this machine, so also this one
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// write leaves the addresses in the data directory. A reader sees all of them or the file of the
+// run before.
+func (a Addresses) write(dir string) error {
+	text, err := json.MarshalIndent(a, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write addresses: %w", err)
+	}
+	path := filepath.Join(dir, addressesFile)
+	next := path + ".next"
+	if err := os.WriteFile(next, append(text, '\n'), 0o644); err != nil {
+		return fmt.Errorf("write addresses: %w", err)
+	}
+	if err := os.Rename(next, path); err != nil {
+		return fmt.Errorf("write addresses: %w", err)
+	}
+	return nil
+}

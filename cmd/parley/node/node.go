@@ -1,0 +1,233 @@
+// Package node puts the parts of one running node together, and takes them apart in order.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"parley/actors/runtime"
+	"parley/cmd/parley/settings"
+	"parley/edge/auth"
+	"parley/edge/console"
+	"parley/edge/hub"
+	"parley/edge/limit"
+	"parley/edge/rest"
+	"parley/edge/server"
+	"parley/edge/socket"
+	"parley/edge/ws"
+	"parley/internal/telemetry"
+)
+
+// nameFile keeps the name of a node that was not given one, so that the same command line starts
+// the same node again.
+const nameFile = "node-name"
+
+// Options are what a Node is made from.
+type Options struct {
+	Settings settings.Settings
+	Logger   *slog.Logger
+	// Demo gives the demo page its tokens; nil = the page asks its user. See console.Options.
+	Demo func(ctx context.Context) (console.Session, error)
+}
+
+// Node is one running node: store, shards, actors and edge.
+type Node struct {
+	options     Options
+	name        string
+	metrics     *prometheus.Registry
+	addresses   Addresses
+	credentials Credentials
+
+	// In the order of opening. A part that is nil was not opened.
+	server   *server.Server
+	sockets  *socket.Server
+	hub      *hub.Hub
+	runtime  *runtime.Runtime
+	realtime *ws.Handler
+}
+
+// Open starts a node and returns when it serves. Settings must be valid.
+func Open(ctx context.Context, o Options) (*Node, error) {
+	n := &Node{options: o, metrics: telemetry.NewRegistry()}
+	for _, step := range []func(context.Context) error{n.openData, n.openServer, n.openHub, n.openRuntime, n.openEdge, n.settle} {
+		if err := step(ctx); err != nil {
+			return nil, errors.Join(err, n.Close())
+		}
+	}
+	return n, nil
+}
+
+// Addresses are where the node listens.
+func (n *Node) Addresses() Addresses { return n.addresses }
+
+// Credentials are the API key and, when this start knows it, the secret.
+func (n *Node) Credentials() Credentials { return n.credentials }
+
+// Run serves until ctx ends, then closes the node.
+func (n *Node) Run(ctx context.Context) error {
+	<-ctx.Done()
+	n.options.Logger.Info("stopping", "grace", n.options.Settings.ShutdownGrace)
+	return n.Close()
+}
+
+// Close stops the node: it turns away new clients, sends the connected ones elsewhere, answers
+// what is in flight, and closes what keeps data last. It takes at most the grace period, and what
+// the disk needs.
+func (n *Node) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), n.options.Settings.ShutdownGrace)
+	defer cancel()
+	var errs []error
+	if n.server != nil {
+		n.server.Drain()
+	}
+	if n.runtime != nil {
+		errs = append(errs, n.runtime.Drain(ctx))
+	}
+	if n.sockets != nil {
+		errs = append(errs, n.sockets.Close(ctx))
+	}
+	if n.realtime != nil {
+		errs = append(errs, n.realtime.Close())
+	}
+	if n.server != nil {
+		errs = append(errs, n.server.Close(ctx))
+	}
+	if n.hub != nil {
+		errs = append(errs, n.hub.Close())
+	}
+	if n.runtime != nil {
+		errs = append(errs, n.runtime.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (n *Node) openData(context.Context) error {
+	dir := n.options.Settings.DataDir
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("data-dir: %w", err)
+	}
+	path := filepath.Join(dir, nameFile)
+	kept, err := os.ReadFile(path)
+	if err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("read the node's name: %w", err)
+	}
+	n.name = n.options.Settings.NodeName
+	if n.name == "" {
+		n.name = strings.TrimSpace(string(kept))
+	}
+	if n.name == "" {
+		n.name = "node-" + random(apiKeyBytes)
+	}
+	if len(kept) > 0 {
+		return nil
+	}
+	if err := os.WriteFile(path, []byte(n.name+"\n"), 0o644); err != nil {
+		return fmt.Errorf("keep the node's name: %w", err)
+	}
+	return nil
+}
+
+func (n *Node) openServer(context.Context) (err error) {
+	o := server.DefaultOptions()
+	o.HTTPAddr, o.AdminAddr = n.options.Settings.HTTPAddr, n.options.Settings.AdminAddr
+	o.Gatherer, o.Registerer, o.Logger = n.metrics, n.metrics, n.options.Logger
+	if n.server, err = server.Open(o); err != nil {
+		return err
+	}
+	n.addresses.HTTP = n.server.Addr().String()
+	if a := n.server.AdminAddr(); a != nil {
+		n.addresses.Admin = a.String()
+	}
+	return nil
+}
+
+// openHub makes what the runtime delivers to. It is completed once the runtime is there.
+func (n *Node) openHub(ctx context.Context) (err error) {
+	s := socket.DefaultOptions()
+	s.Logger, s.Registerer = n.options.Logger, n.metrics
+	if n.sockets, err = socket.New(context.WithoutCancel(ctx), s); err != nil {
+		return fmt.Errorf("open sockets: %w", err)
+	}
+	h := hub.DefaultOptions()
+	h.Incarnation, h.Logger, h.Registerer = uint64(time.Now().UnixNano()), n.options.Logger, n.metrics
+	if n.hub, err = hub.New(n.sockets.Pump(), h); err != nil {
+		return fmt.Errorf("open hub: %w", err)
+	}
+	return nil
+}
+
+func (n *Node) openRuntime(ctx context.Context) (err error) {
+	s := n.options.Settings
+	o := runtime.DefaultOptions()
+	o.DataDir, o.NodeName, o.Join = s.DataDir, n.name, s.Join
+	o.GossipAddr, o.RPCAddr, o.RaftAddr, o.HTTPAddr = s.GossipAddr, s.RPCAddr, s.RaftAddr, n.addresses.HTTP
+	o.Edge, o.Logger, o.Metrics = n.hub, n.options.Logger, n.metrics
+	if n.runtime, err = runtime.Open(ctx, o); err != nil {
+		return err
+	}
+	bound := n.runtime.Addresses()
+	n.addresses.Gossip, n.addresses.RPC, n.addresses.Raft = bound.Gossip, bound.RPC, bound.Raft
+	n.hub.Start(context.WithoutCancel(ctx), n.runtime.API())
+	return nil
+}
+
+// openEdge opens the node to clients.
+func (n *Node) openEdge(ctx context.Context) error {
+	cluster := n.runtime.API()
+	a := auth.DefaultOptions()
+	a.Registerer = n.metrics
+	verifier, err := auth.New(cluster, a)
+	if err != nil {
+		return fmt.Errorf("open auth: %w", err)
+	}
+	operators, err := auth.NewKeys(cluster, a)
+	if err != nil {
+		return fmt.Errorf("open auth: %w", err)
+	}
+	l := limit.DefaultOptions()
+	l.Registerer = n.metrics
+	limits, err := limit.New(l)
+	if err != nil {
+		return fmt.Errorf("open limits: %w", err)
+	}
+	w := ws.DefaultOptions()
+	w.Node, w.Logger = n.name, n.options.Logger
+	n.realtime, err = ws.New(context.WithoutCancel(ctx), ws.Parts{Cluster: cluster, Sockets: n.sockets, Hub: n.hub, Verifier: verifier, Limits: limits}, w)
+	if err != nil {
+		return err
+	}
+	r := rest.DefaultOptions()
+	r.Logger, r.Registerer = n.options.Logger, n.metrics
+	calls, err := rest.New(rest.Parts{Cluster: cluster, Verifier: verifier, Keys: operators, Limits: limits, Sessions: n.hub}, r)
+	if err != nil {
+		return err
+	}
+	page, err := console.New(console.Options{Session: n.options.Demo, Logger: n.options.Logger})
+	if err != nil {
+		return err
+	}
+	n.server.Mount(server.Handlers{API: calls, Realtime: n.realtime, Demo: page, Ready: n.runtime.Ready})
+	return nil
+}
+
+// settle waits until the node serves, and tells where.
+func (n *Node) settle(ctx context.Context) error {
+	if err := n.runtime.WaitReady(ctx); err != nil {
+		return err
+	}
+	s := n.options.Settings
+	var err error
+	n.credentials, err = firstCredentials(ctx, n.runtime.API(), Credentials{APIKey: s.APIKey, APISecret: s.APISecret})
+	if err != nil {
+		return err
+	}
+	return n.addresses.write(s.DataDir)
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"parley/cmd/parley/client"
+)
+
+// The exit codes. Scripts branch on them.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitUnreachable = 3
+	exitRefused     = 4
+)
+
+// terminal is all of the outside world that a command sees.
+type terminal struct {
+	out, err  io.Writer
+	environ   []string         // as os.Environ gives it
+	dir, home string           // where the files of commands are
+	now       func() time.Time // for tokens
+}
+
+// getenv gives a variable's value, or the empty string.
+func (t *terminal) getenv(name string) string {
+	value := ""
+	for _, e := range t.environ {
+		if v, ok := strings.CutPrefix(e, name+"="); ok {
+			value = v // the last one wins, as in a shell
+		}
+	}
+	return value
+}
+
+// usageError is a mistake in how the command was typed.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
+
+// run executes one command line and gives the process's exit code.
+func run(ctx context.Context, t *terminal, args []string) int {
+	root := newRoot(t)
+	root.SetArgs(args)
+	command, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitDone
+	}
+	fmt.Fprintln(t.err, "Error:", err)
+	if h := hint(command, err); h != "" {
+		fmt.Fprintln(t.err, h)
+	}
+	return exitCode(err)
+}
+
+func exitCode(err error) int {
+	var usage *usageError
+	switch {
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.Is(err, client.ErrUnreachable):
+		return exitUnreachable
+	case errors.Is(err, client.ErrRefused):
+		return exitRefused
+	}
+	return exitFailed
+}
+
+// hint says what to do next.
+func hint(command *cobra.Command, err error) string {
+	switch exitCode(err) {
+	case exitUsage:
+		return fmt.Sprintf("See '%s --help'.", command.CommandPath())
+	case exitUnreachable:
+		return "Is the node running ('parley serve')? Name another with --url or PARLEY_URL."
+	case exitRefused:
+		return "Give the API key and secret with 'parley setup KEY SECRET' or PARLEY_API_KEY and PARLEY_API_SECRET; the application's key with 'parley app:create' or --app-id and --keyfile."
+	}
+	return ""
+}
+
+func newRoot(t *terminal) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "parley",
+		Short:         "In-app conversations on your own machines",
+		Long:          "Parley serves the Conversation API: conversations, users, members and one ordered event log per conversation.",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.ArbitraryArgs,
+	}
+	root.RunE = func(command *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return command.Help()
+		}
+		return unknownCommand(root, args[0])
+	}
+	root.SetOut(t.out)
+	root.SetErr(t.err)
+	root.SetGlobalNormalizationFunc(dashes)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%s", err) })
+	root.PersistentFlags().Bool("json", false, "print one JSON value instead of text")
+	root.PersistentFlags().BoolP("verbose", "v", false, "print everything that the node answered")
+	root.AddCommand(newServe(t), newDev(t), newSetup(t), newAppCreate(t), newTokenGenerate(t), newUserCreate(t),
+		newConversationCreate(t), newMemberAdd(t), newMemberList(t), newBench(t), newConfig(t), newVersion(t))
+	return root
+}
+
+func unknownCommand(root *cobra.Command, name string) error {
+	text := fmt.Sprintf("unknown command %q", name)
+	if near := root.SuggestionsFor(name); len(near) > 0 {
+		text += "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return &usageError{text}
+}
+
+// dashes lets the old command line's --app_id stand for --app-id.
+func dashes(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	return pflag.NormalizedName(strings.ReplaceAll(name, "_", "-"))
+}
+
+// between wants min to max arguments; words tells which, for the message.
+func between(min, max int, words string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) < min {
+			return usagef("missing argument: %s", words)
+		}
+		if len(args) > max {
+			return usagef("too many arguments (%s): %s", words, strings.Join(args[max:], " "))
+		}
+		return nil
+	}
+}
+
+func flagSet(command *cobra.Command, name string) bool {
+	on, err := command.Flags().GetBool(name)
+	return err == nil && on
+}

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"parley/cmd/parley/client"
+	"parley/edge/auth"
+)
+
+// shell runs commands in a directory of its own, as a user would.
+type shell struct {
+	t           *testing.T
+	dir, home   string
+	environ     []string
+	out, errOut buffer
+}
+
+// buffer is written by a node and read by the test.
+type buffer struct {
+	mu sync.Mutex // guards b
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func newShell(t *testing.T, environ ...string) *shell {
+	return &shell{t: t, dir: t.TempDir(), home: t.TempDir(), environ: environ}
+}
+
+func (s *shell) terminal() *terminal {
+	return &terminal{out: &s.out, err: &s.errOut, environ: s.environ, dir: s.dir, home: s.home, now: time.Now}
+}
+
+// run executes one command line and gives exit code, standard output and standard error.
+func (s *shell) run(args ...string) (int, string, string) {
+	s.t.Helper()
+	s.out, s.errOut = buffer{}, buffer{}
+	code := run(context.Background(), s.terminal(), args)
+	return code, s.out.String(), s.errOut.String()
+}
+
+// ok wants success and gives standard output.
+func (s *shell) ok(args ...string) string {
+	s.t.Helper()
+	code, out, errOut := s.run(args...)
+	if code != exitDone {
+		s.t.Fatalf("parley %s: exit %d\n%s%s", strings.Join(args, " "), code, out, errOut)
+	}
+	return out
+}
+
+// keyFile puts a new private key into the shell's directory.
+func (s *shell) keyFile(name string) {
+	s.t.Helper()
+	private, _, err := auth.GenerateKey()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.dir, name), []byte(private), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func TestUsageErrors(t *testing.T) {
+	for _, c := range []struct{ line, want string }{
+		{"app:creat", "did you mean app:create?"},
+		{"config shwo", "unknown command"},
+		{"app:create", "missing argument"},
+		{"member:list a b", "too many arguments"},
+		{"serve --no-such", "unknown flag"},
+		{"serve --http-addr nonsense", "host:port"},
+		{"serve --raft-addr 0.0.0.0:1", "loopback"},
+		{"config check --gossip-addr 10.0.0.1:1", "loopback"},
+		{"dev --http-addr 0.0.0.0:0", "loopback"},
+		{"user:create name", "key=value"},
+		{"user:create a=1 a.b=2", "both as a value and as an object"},
+		{"member:add CON-1 channel={", "not valid JSON"},
+		{"jwt:generate sub=x", "application"},
+		{"jwt:generate application_id=a", "private key"},
+		{"jwt:generate application_id=a exp=soon", "exp"},
+		{"jwt:generate application_id=a acl={}", "paths"},
+		{"user:create --url nonsense", "http://"},
+	} {
+		code, out, errOut := newShell(t).run(strings.Fields(c.line)...)
+		if code != exitUsage || !strings.Contains(errOut, c.want) || out != "" {
+			t.Errorf("parley %s: exit %d, out %q, error %q; want exit 2 and %q", c.line, code, out, errOut, c.want)
+		}
+	}
+}
+
+func TestUnreachableAndUnauthorized(t *testing.T) {
+	s := newShell(t, "PARLEY_URL=http://127.0.0.1:1")
+	if code, _, errOut := s.run("app:create", "x"); code != exitRefused || !strings.Contains(errOut, "parley setup") {
+		t.Errorf("without credentials: exit %d, %q", code, errOut)
+	}
+	if code, _, errOut := s.run("app:create", "x", "--api-key=k", "--api-secret=s"); code != exitUnreachable || !strings.Contains(errOut, "parley serve") {
+		t.Errorf("without node: exit %d, %q", code, errOut)
+	}
+	if code, _, errOut := s.run("user:create"); code != exitRefused || !strings.Contains(errOut, "app:create") {
+		t.Errorf("without application: exit %d, %q", code, errOut)
+	}
+	s.keyFile("private.key")
+	if code, _, _ := s.run("user:create", "--app_id=a", "--keyfile=private.key"); code != exitUnreachable {
+		t.Errorf("with application, without node: exit %d", code)
+	}
+	if code, _, errOut := s.run("user:create", "--app-id=a", "--keyfile=none.key"); code != exitFailed || !strings.Contains(errOut, "none.key") {
+		t.Errorf("without key file: exit %d, %q", code, errOut)
+	}
+}
+
+func TestSetupWithoutNode(t *testing.T) {
+	s := newShell(t, "PARLEY_URL=http://127.0.0.1:1")
+	code, out, errOut := s.run("setup", "key", "secret")
+	path := filepath.Join(s.home, ".parleyrc")
+	if code != exitDone || out != "Credentials written to "+path+"\n" || !strings.Contains(errOut, "Not checked yet") {
+		t.Errorf("exit %d, %q, %q", code, out, errOut)
+	}
+	got, err := client.ReadCredentials(s.home)
+	if err != nil || got != (client.Credentials{APIKey: "key", APISecret: "secret"}) {
+		t.Errorf("saved %+v, %v", got, err)
+	}
+	if out := s.ok("setup", "key", "secret", "--json"); !json.Valid([]byte(out)) {
+		t.Errorf("not JSON: %s", out)
+	}
+}
+
+func TestGenerateToken(t *testing.T) {
+	s := newShell(t)
+	s.keyFile("private.key")
+	token := s.ok("jwt:generate", "./private.key", "application_id=a-1", "subject=ann", "exp=1893456000", `acl={"paths":{"/*/users/**":{}}}`)
+	if strings.Count(token, "\n") != 1 || !strings.HasPrefix(token, "eyJ") {
+		t.Fatalf("more than the token: %q", token)
+	}
+	claims := jwt.MapClaims{}
+	if _, _, err := jwt.NewParser().ParseUnverified(strings.TrimSpace(token), claims); err != nil {
+		t.Fatal(err)
+	}
+	if claims["application_id"] != "a-1" || claims["sub"] != "ann" || claims["exp"] != 1893456000.0 || claims["acl"] == nil {
+		t.Errorf("claims %v", claims)
+	}
+	for _, line := range [][]string{
+		{"jwt:generate", "private.key", "--app_id=a-1"},
+		{"jwt:generate", "private.key", "app_id=a-1"},
+		{"jwt:generate", "--keyfile=private.key", "--app-id=a-1"},
+	} {
+		if out := s.ok(line...); !strings.HasPrefix(out, "eyJ") {
+			t.Errorf("%v: %q", line, out)
+		}
+	}
+	if _, _, errOut := s.run("jwt:generate", "private.key", "application_id=a", "sub=ann"); !strings.Contains(errOut, "acl") {
+		t.Errorf("no word about the missing acl: %q", errOut)
+	}
+	var object struct{ Token string }
+	if err := json.Unmarshal([]byte(s.ok("jwt:generate", "private.key", "application_id=a", "--json")), &object); err != nil || object.Token == "" {
+		t.Errorf("--json: %v", err)
+	}
+}
+
+func TestTokenFromRecordedApplication(t *testing.T) {
+	s := newShell(t)
+	s.keyFile("private.key")
+	pem, err := os.ReadFile(filepath.Join(s.dir, "private.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := (client.Application{ID: "a-9", PrivateKey: string(pem)}).Write(s.dir); err != nil {
+		t.Fatal(err)
+	}
+	claims := jwt.MapClaims{}
+	if _, _, err := jwt.NewParser().ParseUnverified(strings.TrimSpace(s.ok("jwt:generate")), claims); err != nil || claims["application_id"] != "a-9" {
+		t.Errorf("claims %v, %v", claims, err)
+	}
+}
+
+func TestConfigCommands(t *testing.T) {
+	s := newShell(t, "PARLEY_HTTP_ADR=x", "PARLEY_API_KEY=k", "PARLEY_API_SECRET=hunter2", "PARLEY_LOG_LEVEL=debug")
+	code, out, errOut := s.run("config", "check")
+	if code != exitDone || out != "The configuration is valid.\n" || !strings.Contains(errOut, "PARLEY_HTTP_ADR") {
+		t.Errorf("check: %d %q %q", code, out, errOut)
+	}
+	out = s.ok("config", "print", "--http-addr=127.0.0.1:8080")
+	for _, want := range []string{"127.0.0.1:8080 | flag", "debug          | environment", "./data         | default"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("print lacks %q:\n%s", want, out)
+		}
+	}
+	if all := out + s.ok("config", "print", "--json"); strings.Contains(all, "hunter2") {
+		t.Errorf("the secret is shown:\n%s", all)
+	}
+	var object map[string]struct{ Value, Source string }
+	if err := json.Unmarshal([]byte(s.ok("config", "print", "--json")), &object); err != nil || object["log-level"].Source != "environment" {
+		t.Errorf("print --json: %v, %v", object, err)
+	}
+}
+
+func TestVersionHelpAndCompletion(t *testing.T) {
+	s := newShell(t)
+	if out := s.ok("version"); !strings.HasPrefix(out, "parley ") {
+		t.Errorf("version: %q", out)
+	}
+	if out := s.ok("version", "--json"); !json.Valid([]byte(out)) {
+		t.Errorf("version --json: %q", out)
+	}
+	help := s.ok()
+	for _, name := range []string{"app:create", "jwt:generate", "user:create", "conversation:create", "member:add", "member:list", "serve", "dev", "setup", "completion"} {
+		if !strings.Contains(help, name) {
+			t.Errorf("help lacks %s", name)
+		}
+	}
+	for _, shellName := range []string{"bash", "zsh", "fish", "powershell"} {
+		if out := s.ok("completion", shellName); !strings.Contains(out, "parley") {
+			t.Errorf("completion %s: %q", shellName, out)
+		}
+	}
+	if out := s.ok("__complete", "app:c"); !strings.Contains(out, "app:create") {
+		t.Errorf("completing app:c gives %q", out)
+	}
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"parley/cmd/parley/node"
+	"parley/cmd/parley/settings"
+	"parley/internal/telemetry"
+)
+
+func newServe(t *terminal) *cobra.Command {
+	command := &cobra.Command{
+		Use: "serve", Short: "Start a node",
+		Long: "Start a node. Every flag is also a key of the configuration file and a variable: --http-addr is http-addr\n" +
+			"and PARLEY_HTTP_ADDR. PARLEY_API_KEY and PARLEY_API_SECRET set the first credentials at the first start.",
+		Args: between(0, 0, "none"),
+		RunE: func(command *cobra.Command, _ []string) error {
+			loaded, err := loadSettings(t, command)
+			if err != nil {
+				return err
+			}
+			n, err := open(t, command.Context(), node.Options{Settings: loaded.Settings})
+			if err != nil {
+				return err
+			}
+			if err := announce(command, n, loaded.Settings.DataDir); err != nil {
+				return errors.Join(err, n.Close())
+			}
+			return n.Run(command.Context())
+		},
+	}
+	settings.Flags(command.Flags())
+	return command
+}
+
+// open starts a node that logs to standard error.
+func open(t *terminal, ctx context.Context, o node.Options) (*node.Node, error) {
+	logOptions, err := o.Settings.LogOptions()
+	if err != nil {
+		return nil, err
+	}
+	if o.Logger, err = telemetry.NewLogger(t.err, logOptions); err != nil {
+		return nil, err
+	}
+	return node.Open(ctx, o)
+}
+
+// announce tells where things are, and the credentials that nobody will see again.
+func announce(command *cobra.Command, n *node.Node, dataDir string) error {
+	url, c, w := n.Addresses().HTTPURL(), n.Credentials(), command.OutOrStdout()
+	if absolute, err := filepath.Abs(dataDir); err == nil {
+		dataDir = absolute
+	}
+	if flagSet(command, "json") {
+		object := map[string]any{"http_url": url, "demo_url": url + "/demo", "docs_url": url + "/docs",
+			"data_dir": dataDir, "addresses": n.Addresses()}
+		if c.Fresh {
+			object["api_key"], object["api_secret"] = c.APIKey, c.APISecret
+		}
+		return printJSON(w, object)
+	}
+	printPlaces(w, n.Addresses(), dataDir)
+	if c.Fresh {
+		fmt.Fprintf(w, "\nFirst start: here are your API key and secret. The secret is not shown again.\n\n"+
+			"  API key      %s\n  API secret   %s\n\n  Keep them for the command line:\n    parley setup %s %s\n", c.APIKey, c.APISecret, c.APIKey, c.APISecret)
+	}
+	_, err := fmt.Fprintf(w, "\nStop with Ctrl-C.\n")
+	return err
+}
+
+func printPlaces(w io.Writer, a node.Addresses, dataDir string) {
+	url := a.HTTPURL()
+	fmt.Fprintf(w, "Parley is ready.\n\n  Demo page    %s/demo\n  API          %s/v1\n  API docs     %s/docs\n  Realtime     %s/v1/realtime\n  Data         %s\n",
+		url, url, url, "ws"+url[len("http"):], dataDir)
+	fmt.Fprintf(w, "  Nodes join   %s (gossip), rpc %s, raft %s\n", a.Gossip, a.RPC, a.Raft)
+	if a.Admin != "" {
+		fmt.Fprintf(w, "  Admin        http://%s/metrics\n", a.Admin)
+	}
+}

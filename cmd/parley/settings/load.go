@@ -1,0 +1,216 @@
+package settings
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/env/v2"
+	"github.com/knadh/koanf/providers/file"
+	"github.com/knadh/koanf/providers/posflag"
+	"github.com/knadh/koanf/v2"
+	"github.com/spf13/pflag"
+)
+
+// envPrefix starts the name of every variable that Parley reads.
+const envPrefix = "PARLEY_"
+
+// delim separates nested keys, of which there are none: every setting is one flat name.
+const delim = "."
+
+// secretNames are settings that are never flags, because a command line is visible to every
+// user of the machine, and that are never printed.
+var secretNames = []string{"api-secret"}
+
+// foreignNames are variables of the client commands and of loading itself, not settings.
+var foreignNames = []string{"url", "config", "app-id", "keyfile"}
+
+// Source tells where a setting's value comes from.
+type Source string
+
+// The sources, from the weakest to the strongest.
+const (
+	FromDefault Source = "default"
+	FromFile    Source = "file"
+	FromEnv     Source = "environment"
+	FromFlag    Source = "flag"
+)
+
+// Loaded are settings with the source of each by name, and what looked like a setting but is none.
+type Loaded struct {
+	Settings Settings
+	Sources  map[string]Source
+	Unknown  []string // PARLEY_… variables that no setting has
+}
+
+// Flags declares the flags of the settings on set, with the defaults in the help text.
+func Flags(set *pflag.FlagSet) {
+	d := Default()
+	set.String("data-dir", d.DataDir, "directory that holds everything the node keeps")
+	set.String("http-addr", d.HTTPAddr, "where clients come: REST, realtime, demo page, docs, health, metrics")
+	set.String("admin-addr", d.AdminAddr, "serve health and metrics here too")
+	set.String("gossip-addr", d.GossipAddr, "membership between nodes")
+	set.String("rpc-addr", d.RPCAddr, "calls between nodes")
+	set.String("raft-addr", d.RaftAddr, "replication between nodes")
+	set.StringSlice("join", nil, "gossip addresses of nodes to join; only a hint for a node that has data")
+	set.String("node-name", d.NodeName, "name of this node, unique in the cluster (default: made at the first start)")
+	set.String("log-level", d.LogLevel, "debug, info, warn or error")
+	set.String("log-format", d.LogFormat, "text or json")
+	set.Duration("shutdown-grace", d.ShutdownGrace, "time to answer what is in flight when the node is stopped")
+	set.String("config", "", "configuration file (YAML); also "+envPrefix+"CONFIG")
+}
+
+// Load reads all sources and validates the result. environ has the form of os.Environ.
+func Load(set *pflag.FlagSet, environ []string) (Loaded, error) {
+	l := Loaded{Settings: Default(), Sources: map[string]Source{}}
+	k := koanf.New(delim)
+	if path := configPath(set, environ); path != "" {
+		if err := l.readFile(k, path); err != nil {
+			return l, err
+		}
+	}
+	if err := l.readEnv(k, environ); err != nil {
+		return l, err
+	}
+	if err := l.readFlags(k, set); err != nil {
+		return l, err
+	}
+	if err := checkDuration(k, "shutdown-grace"); err != nil {
+		return l, err
+	}
+	if err := k.Unmarshal("", &l.Settings); err != nil {
+		return l, fmt.Errorf("read configuration: %w", err)
+	}
+	return l, l.Settings.Validate()
+}
+
+// Names are all settings, in the order in which they are documented.
+func Names() []string {
+	return []string{"data-dir", "http-addr", "admin-addr", "gossip-addr", "rpc-addr", "raft-addr", "join",
+		"node-name", "api-key", "api-secret", "log-level", "log-format", "shutdown-grace"}
+}
+
+// EnvName is the variable of a setting.
+func EnvName(name string) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+}
+
+// Secret says that a setting's value must not be shown.
+func Secret(name string) bool { return slices.Contains(secretNames, name) }
+
+func (l *Loaded) readFile(k *koanf.Koanf, path string) error {
+	parsed := koanf.New(delim)
+	if err := parsed.Load(file.Provider(path), yaml.Parser()); err != nil {
+		return fmt.Errorf("read configuration file %s: %w", path, err)
+	}
+	for _, name := range parsed.Keys() {
+		if !slices.Contains(Names(), name) {
+			return fmt.Errorf("configuration file %s: unknown key %q; known are %s", path, name, strings.Join(Names(), ", "))
+		}
+		l.Sources[name] = FromFile
+	}
+	return k.Merge(parsed)
+}
+
+// readEnv takes the variables of known settings. Unknown ones are only remembered: container
+// platforms put variables of this shape (PARLEY_SERVICE_HOST, …) beside every service.
+func (l *Loaded) readEnv(k *koanf.Koanf, environ []string) error {
+	return k.Load(env.Provider(delim, env.Opt{
+		Prefix:      envPrefix,
+		EnvironFunc: func() []string { return environ },
+		TransformFunc: func(variable, value string) (string, any) {
+			name := strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(variable, envPrefix)), "_", "-")
+			switch {
+			case slices.Contains(foreignNames, name):
+				return "", nil
+			case !slices.Contains(Names(), name):
+				l.Unknown = append(l.Unknown, variable)
+				return "", nil
+			}
+			l.Sources[name] = FromEnv
+			if name == "join" {
+				return name, splitList(value)
+			}
+			return name, value
+		},
+	}), nil)
+}
+
+func (l *Loaded) readFlags(k *koanf.Koanf, set *pflag.FlagSet) error {
+	if set == nil {
+		return nil
+	}
+	changed := pflag.NewFlagSet("", pflag.ContinueOnError)
+	set.VisitAll(func(f *pflag.Flag) {
+		if f.Changed && slices.Contains(Names(), f.Name) {
+			changed.AddFlag(f)
+			l.Sources[f.Name] = FromFlag
+		}
+	})
+	return k.Load(posflag.Provider(changed, delim, k), nil)
+}
+
+// checkDuration is here because the decoder's own message does not say which value it met.
+func checkDuration(k *koanf.Koanf, name string) error {
+	text, ok := k.Get(name).(string)
+	if !ok {
+		return nil
+	}
+	if _, err := time.ParseDuration(text); err != nil {
+		return fmt.Errorf("%s %q: must be a duration such as 10s or 1m30s", name, text)
+	}
+	return nil
+}
+
+func configPath(set *pflag.FlagSet, environ []string) string {
+	if set != nil {
+		if f := set.Lookup("config"); f != nil && f.Changed {
+			return f.Value.String()
+		}
+	}
+	for _, e := range environ {
+		if path, ok := strings.CutPrefix(e, envPrefix+"CONFIG="); ok {
+			return path
+		}
+	}
+	return ""
+}
+
+func splitList(s string) []string {
+	var list []string
+	for _, item := range strings.Split(s, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			list = append(list, item)
+		}
+	}
+	return list
+}
+
+// Source of a setting; what nobody set is a default.
+func (l Loaded) Source(name string) Source {
+	if s, ok := l.Sources[name]; ok {
+		return s
+	}
+	return FromDefault
+}
+
+// Value is a setting as text, secrets replaced.
+func (l Loaded) Value(name string) string {
+	s := l.Settings
+	values := map[string]string{
+		"data-dir": s.DataDir, "http-addr": s.HTTPAddr, "admin-addr": s.AdminAddr, "gossip-addr": s.GossipAddr,
+		"rpc-addr": s.RPCAddr, "raft-addr": s.RaftAddr, "join": strings.Join(s.Join, ","), "node-name": s.NodeName,
+		"api-key": s.APIKey, "api-secret": s.APISecret, "log-level": s.LogLevel, "log-format": s.LogFormat,
+		"shutdown-grace": s.ShutdownGrace.String(),
+	}
+	if Secret(name) && values[name] != "" {
+		return "(set)"
+	}
+	return values[name]
+}
+
+// Environ is the process's own environment.
+func Environ() []string { return os.Environ() }

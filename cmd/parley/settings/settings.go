@@ -1,0 +1,163 @@
+// Package settings is how a node is configured: built-in defaults, then the configuration file,
+// then PARLEY_… variables, then flags; the later one wins. One setting has one name everywhere:
+// the flag --http-addr is the variable PARLEY_HTTP_ADDR and the file's key http-addr.
+package settings
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"parley/internal/telemetry"
+)
+
+// Settings configure one node. The zero value is not valid; start from Default.
+type Settings struct {
+	DataDir    string   `koanf:"data-dir"`   // everything a node keeps
+	HTTPAddr   string   `koanf:"http-addr"`  // clients: REST, realtime, demo, docs
+	AdminAddr  string   `koanf:"admin-addr"` // health and metrics once more; empty = not
+	GossipAddr string   `koanf:"gossip-addr"`
+	RPCAddr    string   `koanf:"rpc-addr"`  // grain calls between nodes
+	RaftAddr   string   `koanf:"raft-addr"` // replication between nodes
+	Join       []string `koanf:"join"`      // gossip addresses; only a hint when the node has data
+	NodeName   string   `koanf:"node-name"` // unique in the cluster; empty = derived once and kept
+
+	APIKey    string `koanf:"api-key"` // first credentials, used at the first start only
+	APISecret string `koanf:"api-secret"`
+
+	LogLevel      string        `koanf:"log-level"`
+	LogFormat     string        `koanf:"log-format"`
+	ShutdownGrace time.Duration `koanf:"shutdown-grace"` // to answer what is in flight
+}
+
+// Default is one node on this machine, without any other service.
+func Default() Settings {
+	return Settings{
+		DataDir:       "./data",
+		HTTPAddr:      "127.0.0.1:4280",
+		GossipAddr:    "127.0.0.1:4281",
+		RPCAddr:       "127.0.0.1:4282",
+		RaftAddr:      "127.0.0.1:4283",
+		LogLevel:      "info",
+		LogFormat:     string(telemetry.FormatText),
+		ShutdownGrace: 10 * time.Second,
+	}
+}
+
+// nodeNameLenMax bounds a node's name, in bytes.
+const nodeNameLenMax = 64
+
+// shutdownGraceMax keeps a stop from looking like a hang.
+const shutdownGraceMax = 10 * time.Minute
+
+// Validate says everything that is wrong, one line each, by the names the operator typed.
+func (s Settings) Validate() error {
+	var errs []error
+	if s.DataDir == "" {
+		errs = append(errs, errors.New("data-dir is empty: name the directory that holds the node's data"))
+	}
+	if (s.APIKey == "") != (s.APISecret == "") {
+		errs = append(errs, errors.New("api-key and api-secret belong together: set both or none"))
+	}
+	if s.ShutdownGrace < 0 || s.ShutdownGrace > shutdownGraceMax {
+		errs = append(errs, fmt.Errorf("shutdown-grace %s: must be between 0s and %s", s.ShutdownGrace, shutdownGraceMax))
+	}
+	if err := checkNodeName(s.NodeName); err != nil {
+		errs = append(errs, err)
+	}
+	if _, err := s.LogOptions(); err != nil {
+		errs = append(errs, err)
+	}
+	errs = append(errs, s.checkAddresses()...)
+	return errors.Join(errs...)
+}
+
+// LogOptions are the log settings in the form the logger takes.
+func (s Settings) LogOptions() (telemetry.LogOptions, error) {
+	level, err := telemetry.ParseLevel(s.LogLevel)
+	if err != nil {
+		return telemetry.LogOptions{}, err
+	}
+	o := telemetry.LogOptions{Level: level, Format: telemetry.Format(s.LogFormat)}
+	return o, o.Validate()
+}
+
+func (s Settings) checkAddresses() []error {
+	var errs []error
+	for _, a := range []struct{ name, value string }{
+		{"http-addr", s.HTTPAddr}, {"gossip-addr", s.GossipAddr}, {"rpc-addr", s.RPCAddr}, {"raft-addr", s.RaftAddr},
+	} {
+		if err := checkAddress(a.name, a.value); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if s.AdminAddr != "" {
+		if err := checkAddress("admin-addr", s.AdminAddr); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for _, a := range s.Join {
+		if err := checkAddress("join", a); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return append(errs, s.checkUnprotected()...)
+}
+
+// checkUnprotected refuses to speak between nodes over a network in the clear: whoever reaches
+// these ports could read and write everything.
+func (s Settings) checkUnprotected() []error {
+	var errs []error
+	for _, a := range []struct{ name, value string }{
+		{"gossip-addr", s.GossipAddr}, {"rpc-addr", s.RPCAddr}, {"raft-addr", s.RaftAddr},
+	} {
+		host, _, err := net.SplitHostPort(a.value)
+		if err == nil && !Loopback(host) {
+			errs = append(errs, fmt.Errorf("%s %s: traffic between nodes is not encrypted, so it may only use a loopback address (127.0.0.1, ::1 or localhost)", a.name, a.value))
+		}
+	}
+	return errs
+}
+
+// Loopback says whether host can only be reached from this machine.
+func Loopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+func checkAddress(name, value string) error {
+	_, port, err := net.SplitHostPort(value)
+	if err != nil {
+		return fmt.Errorf("%s %q: must be host:port, for example 127.0.0.1:4280 (port 0 takes a free one)", name, value)
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil {
+		return fmt.Errorf("%s %q: port %q is not a port number", name, value, port)
+	}
+	return nil
+}
+
+func checkNodeName(name string) error {
+	if len(name) > nodeNameLenMax {
+		return fmt.Errorf("node-name: longer than %d bytes", nodeNameLenMax)
+	}
+	for _, r := range name {
+		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_", r) {
+			return fmt.Errorf("node-name %q: only letters, digits, dots, dashes and underscores", name)
+		}
+	}
+	return nil
+}
+
+// LogValue keeps the secret out of any log.
+func (s Settings) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("data-dir", s.DataDir), slog.String("http-addr", s.HTTPAddr),
+		slog.String("gossip-addr", s.GossipAddr), slog.String("rpc-addr", s.RPCAddr),
+		slog.String("raft-addr", s.RaftAddr), slog.String("admin-addr", s.AdminAddr),
+		slog.String("node-name", s.NodeName), slog.Any("join", s.Join))
+}
