@@ -4,6 +4,11 @@
 // Every error is a *code.Error. code.Unknown means that the write may have happened: retry with
 // the same client id. ctx carries the caller's deadline; when it ends first, a write's outcome
 // is unknown, a read's error is code.Unavailable.
+//
+// Lists come in pages of 1 to 100 items; size 0 asks for everything, and gets up to ItemsMax items or
+// BytesMax bytes of it. Reply.Next is the position after which to go on, empty at the end. A page
+// with Next may have fewer items than were asked for, when the items are large or a filter lets few
+// pass.
 package api
 
 import (
@@ -28,7 +33,9 @@ type Cluster interface {
 // Conversations are created, changed, found and listed.
 type Conversations interface {
 	// CreateConversation makes c; c.Id is ignored, an empty c.Name becomes NAM-<uuid>. key is the
-	// caller's idempotency key, or empty. A name in use is code.ConversationName.
+	// caller's idempotency key, or empty: a key makes one conversation, and gives it as it is now
+	// when it is used again; once that is deleted the key is code.IdempotencyConflict. A name in
+	// use is code.ConversationName.
 	CreateConversation(ctx context.Context, p *nodev1.Principal, key string, c *eventv1.Conversation) (*eventv1.Conversation, *eventv1.Head, error)
 	UpdateConversation(ctx context.Context, p *nodev1.Principal, id string, u *nodev1.UpdateConversation) (*eventv1.Conversation, *eventv1.Head, error)
 	DeleteConversation(ctx context.Context, p *nodev1.Principal, id string) error
@@ -38,7 +45,8 @@ type Conversations interface {
 	// ListConversations gives the application's conversations in order of creation, merged over
 	// all shards. fromMs and toMs bound the creation time, inclusive; 0 = open.
 	ListConversations(ctx context.Context, p *nodev1.Principal, page *nodev1.Page, fromMs, toMs int64) (*nodev1.Reply, error)
-	// ResolveConversation turns an id or a unique name into an id. Ids are not checked.
+	// ResolveConversation turns an id or a unique name into an id. Ids are not checked; a name is its
+	// present bearer's, or code.ConversationNotFound.
 	ResolveConversation(ctx context.Context, p *nodev1.Principal, idOrName string) (string, error)
 }
 
@@ -70,7 +78,8 @@ type Events interface {
 	// AdvanceCursor moves how far the asker has received and read; max wins.
 	AdvanceCursor(ctx context.Context, p *nodev1.Principal, conversation string, c *nodev1.AdvanceCursor) (*nodev1.Reply, error)
 	GetEvent(ctx context.Context, p *nodev1.Principal, conversation string, sequence uint64) (*nodev1.EventView, error)
-	// ListEvents gives events, positions, next and the head.
+	// ListEvents gives events, positions, next and the head. l.BytesMax ends it after about that many
+	// bytes of events, but not before the first.
 	ListEvents(ctx context.Context, p *nodev1.Principal, conversation string, l *nodev1.ListEvents) (*nodev1.Reply, error)
 }
 
@@ -82,7 +91,8 @@ type Users interface {
 	GetUser(ctx context.Context, p *nodev1.Principal, ref UserRef) (*eventv1.User, error)
 	ListUsers(ctx context.Context, p *nodev1.Principal, page *nodev1.Page, name string) (*nodev1.Reply, error)
 	// ListMemberships gives a user's conversations with the membership of each; the reply's
-	// memberships, conversations and positions are parallel.
+	// memberships, conversations and positions are parallel. They are in the order of the
+	// conversations' creation.
 	ListMemberships(ctx context.Context, p *nodev1.Principal, user string, page *nodev1.Page, states []eventv1.MemberState) (*nodev1.Reply, error)
 }
 

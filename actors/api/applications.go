@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -103,6 +104,7 @@ func (a *API) PutApplication(ctx context.Context, app *eventv1.Application, crea
 	if err != nil {
 		return nil, err
 	}
+	a.refresh(ctx)
 	return reply.Application, nil
 }
 
@@ -111,19 +113,48 @@ func (a *API) DeleteApplication(ctx context.Context, app string) error {
 	_, err := a.command(ctx, application(app), &nodev1.Command{Principal: operator(), Body: &nodev1.Command_DeleteApplication{
 		DeleteApplication: &nodev1.DeleteApplication{},
 	}})
+	if err == nil {
+		a.refresh(ctx)
+	}
 	return err
 }
 
 // ListApplications implements Applications.
 func (a *API) ListApplications(ctx context.Context, page *nodev1.Page) (*nodev1.Reply, error) {
-	return a.query(ctx, application(Operators), &nodev1.Query{Principal: operator(), Body: &nodev1.Query_ListApplications{
-		ListApplications: &nodev1.ListApplications{Page: page},
-	}})
+	ctx, cancel := a.deadline(ctx)
+	defer cancel()
+	return gather(page, BytesMax, func(page *nodev1.Page) (*nodev1.Reply, error) {
+		return a.query(ctx, application(Operators), &nodev1.Query{Principal: operator(), Body: &nodev1.Query_ListApplications{
+			ListApplications: &nodev1.ListApplications{Page: page},
+		}})
+	})
 }
 
-// Application implements Applications. The result is shared: read only.
-func (a *API) Application(_ context.Context, app string) (*eventv1.Application, error) {
+// freshWithin bounds how long a caller waits for this node's view of the meta shard: what cannot
+// be had by then is answered from what there is.
+const freshWithin = time.Second
+
+// refresh waits until this node sees what was committed in the meta shard, so that who was just
+// told of an application finds it here.
+func (a *API) refresh(ctx context.Context) {
+	if a.options.Fresh == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, freshWithin)
+	defer cancel()
+	if err := a.options.Fresh(ctx); err != nil {
+		a.options.Logger.Debug("the applications here may be old", "error", err)
+	}
+}
+
+// Application implements Applications. The result is shared: read only. One that is not here may
+// have been created through another node a moment ago, so absence is told only after a refresh.
+func (a *API) Application(ctx context.Context, app string) (*eventv1.Application, error) {
 	found, err := a.applications.get(app)
+	if err == nil && found == nil {
+		a.refresh(ctx)
+		found, err = a.applications.get(app)
+	}
 	if err != nil {
 		a.options.Logger.Error("an application could not be read", "application", app, "error", err)
 		return nil, code.New(code.Internal, "internal error")
@@ -135,20 +166,30 @@ func (a *API) Application(_ context.Context, app string) (*eventv1.Application, 
 }
 
 // Credential implements Applications.
-func (a *API) Credential(_ context.Context, key string) (*eventv1.Credential, error) {
-	row, ok, err := a.options.Meta.Get(keys.Credential(key))
-	c := &eventv1.Credential{}
-	if err == nil && ok {
-		err = c.UnmarshalVT(row)
+func (a *API) Credential(ctx context.Context, key string) (*eventv1.Credential, error) {
+	c, err := a.credential(key)
+	if err == nil && c == nil {
+		a.refresh(ctx)
+		c, err = a.credential(key)
 	}
 	if err != nil {
 		a.options.Logger.Error("a credential could not be read", "error", err)
 		return nil, code.New(code.Internal, "internal error")
 	}
-	if !ok {
+	if c == nil {
 		return nil, code.New(code.InvalidCredentials, "The API key is not known.")
 	}
 	return c, nil
+}
+
+// credential reads an API key, nil when there is none.
+func (a *API) credential(key string) (*eventv1.Credential, error) {
+	row, ok, err := a.options.Meta.Get(keys.Credential(key))
+	if err != nil || !ok {
+		return nil, err
+	}
+	c := &eventv1.Credential{}
+	return c, c.UnmarshalVT(row)
 }
 
 // PutCredential implements Applications.
@@ -159,5 +200,6 @@ func (a *API) PutCredential(ctx context.Context, c *eventv1.Credential, onlyIfNo
 	if err != nil {
 		return nil, err
 	}
+	a.refresh(ctx)
 	return reply.Credential, nil
 }

@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	actor "parley/actors/conversation"
 	eventv1 "parley/proto/event/v1"
 	"parley/proto/id"
 	nodev1 "parley/proto/node/v1"
@@ -12,6 +13,9 @@ import (
 
 // CreateConversation implements Conversations.
 func (a *API) CreateConversation(ctx context.Context, p *nodev1.Principal, key string, c *eventv1.Conversation) (*eventv1.Conversation, *eventv1.Head, error) {
+	if err := checkConversation(c); err != nil {
+		return nil, nil, err // before a name is reserved
+	}
 	ctx, cancel := a.deadline(ctx)
 	defer cancel()
 	reply, err := a.create(ctx, &creation{
@@ -36,6 +40,16 @@ func (a *API) CreateConversation(ctx context.Context, p *nodev1.Principal, key s
 	return reply.Conversation, orZero(reply.Head), nil
 }
 
+// checkConversation checks what is asked for; a name may still be missing.
+func checkConversation(c *eventv1.Conversation) error {
+	if c.Name != "" {
+		return actor.CheckProfile(c)
+	}
+	c = proto.CloneOf(c)
+	c.Name = string(id.Name)
+	return actor.CheckProfile(c)
+}
+
 func orZero(h *eventv1.Head) *eventv1.Head {
 	if h == nil {
 		return &eventv1.Head{}
@@ -51,37 +65,21 @@ func (a *API) UpdateConversation(ctx context.Context, p *nodev1.Principal, conv 
 	}
 	ctx, cancel := a.deadline(ctx)
 	defer cancel()
-	renamed, err := a.renames(ctx, p, conv, u)
-	if err != nil {
-		return nil, nil, err
-	}
-	if renamed {
-		if err := a.reserve(ctx, p.GetApplicationId(), conversationNames, u.GetName(), conv); err != nil {
-			return nil, nil, err
-		}
-	}
-	reply, err := a.command(ctx, conversation(p, conv), &nodev1.Command{
-		Principal: p, Body: &nodev1.Command_UpdateConversation{UpdateConversation: u},
+	reply, err := a.rename(ctx, &renaming{
+		application: p.GetApplicationId(), names: conversationNames, thing: conv, name: u.Name,
+		allowed: func(found *thing) bool { return actor.CanChange(p, found.reply.GetConversation()) },
+		update: func(ctx context.Context, token uint64) (*nodev1.Reply, error) {
+			u := proto.CloneOf(u)
+			u.NameToken = token
+			return a.command(ctx, conversation(p, conv), &nodev1.Command{
+				Principal: p, Body: &nodev1.Command_UpdateConversation{UpdateConversation: u},
+			})
+		},
 	})
 	if err != nil {
-		if still, rerr := a.renames(ctx, p, conv, u); renamed && rerr == nil && still {
-			a.undo(ctx, p.GetApplicationId(), conversationNames, u.GetName(), conv, err)
-		}
 		return nil, nil, err
 	}
 	return reply.Conversation, orZero(reply.Head), nil
-}
-
-// renames says whether u gives the conversation a name that it does not have.
-func (a *API) renames(ctx context.Context, p *nodev1.Principal, conv string, u *nodev1.UpdateConversation) (bool, error) {
-	if u.Name == nil {
-		return false, nil
-	}
-	now, err := a.GetConversation(ctx, p, conv, false)
-	if err != nil {
-		return false, err
-	}
-	return now.GetConversation().GetName() != u.GetName(), nil
 }
 
 // DeleteConversation implements Conversations. The name is free at once: whoever asks for it
@@ -101,9 +99,18 @@ func (a *API) GetConversation(ctx context.Context, p *nodev1.Principal, conv str
 	if !isConversation(conv) {
 		return nil, errConversation()
 	}
-	return a.query(ctx, conversation(p, conv), &nodev1.Query{
+	reply, err := a.query(ctx, conversation(p, conv), &nodev1.Query{
 		Principal: p, Body: &nodev1.Query_GetConversation{GetConversation: &nodev1.GetConversation{WithMembers: withMembers}},
 	})
+	if err != nil || len(reply.Next) == 0 {
+		return reply, err
+	}
+	rest, err := a.ListMembers(ctx, p, conv, &nodev1.Page{After: reply.Next}, false)
+	if err != nil {
+		return nil, err
+	}
+	extend(reply, rest)
+	return reply, nil
 }
 
 // ResolveConversation implements Conversations.
@@ -111,7 +118,7 @@ func (a *API) ResolveConversation(ctx context.Context, p *nodev1.Principal, idOr
 	if isConversation(idOrName) {
 		return idOrName, nil
 	}
-	owner, err := a.owner(ctx, p, conversationNames, idOrName)
+	owner, err := a.owner(ctx, p.GetApplicationId(), conversationNames, idOrName)
 	if err == nil && owner == "" {
 		err = errConversation()
 	}
@@ -120,7 +127,7 @@ func (a *API) ResolveConversation(ctx context.Context, p *nodev1.Principal, idOr
 
 // ListConversations implements Conversations.
 func (a *API) ListConversations(ctx context.Context, p *nodev1.Principal, page *nodev1.Page, fromMs, toMs int64) (*nodev1.Reply, error) {
-	return a.listEverywhere(ctx, p, page, func(page *nodev1.Page) *nodev1.Query {
+	return a.listEverywhere(ctx, page, func(page *nodev1.Page) *nodev1.Query {
 		return &nodev1.Query{Principal: p, Body: &nodev1.Query_ListConversations{
 			ListConversations: &nodev1.ListConversations{Page: page, FromMs: fromMs, ToMs: toMs},
 		}}

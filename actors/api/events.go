@@ -2,7 +2,11 @@ package api
 
 import (
 	"context"
+	"time"
 
+	"google.golang.org/protobuf/proto"
+
+	"parley/actors/query"
 	"parley/proto/code"
 	nodev1 "parley/proto/node/v1"
 )
@@ -24,12 +28,24 @@ func (a *API) PostAsync(ctx context.Context, p *nodev1.Principal, conv, clientID
 	req := &nodev1.GrainRequest{Kind: t.kind, ApplicationId: t.application, Id: t.id, Command: &nodev1.Command{
 		Principal: p, ClientId: clientID, Body: &nodev1.Command_PostEvent{PostEvent: e},
 	}}
-	ctx, cancel := a.deadline(ctx)
+	if _, ok := ctx.Deadline(); !ok {
+		ctx = until{ctx, time.Now().Add(a.options.Timeout)}
+	}
 	a.options.Caller.AskAsync(ctx, req, func(reply *nodev1.GrainReply, err error) {
-		cancel()
 		done(result(req, reply, err))
 	})
 }
+
+// until gives a context a deadline and no timer: the caller that AskAsync hands it to looks at
+// the clock for all calls together. A timer for each post would also make all connections of a
+// node wait for the lock of the context that they share.
+type until struct {
+	context.Context
+	deadline time.Time
+}
+
+// Deadline implements context.Context.
+func (u until) Deadline() (time.Time, bool) { return u.deadline, true }
 
 // DeleteEvent implements Events.
 func (a *API) DeleteEvent(ctx context.Context, p *nodev1.Principal, conv, clientID string, d *nodev1.DeleteEvent) (*nodev1.Reply, error) {
@@ -75,5 +91,23 @@ func (a *API) GetEvent(ctx context.Context, p *nodev1.Principal, conv string, se
 
 // ListEvents implements Events.
 func (a *API) ListEvents(ctx context.Context, p *nodev1.Principal, conv string, l *nodev1.ListEvents) (*nodev1.Reply, error) {
-	return a.ofConversation(ctx, conv, &nodev1.Query{Principal: p, Body: &nodev1.Query_ListEvents{ListEvents: l}})
+	ctx, cancel := a.deadline(ctx)
+	defer cancel()
+	ask := func(page *nodev1.Page) (*nodev1.Reply, error) {
+		l := proto.CloneOf(l)
+		l.Page = page
+		return a.ofConversation(ctx, conv, &nodev1.Query{Principal: p, Body: &nodev1.Query_ListEvents{ListEvents: l}})
+	}
+	if bytesMax := l.GetBytesMax(); bytesMax > 0 && bytesMax <= query.BytesMax {
+		return ask(l.GetPage()) // one answer is what was asked for
+	}
+	return gather(l.GetPage(), bytesOf(l), ask)
+}
+
+// bytesOf is how many bytes of events a call gives.
+func bytesOf(l *nodev1.ListEvents) int {
+	if l.GetBytesMax() == 0 {
+		return BytesMax
+	}
+	return int(min(l.GetBytesMax(), BytesMax))
 }

@@ -6,56 +6,143 @@ import (
 	"strconv"
 
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
 
+	"parley/actors/query"
 	nodev1 "parley/proto/node/v1"
 )
 
-// listEverywhere asks every shard for the same page and merges the answers by position. Each
-// shard gives a whole page, so the merged page is complete whatever the shards hold.
-func (a *API) listEverywhere(ctx context.Context, p *nodev1.Principal, page *nodev1.Page, query func(*nodev1.Page) *nodev1.Query) (*nodev1.Reply, error) {
+// Bounds of one call that asks for everything, with page size 0. Next is set when there is more.
+const (
+	// ItemsMax is about how many items it gives.
+	ItemsMax = query.AllMax
+	// BytesMax is after how many bytes it ends.
+	BytesMax = 16 << 20
+	// roundsMax is how many answers a call puts together: a filter that matches little ends with
+	// fewer items than asked for.
+	roundsMax = 64
+)
+
+// gather asks for one answer after the other, since each has to fit between two nodes, until the
+// page is full or a bound is met. ask may change the page that it gets.
+func gather(page *nodev1.Page, bytesMax int, ask func(*nodev1.Page) (*nodev1.Reply, error)) (*nodev1.Reply, error) {
+	wanted := ItemsMax
+	if page.GetSize() > 0 {
+		wanted = int(page.Size)
+	}
+	next := &nodev1.Page{Size: page.GetSize(), Descending: page.GetDescending(), After: page.GetAfter()}
+	out, used := &nodev1.Reply{}, 0
+	for range roundsMax {
+		reply, err := ask(proto.CloneOf(next))
+		if err != nil {
+			return nil, err
+		}
+		used += reply.SizeVT()
+		extend(out, reply)
+		if len(out.Next) == 0 || len(out.Positions) >= wanted || used >= bytesMax {
+			break
+		}
+		next.After = out.Next
+		if next.Size > 0 {
+			next.Size = uint32(wanted - len(out.Positions))
+		}
+	}
+	return out, nil
+}
+
+// extend adds the following part of a list. The head is the later one: it covers both parts.
+func extend(out, more *nodev1.Reply) {
+	out.Conversations = append(out.Conversations, more.Conversations...)
+	out.Users = append(out.Users, more.Users...)
+	out.Members = append(out.Members, more.Members...)
+	out.Memberships = append(out.Memberships, more.Memberships...)
+	out.Events = append(out.Events, more.Events...)
+	out.Applications = append(out.Applications, more.Applications...)
+	out.Positions = append(out.Positions, more.Positions...)
+	out.Next = more.Next
+	if more.Head != nil {
+		out.Head = more.Head
+	}
+}
+
+// listEverywhere asks every shard for the same page and merges the answers by position.
+func (a *API) listEverywhere(ctx context.Context, page *nodev1.Page, q func(*nodev1.Page) *nodev1.Query) (*nodev1.Reply, error) {
 	ctx, cancel := a.deadline(ctx)
 	defer cancel()
-	if page == nil {
-		page = &nodev1.Page{}
-	}
+	return gather(page, BytesMax, func(page *nodev1.Page) (*nodev1.Reply, error) {
+		replies, err := a.everyShard(ctx, q(page))
+		if err != nil {
+			return nil, err
+		}
+		return merge(replies, page), nil
+	})
+}
+
+// everyShard asks all shards the same.
+func (a *API) everyShard(ctx context.Context, q *nodev1.Query) ([]*nodev1.Reply, error) {
 	replies := make([]*nodev1.Reply, a.options.Shards)
-	g, gctx := errgroup.WithContext(ctx)
+	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(a.options.Parallel)
 	for i := range replies {
 		g.Go(func() (err error) {
-			t := target{nodev1.Kind_KIND_SHARD, p.GetApplicationId(), strconv.Itoa(i + 1)}
-			replies[i], err = a.query(gctx, t, query(page))
+			t := target{nodev1.Kind_KIND_SHARD, q.GetPrincipal().GetApplicationId(), strconv.Itoa(i + 1)}
+			replies[i], err = a.query(ctx, t, q)
 			return err
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	return merge(replies, page), nil
+	return replies, g.Wait()
 }
 
-// merge takes the first page.Size items of all replies in the page's order; size 0 takes all.
+// merge takes the first page.Size items of all replies in the page's order; size 0 takes all. It
+// ends where the first reply that was cut short ends: what follows there is not known yet, and may
+// come before what the others have further on.
 func merge(replies []*nodev1.Reply, page *nodev1.Page) *nodev1.Reply {
 	out := &nodev1.Reply{}
+	end := nearest(replies, page.Descending)
 	at := make([]int, len(replies))
-	for page.Size == 0 || len(out.Positions) < int(page.Size) {
+	for {
 		best := first(replies, at, page.Descending)
-		if best < 0 {
+		if best < 0 || end != nil && before(end, replies[best].Positions[at[best]], page.Descending) {
+			out.Next = end
 			return out
 		}
-		r, i := replies[best], at[best]
+		if page.Size > 0 && len(out.Positions) == int(page.Size) {
+			out.Next = out.Positions[len(out.Positions)-1]
+			return out
+		}
+		take(out, replies[best], at[best])
 		at[best]++
-		out.Positions = append(out.Positions, r.Positions[i])
-		if len(r.Conversations) > 0 {
-			out.Conversations = append(out.Conversations, r.Conversations[i])
-		} else {
-			out.Users = append(out.Users, r.Users[i])
+	}
+}
+
+// take lists one item of a reply.
+func take(out, from *nodev1.Reply, i int) {
+	out.Positions = append(out.Positions, from.Positions[i])
+	if len(from.Conversations) > 0 {
+		out.Conversations = append(out.Conversations, from.Conversations[i])
+	} else {
+		out.Users = append(out.Users, from.Users[i])
+	}
+}
+
+// nearest is the first position, in the page's order, at which a reply was cut short; nil when
+// all are whole.
+func nearest(replies []*nodev1.Reply, descending bool) []byte {
+	var end []byte
+	for _, r := range replies {
+		if next := r.GetNext(); len(next) > 0 && (end == nil || before(next, end, descending)) {
+			end = next
 		}
 	}
-	if more(replies, at) {
-		out.Next = out.Positions[len(out.Positions)-1]
+	return end
+}
+
+// before compares positions in the page's order.
+func before(a, b []byte, descending bool) bool {
+	if descending {
+		a, b = b, a
 	}
-	return out
+	return bytes.Compare(a, b) < 0
 }
 
 // first finds the reply whose next item comes first, -1 when none has any.
@@ -65,19 +152,9 @@ func first(replies []*nodev1.Reply, at []int, descending bool) int {
 		if at[i] >= len(r.GetPositions()) {
 			continue
 		}
-		if best >= 0 && (bytes.Compare(r.Positions[at[i]], replies[best].Positions[at[best]]) < 0) == descending {
-			continue
+		if best < 0 || before(r.Positions[at[i]], replies[best].Positions[at[best]], descending) {
+			best = i
 		}
-		best = i
 	}
 	return best
-}
-
-func more(replies []*nodev1.Reply, at []int) bool {
-	for i, r := range replies {
-		if at[i] < len(r.GetPositions()) || len(r.GetNext()) > 0 {
-			return true
-		}
-	}
-	return false
 }

@@ -6,7 +6,9 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	actor "parley/actors/conversation"
 	"parley/actors/outbox"
+	profile "parley/actors/user"
 	"parley/persistence/keys"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
@@ -14,8 +16,7 @@ import (
 	nodev1 "parley/proto/node/v1"
 )
 
-// AddMember implements Members. The answer waits, bounded, for the joiner's own index, so that
-// who was told of a join also finds it there; the join itself is committed before.
+// AddMember implements Members.
 func (a *API) AddMember(ctx context.Context, p *nodev1.Principal, conv, clientID string, ref UserRef, add *nodev1.AddMember) (*nodev1.Reply, error) {
 	if !isConversation(conv) {
 		return nil, errConversation()
@@ -25,24 +26,33 @@ func (a *API) AddMember(ctx context.Context, p *nodev1.Principal, conv, clientID
 	if ref == (UserRef{}) {
 		ref.ID = p.GetUserId()
 	}
-	joiner, err := a.GetUser(ctx, p, ref)
+	// As the node: what members show of a user is more than what the asker may read of it.
+	joiner, err := a.GetUser(ctx, system(p), ref)
 	if err != nil {
 		return nil, err
 	}
 	add = proto.CloneOf(add)
-	add.User = author(joiner)
+	add.User = profile.AuthorOf(joiner)
 	add.NewMemberId = id.New(id.Member)
 	if clientID != "" {
 		add.NewMemberId = id.Derive(id.Member, p.GetApplicationId(), p.GetUserId()+"\x00"+conv, clientID)
 	}
-	home := keys.Of(p.GetApplicationId(), conv, a.options.Shards)
-	indexed, waits := a.options.Acks.Await(home, outbox.Link{Application: p.GetApplicationId(), Source: conv, Target: joiner.Id})
+	return a.changeMember(ctx, conv, joiner.Id, &nodev1.Command{
+		Principal: p, ClientId: clientID, Body: &nodev1.Command_AddMember{AddMember: add},
+	})
+}
+
+// changeMember asks a conversation to change the membership of a user. The answer waits, bounded, for
+// the user's own index, so that who was told of a change also finds it there; the change itself
+// is committed before.
+func (a *API) changeMember(ctx context.Context, conv, usr string, c *nodev1.Command) (*nodev1.Reply, error) {
+	app := c.Principal.GetApplicationId()
+	home := keys.Of(app, conv, a.options.Shards)
+	indexed, waits := a.options.Acks.Await(home, outbox.Link{Application: app, Source: conv, Target: usr})
 	if waits {
 		defer indexed.Stop()
 	}
-	reply, err := a.command(ctx, conversation(p, conv), &nodev1.Command{
-		Principal: p, ClientId: clientID, Body: &nodev1.Command_AddMember{AddMember: add},
-	})
+	reply, err := a.command(ctx, conversation(c.Principal, conv), c)
 	if err != nil {
 		return nil, err
 	}
@@ -70,15 +80,23 @@ func (a *API) awaitIndex(ctx context.Context, w *outbox.Waiter, sequence uint64)
 	}
 }
 
-func author(u *eventv1.User) *eventv1.Author {
-	return &eventv1.Author{UserId: u.Id, Name: u.Name, DisplayName: u.DisplayName, ImageUrl: u.ImageUrl, CustomData: customData(u)}
-}
-
 // UpdateMember implements Members.
 func (a *API) UpdateMember(ctx context.Context, p *nodev1.Principal, conv, clientID string, u *nodev1.UpdateMember) (*nodev1.Reply, error) {
-	return a.inConversation(ctx, conv, &nodev1.Command{
-		Principal: p, ClientId: clientID, Body: &nodev1.Command_UpdateMember{UpdateMember: u},
-	})
+	if !isConversation(conv) {
+		return nil, errConversation()
+	}
+	ctx, cancel := a.deadline(ctx)
+	defer cancel()
+	c := &nodev1.Command{Principal: p, ClientId: clientID, Body: &nodev1.Command_UpdateMember{UpdateMember: u}}
+	usr := p.GetUserId()
+	if u.MemberId != actor.Me {
+		m, err := a.GetMember(ctx, system(p), conv, u.MemberId)
+		if err != nil { // the conversation says what the asker is told
+			return a.inConversation(ctx, conv, c)
+		}
+		usr = m.GetUser().GetUserId()
+	}
+	return a.changeMember(ctx, conv, usr, c)
 }
 
 // GetMember implements Members.
@@ -97,7 +115,11 @@ func (a *API) GetMember(ctx context.Context, p *nodev1.Principal, conv, member s
 
 // ListMembers implements Members.
 func (a *API) ListMembers(ctx context.Context, p *nodev1.Principal, conv string, page *nodev1.Page, excludeLeft bool) (*nodev1.Reply, error) {
-	return a.ofConversation(ctx, conv, &nodev1.Query{
-		Principal: p, Body: &nodev1.Query_ListMembers{ListMembers: &nodev1.ListMembers{Page: page, ExcludeLeft: excludeLeft}},
+	ctx, cancel := a.deadline(ctx)
+	defer cancel()
+	return gather(page, BytesMax, func(page *nodev1.Page) (*nodev1.Reply, error) {
+		return a.ofConversation(ctx, conv, &nodev1.Query{
+			Principal: p, Body: &nodev1.Query_ListMembers{ListMembers: &nodev1.ListMembers{Page: page, ExcludeLeft: excludeLeft}},
+		})
 	})
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"parley/proto/code"
@@ -21,130 +22,175 @@ var (
 	conversationNames = kindOfName{"conversation/", nodev1.Kind_KIND_CONVERSATION, code.ConversationName}
 )
 
-func (k kindOfName) target(application, name string) target {
-	return target{nodev1.Kind_KIND_NAME, application, k.prefix + name}
+// reservation is one attempt to give a name to an owner. Package name says what the token is for.
+type reservation struct {
+	application string
+	names       kindOfName
+	name, owner string
+	token       uint64
+}
+
+func (r *reservation) grain() target {
+	return target{nodev1.Kind_KIND_NAME, r.application, r.names.prefix + r.name}
+}
+
+// heldBy is the reservation of the same name that stands in the way.
+func (r *reservation) heldBy(n *eventv1.Name) *reservation {
+	return &reservation{r.application, r.names, r.name, n.GetOwnerId(), n.GetToken()}
 }
 
 const (
-	// reserveAttempts bounds how often a name whose owner is gone is freed and asked for again:
-	// each round somebody else may win it.
+	// reserveAttempts bounds how often a name whose owner does not bear it is freed and asked for
+	// again: each round somebody else may win it.
 	reserveAttempts = 4
 	// patience is how long a reservation may be without its owner before it is taken for the
-	// remains of a creation that stopped half way. A creation takes milliseconds.
+	// remains of a creation or renaming that stopped half way. Either takes milliseconds.
 	patience = 500 * time.Millisecond
 )
 
 // reserve holds a name for an owner that exists or is about to be created. A name that is held is
-// asked for at its holder: when that is gone, or durably says that it will never be, the name is
-// freed and asked for again. So a deleted thing's name is free at once, and a creation that
-// stopped half way holds no name for ever.
-func (a *API) reserve(ctx context.Context, application string, k kindOfName, name, owner string) error {
-	by := &nodev1.Principal{ApplicationId: application, Admin: true}
+// asked for at its holder: when that does not bear it, and durably will not under that reservation,
+// the name is freed and asked for again. So the name of a thing that was deleted or renamed is
+// free at once, and what stopped half way holds no name for ever.
+func (a *API) reserve(ctx context.Context, r *reservation) error {
 	for range reserveAttempts {
-		held, err := a.tryReserve(ctx, by, k, name, owner)
-		if err != nil || held == nil {
+		other, err := a.tryReserve(ctx, r)
+		if err != nil || other == nil {
 			return err
 		}
-		alive, err := a.probe(ctx, by, k.kind, held.OwnerId)
+		freed, err := a.settle(ctx, other)
 		if err != nil {
 			return err
 		}
-		if alive {
-			return code.New(k.taken, "the name %q is in use", name)
-		}
-		if err := a.release(ctx, application, k, name, held.OwnerId); err != nil {
-			return err
+		if !freed {
+			return code.New(r.names.taken, "the name %q is in use", r.name)
 		}
 	}
-	return code.New(code.Unavailable, "the name %q changes hands too fast; try again", name)
+	return code.New(code.Unavailable, "the name %q changes hands too fast; try again", r.name)
 }
 
 // tryReserve reserves a name, or gives the reservation that stands in the way. One that another
-// creation has just made is given a moment to get its owner: to ask that owner now would end
-// the other creation.
-func (a *API) tryReserve(ctx context.Context, by *nodev1.Principal, k kindOfName, name, owner string) (*eventv1.Name, error) {
+// has just made is given a moment to get its owner: to ask that owner now would end the other's
+// creation or renaming.
+func (a *API) tryReserve(ctx context.Context, r *reservation) (*reservation, error) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for pause := 2 * time.Millisecond; ; pause *= 2 {
-		reply, err := a.command(ctx, k.target(by.ApplicationId, name), &nodev1.Command{
-			Principal: by, Body: &nodev1.Command_ReserveName{ReserveName: &nodev1.ReserveName{OwnerId: owner}},
+		reply, err := a.command(ctx, r.grain(), &nodev1.Command{
+			Principal: node(r.application),
+			Body:      &nodev1.Command_ReserveName{ReserveName: &nodev1.ReserveName{OwnerId: r.owner, Token: r.token}},
 		})
 		if err != nil || !reply.Exists {
 			return nil, err
 		}
-		held := reply.GetName()
-		young := time.Since(time.UnixMilli(held.GetReservedMs())) < patience
-		if held.GetConfirmed() || !young || pause > patience {
-			return held, nil
+		other := r.heldBy(reply.GetName())
+		young := time.Since(time.UnixMilli(reply.GetName().GetReservedMs())) < patience
+		if reply.GetName().GetConfirmed() || !young || pause > patience {
+			return other, nil
 		}
-		if first, err := a.find(ctx, target{k.kind, by.ApplicationId, held.GetOwnerId()}); err != nil || first != nil {
-			return held, err
+		holder, err := a.lookup(ctx, other.names, other.application, other.owner)
+		if err != nil || !holder.mayCome(other) {
+			return other, err
 		}
 		timer.Reset(pause)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
-			return nil, code.New(code.Unavailable, "the name %q is being taken by another; try again", name)
+			return nil, code.New(code.Unavailable, "the name %q is being taken by another; try again", r.name)
 		}
 	}
 }
 
-// find reads a conversation or user as the node itself, nil when there is none.
-func (a *API) find(ctx context.Context, t target) (*nodev1.Reply, error) {
-	q := &nodev1.Query{Principal: &nodev1.Principal{ApplicationId: t.application, Admin: true}}
-	if t.kind == nodev1.Kind_KIND_USER {
-		q.Body = &nodev1.Query_GetUser{GetUser: &nodev1.GetUser{}}
-	} else {
-		q.Body = &nodev1.Query_GetConversation{GetConversation: &nodev1.GetConversation{}}
-	}
-	reply, err := a.query(ctx, t, q)
-	if code.Has(err, code.ConversationNotFound) || code.Has(err, code.UserNotFound) || code.Has(err, code.NotFound) {
-		return nil, nil
-	}
-	return reply, err
-}
-
-// probe asks a thing whether it exists; one that does not answers so for ever after.
-func (a *API) probe(ctx context.Context, by *nodev1.Principal, kind nodev1.Kind, thing string) (bool, error) {
-	reply, err := a.command(ctx, target{kind, by.ApplicationId, thing}, &nodev1.Command{
-		Principal: by, Body: &nodev1.Command_Probe{Probe: &nodev1.Probe{}},
+// settle asks the owner of a reservation whether it bears the name. When it does not, it durably
+// will not under this token, and the name is freed.
+func (a *API) settle(ctx context.Context, r *reservation) (freed bool, err error) {
+	reply, err := a.command(ctx, target{r.names.kind, r.application, r.owner}, &nodev1.Command{
+		Principal: node(r.application), Body: &nodev1.Command_Probe{Probe: &nodev1.Probe{Name: r.name, Token: r.token}},
 	})
 	if err != nil {
 		return false, err
 	}
-	return reply.Exists, nil
+	owner := r.names.thing(reply)
+	switch {
+	case !owner.alive:
+		return true, a.release(ctx, r, math.MaxUint64)
+	case owner.name == r.name:
+		return false, nil
+	default:
+		return true, a.release(ctx, r, owner.fence)
+	}
 }
 
-// release frees a name that owner holds; a name that somebody else holds stays.
-func (a *API) release(ctx context.Context, application string, k kindOfName, name, owner string) error {
-	_, err := a.command(ctx, k.target(application, name), &nodev1.Command{
-		Principal: &nodev1.Principal{ApplicationId: application, Admin: true},
-		Body:      &nodev1.Command_ReleaseName{ReleaseName: &nodev1.ReleaseName{OwnerId: owner}},
+// release frees a name that r's owner holds under a token up to this one.
+func (a *API) release(ctx context.Context, r *reservation, upTo uint64) error {
+	_, err := a.command(ctx, r.grain(), &nodev1.Command{
+		Principal: node(r.application),
+		Body:      &nodev1.Command_ReleaseName{ReleaseName: &nodev1.ReleaseName{OwnerId: r.owner, Token: upTo}},
 	})
 	return err
 }
 
-// undo releases the name of a creation or rename that was refused for sure. When the outcome is
-// unknown the name stays: whoever meets it asks its owner.
-func (a *API) undo(ctx context.Context, application string, k kindOfName, name, owner string, refused error) {
-	if code.Has(refused, code.Unknown) {
-		return
+// thing is what stands behind an owner's id.
+type thing struct {
+	reply *nodev1.Reply
+	known bool // created, or given up before it was
+	never bool // given up
+	alive bool
+	name  string
+	fence uint64
+}
+
+// mayCome says whether the reservation waits for its owner's creation or renaming.
+func (o *thing) mayCome(r *reservation) bool {
+	return !o.known || o.alive && o.name != r.name && o.fence < r.token
+}
+
+// thing reads a reply of an owner.
+func (k kindOfName) thing(reply *nodev1.Reply) *thing {
+	if k.kind == nodev1.Kind_KIND_USER {
+		u := reply.GetUser()
+		return &thing{
+			reply: reply, known: u != nil, never: u.GetNever(), alive: u != nil && !u.Never && u.DeletedMs == 0,
+			name: u.GetName(), fence: u.GetNameFence(),
+		}
 	}
-	if err := a.release(ctx, application, k, name, owner); err != nil {
-		a.options.Logger.Warn("a name stays reserved until somebody asks for it", "kind", k.prefix, "owner", owner, "error", err)
+	c := reply.GetConversation()
+	return &thing{
+		reply: reply, known: c != nil, never: c.GetState() == eventv1.ConversationState_CONVERSATION_STATE_NEVER,
+		alive: c.GetState() == eventv1.ConversationState_CONVERSATION_STATE_ACTIVE,
+		name:  c.GetName(), fence: c.GetNameFence(),
 	}
 }
 
-// owner finds who holds a name, "" for nobody.
-func (a *API) owner(ctx context.Context, p *nodev1.Principal, k kindOfName, name string) (string, error) {
-	reply, err := a.query(ctx, k.target(p.GetApplicationId(), name), &nodev1.Query{
-		Principal: system(p), Body: &nodev1.Query_GetName{GetName: &nodev1.GetName{}},
-	})
-	if code.Has(err, code.NotFound) {
-		return "", nil
+// lookup reads a conversation or user as the node itself: tombstones too.
+func (a *API) lookup(ctx context.Context, k kindOfName, application, owner string) (*thing, error) {
+	q := &nodev1.Query{Principal: node(application)}
+	if k.kind == nodev1.Kind_KIND_USER {
+		q.Body = &nodev1.Query_GetUser{GetUser: &nodev1.GetUser{Gone: true}}
+	} else {
+		q.Body = &nodev1.Query_GetConversation{GetConversation: &nodev1.GetConversation{Gone: true}}
 	}
+	reply, err := a.query(ctx, target{k.kind, application, owner}, q)
 	if err != nil {
+		return nil, err
+	}
+	return k.thing(reply), nil
+}
+
+// owner finds who bears a name, "" for nobody. A reservation alone is not enough: its owner may
+// have another name by now, or not yet this one.
+func (a *API) owner(ctx context.Context, application string, k kindOfName, name string) (string, error) {
+	t := target{nodev1.Kind_KIND_NAME, application, k.prefix + name}
+	reply, err := a.query(ctx, t, &nodev1.Query{
+		Principal: node(application), Body: &nodev1.Query_GetName{GetName: &nodev1.GetName{}},
+	})
+	if err != nil || !reply.Exists {
 		return "", err
 	}
-	return reply.GetName().GetOwnerId(), nil
+	holder := reply.GetName().GetOwnerId()
+	found, err := a.lookup(ctx, k, application, holder)
+	if err != nil || !found.alive || found.name != name {
+		return "", err
+	}
+	return holder, nil
 }

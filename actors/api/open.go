@@ -33,6 +33,8 @@ type Options struct {
 	Acks   Acks
 	// Meta reads the applied state of the meta shard on this node.
 	Meta store.Reader
+	// Fresh waits until Meta shows all that was committed before the call; nil = it always does.
+	Fresh func(ctx context.Context) error
 	// Interest brings a registration to the leader of its shard.
 	Interest func(ctx context.Context, i *nodev1.Interest) (*nodev1.InterestReply, error)
 	// Node is this node's name, the edge of its registrations.
@@ -147,11 +149,14 @@ func (a *API) deadline(ctx context.Context) (context.Context, context.CancelFunc
 	return context.WithTimeout(ctx, a.options.Timeout)
 }
 
-// system is the principal of the node itself within an application: it reads what a step of a
-// longer call needs, after or before the asker's own rights are checked by the grain.
-func system(p *nodev1.Principal) *nodev1.Principal {
-	return &nodev1.Principal{ApplicationId: p.GetApplicationId(), Admin: true}
+// node is the principal of the node itself within an application: it reads what a step of a longer
+// call needs, after or before the asker's own rights are checked by the grain.
+func node(application string) *nodev1.Principal {
+	return &nodev1.Principal{ApplicationId: application, Admin: true}
 }
+
+// system is node within the asker's application.
+func system(p *nodev1.Principal) *nodev1.Principal { return node(p.GetApplicationId()) }
 
 func isConversation(s string) bool { _, err := id.Parse(id.Conversation, s); return err == nil }
 

@@ -2,11 +2,12 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/proto"
 
+	"parley/actors/query"
+	actor "parley/actors/user"
 	"parley/persistence/keys"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
@@ -16,6 +17,9 @@ import (
 
 // CreateUser implements Users.
 func (a *API) CreateUser(ctx context.Context, p *nodev1.Principal, key string, u *eventv1.User) (*eventv1.User, error) {
+	if err := checkUser(p, u); err != nil {
+		return nil, err // before a name is reserved
+	}
 	ctx, cancel := a.deadline(ctx)
 	defer cancel()
 	reply, err := a.create(ctx, &creation{
@@ -40,6 +44,19 @@ func (a *API) CreateUser(ctx context.Context, p *nodev1.Principal, key string, u
 	return reply.User, nil
 }
 
+// checkUser checks who asks and what is asked for; a name may still be missing.
+func checkUser(p *nodev1.Principal, u *eventv1.User) error {
+	if !p.GetAdmin() {
+		return code.New(code.Permission, "only an administrator may create, change or delete users")
+	}
+	if u.Name != "" {
+		return actor.CheckProfile(u)
+	}
+	u = proto.CloneOf(u)
+	u.Name = string(id.Name)
+	return actor.CheckProfile(u)
+}
+
 // UpdateUser implements Users.
 func (a *API) UpdateUser(ctx context.Context, p *nodev1.Principal, usr string, u *nodev1.UpdateUser) (*eventv1.User, error) {
 	if !isUser(usr) {
@@ -47,35 +64,19 @@ func (a *API) UpdateUser(ctx context.Context, p *nodev1.Principal, usr string, u
 	}
 	ctx, cancel := a.deadline(ctx)
 	defer cancel()
-	renamed, err := a.renamesUser(ctx, p, usr, u)
+	reply, err := a.rename(ctx, &renaming{
+		application: p.GetApplicationId(), names: userNames, thing: usr, name: u.Name,
+		allowed: func(*thing) bool { return p.GetAdmin() },
+		update: func(ctx context.Context, token uint64) (*nodev1.Reply, error) {
+			u := proto.CloneOf(u)
+			u.NameToken = token
+			return a.command(ctx, user(p, usr), &nodev1.Command{Principal: p, Body: &nodev1.Command_UpdateUser{UpdateUser: u}})
+		},
+	})
 	if err != nil {
-		return nil, err
-	}
-	if renamed {
-		if err := a.reserve(ctx, p.GetApplicationId(), userNames, u.GetName(), usr); err != nil {
-			return nil, err
-		}
-	}
-	reply, err := a.command(ctx, user(p, usr), &nodev1.Command{Principal: p, Body: &nodev1.Command_UpdateUser{UpdateUser: u}})
-	if err != nil {
-		if still, rerr := a.renamesUser(ctx, p, usr, u); renamed && rerr == nil && still {
-			a.undo(ctx, p.GetApplicationId(), userNames, u.GetName(), usr, err)
-		}
 		return nil, err
 	}
 	return reply.User, nil
-}
-
-// renamesUser says whether u gives the user a name that it does not have.
-func (a *API) renamesUser(ctx context.Context, p *nodev1.Principal, usr string, u *nodev1.UpdateUser) (bool, error) {
-	if u.Name == nil {
-		return false, nil
-	}
-	now, err := a.GetUser(ctx, p, UserRef{ID: usr})
-	if err != nil {
-		return false, err
-	}
-	return now.GetName() != u.GetName(), nil
 }
 
 // DeleteUser implements Users.
@@ -90,7 +91,7 @@ func (a *API) DeleteUser(ctx context.Context, p *nodev1.Principal, usr string) e
 // GetUser implements Users. An administrator and the user see all of it, others what the grain shows.
 func (a *API) GetUser(ctx context.Context, p *nodev1.Principal, ref UserRef) (*eventv1.User, error) {
 	if ref.ID == "" && ref.Name != "" {
-		owner, err := a.owner(ctx, p, userNames, ref.Name)
+		owner, err := a.owner(ctx, p.GetApplicationId(), userNames, ref.Name)
 		if err != nil {
 			return nil, err
 		}
@@ -112,7 +113,7 @@ func (a *API) GetUser(ctx context.Context, p *nodev1.Principal, ref UserRef) (*e
 // ListUsers implements Users. With a name the list has at most one entry, found by its name.
 func (a *API) ListUsers(ctx context.Context, p *nodev1.Principal, page *nodev1.Page, name string) (*nodev1.Reply, error) {
 	if name == "" {
-		return a.listEverywhere(ctx, p, page, func(page *nodev1.Page) *nodev1.Query {
+		return a.listEverywhere(ctx, page, func(page *nodev1.Page) *nodev1.Query {
 			return &nodev1.Query{Principal: p, Body: &nodev1.Query_ListUsers{ListUsers: &nodev1.ListUsers{Page: page}}}
 		})
 	}
@@ -144,29 +145,39 @@ func (a *API) ListMemberships(ctx context.Context, p *nodev1.Principal, usr stri
 	}
 	ctx, cancel := a.deadline(ctx)
 	defer cancel()
-	reply, err := a.query(ctx, user(p, usr), &nodev1.Query{Principal: p, Body: &nodev1.Query_ListMemberships{
-		ListMemberships: &nodev1.ListMemberships{Page: page, States: states},
-	}})
-	if err != nil {
-		return nil, err
-	}
-	found := make([]*eventv1.Conversation, len(reply.Memberships))
-	g, gctx := errgroup.WithContext(ctx)
+	return gather(page, BytesMax, func(page *nodev1.Page) (*nodev1.Reply, error) {
+		if page.Size == 0 {
+			page.Size = query.SizeMax // each brings a conversation's metadata
+		}
+		reply, err := a.query(ctx, user(p, usr), &nodev1.Query{Principal: p, Body: &nodev1.Query_ListMemberships{
+			ListMemberships: &nodev1.ListMemberships{Page: page, States: states},
+		}})
+		if err != nil {
+			return nil, err
+		}
+		found, err := a.conversationsOf(ctx, p.GetApplicationId(), reply.Memberships)
+		if err != nil {
+			return nil, err
+		}
+		return present(reply, found), nil
+	})
+}
+
+// conversationsOf reads the conversation of each membership, nil for one that is gone.
+func (a *API) conversationsOf(ctx context.Context, application string, of []*eventv1.Membership) ([]*eventv1.Conversation, error) {
+	found := make([]*eventv1.Conversation, len(of))
+	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(a.options.Parallel)
-	for i, m := range reply.Memberships {
+	for i, m := range of {
 		g.Go(func() error {
-			c, err := a.GetConversation(gctx, system(p), m.ConversationId, false)
-			if code.Has(err, code.ConversationNotFound) {
-				return nil
+			c, err := a.lookup(ctx, conversationNames, application, m.ConversationId)
+			if err == nil && c.alive {
+				found[i] = c.reply.Conversation
 			}
-			found[i] = c.GetConversation()
 			return err
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	return present(reply, found), nil
+	return found, g.Wait()
 }
 
 // present keeps the memberships whose conversation is still there.
@@ -183,15 +194,4 @@ func present(r *nodev1.Reply, found []*eventv1.Conversation) *nodev1.Reply {
 		}
 	}
 	return out
-}
-
-// customData is the part of a user's properties that members show.
-func customData(u *eventv1.User) []byte {
-	var properties struct {
-		CustomData json.RawMessage `json:"custom_data"`
-	}
-	if len(u.Properties) == 0 || json.Unmarshal(u.Properties, &properties) != nil {
-		return nil
-	}
-	return properties.CustomData
 }

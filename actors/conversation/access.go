@@ -13,7 +13,9 @@ func CanRead(p *nodev1.Principal, c *eventv1.Conversation, own *eventv1.Member) 
 }
 
 // CanChange says whether p may update and delete the conversation c.
-func CanChange(p *nodev1.Principal, c *eventv1.Conversation) bool { return p.GetAdmin() || created(p, c) }
+func CanChange(p *nodev1.Principal, c *eventv1.Conversation) bool {
+	return p.GetAdmin() || created(p, c)
+}
 
 func created(p *nodev1.Principal, c *eventv1.Conversation) bool {
 	return p.GetUserId() != "" && p.GetUserId() == c.GetCreatorUser()

@@ -179,7 +179,8 @@ func (s *teller) command(t *testing.T, d *datadriven.TestData) *nodev1.Command {
 		cmd.Body = &nodev1.Command_CreateConversation{CreateConversation: &nodev1.CreateConversation{
 			Conversation: &eventv1.Conversation{Name: text(d, "name"), IdempotencyKey: text(d, "key")}}}
 	case "rename":
-		cmd.Body = &nodev1.Command_UpdateConversation{UpdateConversation: &nodev1.UpdateConversation{Name: proto.String(text(d, "name"))}}
+		cmd.Body = &nodev1.Command_UpdateConversation{UpdateConversation: &nodev1.UpdateConversation{
+			Name: proto.String(text(d, "name")), NameToken: uint64(arg(d, "token", 0))}}
 	case "delete":
 		cmd.Body = &nodev1.Command_DeleteConversation{DeleteConversation: &nodev1.DeleteConversation{}}
 	case "probe":
@@ -215,7 +216,8 @@ func (s *teller) command(t *testing.T, d *datadriven.TestData) *nodev1.Command {
 	case "delete-user":
 		cmd.Body = &nodev1.Command_DeleteUser{DeleteUser: &nodev1.DeleteUser{}}
 	case "rename-user":
-		cmd.Body = &nodev1.Command_UpdateUser{UpdateUser: &nodev1.UpdateUser{Name: proto.String(text(d, "name"))}}
+		cmd.Body = &nodev1.Command_UpdateUser{UpdateUser: &nodev1.UpdateUser{
+			Name: proto.String(text(d, "name")), NameToken: uint64(arg(d, "token", 0))}}
 	default:
 		d.Fatalf(t, "unknown command")
 	}

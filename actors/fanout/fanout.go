@@ -16,6 +16,8 @@ import (
 type Options struct {
 	// Node is this node's name: the edge of that name is called directly.
 	Node string
+	// Incarnation rises with every start of this node: its feeds begin anew with it.
+	Incarnation uint64
 	// Edge is this node's own edge; nil when it has none.
 	Edge Edge
 	// Remote sends a batch to the edge of another node; done is called exactly once, from any
@@ -214,6 +216,7 @@ func (f *Fanout) flush(d *destination) {
 		}
 		f.metrics.batches.Inc()
 		f.metrics.items.Add(float64(len(b.Items)))
+		b.Node, b.Incarnation = f.options.Node, f.options.Incarnation
 		f.send(d, b)
 	}
 }
@@ -243,4 +246,29 @@ func (f *Fanout) arrived(d *destination) {
 	f.mu.Lock()
 	d.feed.arrived()
 	f.mu.Unlock()
+}
+
+// Beat repeats the last number of each feed to another node that has been idle since the last
+// Beat, so that a last batch that was lost is noticed too. It is called every half second and does
+// not block.
+func (f *Fanout) Beat() {
+	if f.options.Remote == nil {
+		return
+	}
+	type beat struct {
+		edge   string
+		number uint64
+	}
+	var beats []beat
+	f.mu.Lock()
+	for _, d := range f.edges {
+		if !d.local && d.feed.idle() {
+			beats = append(beats, beat{d.name, d.feed.number})
+		}
+	}
+	f.mu.Unlock()
+	for _, b := range beats {
+		f.options.Remote(b.edge, &nodev1.FanoutBatch{
+			Feed: b.number, Node: f.options.Node, Incarnation: f.options.Incarnation}, func(error) {})
+	}
 }

@@ -18,6 +18,7 @@ type feed struct {
 	pending      []*nodev1.Fanout
 	pendingBytes int
 	flying       bool // a batch is on its way
+	quiet        bool // no batch has left since the last look of idle
 }
 
 // Limits bound one edge's feed.
@@ -60,9 +61,16 @@ func (f *feed) next(size func(*nodev1.Fanout) int) *nodev1.FanoutBatch {
 	f.pendingBytes -= bytes
 	f.number++
 	b.Feed = f.number
-	f.flying = true
+	f.flying, f.quiet = true, false
 	return b
 }
 
 // arrived says that the batch on its way has arrived, or surely never will.
 func (f *feed) arrived() { f.flying = false }
+
+// idle says that nothing has left since it was asked last, and nothing is on its way or waits.
+func (f *feed) idle() bool {
+	was := f.quiet
+	f.quiet = true
+	return was && !f.flying && len(f.pending) == 0
+}

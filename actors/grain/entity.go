@@ -9,10 +9,10 @@ import (
 	nodev1 "parley/proto/node/v1"
 )
 
-// Place gives the shard of an entity: applications live in the meta shard, all else where its
-// hash says.
+// Place gives the shard of an entity: applications and the placement live in the meta shard, all
+// else where its hash says.
 func Place(kind nodev1.Kind, application, entity string, shards uint32) keys.Shard {
-	if kind == nodev1.Kind_KIND_APPLICATION {
+	if kind == nodev1.Kind_KIND_APPLICATION || kind == nodev1.Kind_KIND_PLACEMENT {
 		return keys.Meta
 	}
 	return keys.Of(application, entity, shards)
@@ -22,7 +22,7 @@ func Place(kind nodev1.Kind, application, entity string, shards uint32) keys.Sha
 // is taken by a digest.
 func HeadKey(e Entity) ([]byte, error) {
 	app, err := id.Parse(id.Application, e.Application)
-	if err != nil && e.Kind != nodev1.Kind_KIND_APPLICATION {
+	if err != nil && e.Kind != nodev1.Kind_KIND_APPLICATION && e.Kind != nodev1.Kind_KIND_PLACEMENT {
 		return nil, fmt.Errorf("application %q: %w", e.Application, err)
 	}
 	var entity keys.UUID
@@ -31,7 +31,7 @@ func HeadKey(e Entity) ([]byte, error) {
 		entity, err = id.Parse(id.Conversation, e.ID)
 	case nodev1.Kind_KIND_USER:
 		entity, err = id.Parse(id.User, e.ID)
-	case nodev1.Kind_KIND_APPLICATION:
+	case nodev1.Kind_KIND_APPLICATION, nodev1.Kind_KIND_PLACEMENT:
 		app = keys.UUID{}
 		entity, err = id.Parse(id.Application, e.ID)
 	case nodev1.Kind_KIND_IMAGE:

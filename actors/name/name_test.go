@@ -1,6 +1,8 @@
 package name_test
 
 import (
+	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -18,37 +20,44 @@ var (
 	bob = id.Derive(id.User, app, "", "bob")
 )
 
-// TestLife: each line is a command and who holds the name after it.
+// TestLife: each line is a command, its owner and token, and who holds the name after it.
 func TestLife(t *testing.T) {
 	for _, script := range []string{
 		"reserve ann -> ann?; reserve ann -> ann?; reserve bob -> ann? held; confirm bob -> ann?; confirm ann -> ann; release bob -> ann; release ann -> free",
 		"reserve ann -> ann?; release ann -> free; reserve bob -> bob?; release ann -> bob?; confirm ann -> bob?",
-		"confirm ann -> ann; confirm ann -> ann; release ann -> free; release ann -> free",
+		"confirm ann -> free; release ann -> free",
+		// A late release and a late confirmation do nothing to a later reservation of the same owner.
+		"reserve ann -> ann?; confirm ann -> ann; reserve ann 2 -> ann/2?; release ann 1 -> ann/2?; confirm ann 0 -> ann/2?; confirm ann 2 -> ann/2; release ann 2 -> free",
+		// A later token releases older reservations; an older one does not replace a later one.
+		"reserve ann 3 -> ann/3?; reserve ann 2 -> ann/3?; release ann 9 -> free; release ann 9 -> free; reserve bob -> bob?",
+		"reserve ann 1 -> ann/1?; confirm ann 2 -> ann/1; reserve ann 2 -> ann/2?",
 	} {
 		for _, forgetful := range []bool{false, true} {
 			w := world.New(3)
 			w.Forgetful = forgetful
 			for line := range strings.SplitSeq(script, "; ") {
 				command, want, _ := strings.Cut(line, " -> ")
-				verb, who, _ := strings.Cut(command, " ")
-				got := play(t, w, verb, map[string]string{"ann": ann, "bob": bob}[who])
-				if got != want {
-					t.Errorf("%s (forgetful %v): %s, want %s", command, forgetful, got, want)
+				if got := play(t, w, strings.Fields(command)); got != want {
+					t.Errorf("%s of %q (forgetful %v): %s, want %s", command, script, forgetful, got, want)
 				}
 			}
 		}
 	}
 }
 
-func play(t *testing.T, w *world.World, verb, owner string) string {
+func play(t *testing.T, w *world.World, words []string) string {
+	owner, token := map[string]string{"ann": ann, "bob": bob}[words[1]], uint64(0)
+	if len(words) > 2 {
+		token, _ = strconv.ParseUint(words[2], 10, 64)
+	}
 	cmd := &nodev1.Command{Principal: &nodev1.Principal{ApplicationId: app, Admin: true}}
-	switch verb {
+	switch words[0] {
 	case "reserve":
-		cmd.Body = &nodev1.Command_ReserveName{ReserveName: &nodev1.ReserveName{OwnerId: owner}}
+		cmd.Body = &nodev1.Command_ReserveName{ReserveName: &nodev1.ReserveName{OwnerId: owner, Token: token}}
 	case "confirm":
-		cmd.Body = &nodev1.Command_ConfirmName{ConfirmName: &nodev1.ConfirmName{OwnerId: owner}}
+		cmd.Body = &nodev1.Command_ConfirmName{ConfirmName: &nodev1.ConfirmName{OwnerId: owner, Token: token}}
 	default:
-		cmd.Body = &nodev1.Command_ReleaseName{ReleaseName: &nodev1.ReleaseName{OwnerId: owner}}
+		cmd.Body = &nodev1.Command_ReleaseName{ReleaseName: &nodev1.ReleaseName{OwnerId: owner, Token: token}}
 	}
 	results, err := w.Do(nodev1.Kind_KIND_NAME, app, "user/n", cmd)
 	if err != nil || results[0].Err != nil {
@@ -62,6 +71,9 @@ func told(n *eventv1.Name, held bool) string {
 		return "free"
 	}
 	out := map[string]string{ann: "ann", bob: "bob"}[n.OwnerId]
+	if n.Token > 0 {
+		out += fmt.Sprint("/", n.Token)
+	}
 	if !n.Confirmed {
 		out += "?"
 	}

@@ -22,6 +22,9 @@ type room struct {
 // conversation answers what is asked of one conversation. Whoever may not read it is told that it
 // does not exist.
 func (s *server) conversation(q *nodev1.Query) (*nodev1.Reply, error) {
+	if get := q.GetGetConversation(); get.GetGone() && s.principal().GetAdmin() {
+		return s.remains()
+	}
 	c, err := s.enter()
 	if err != nil {
 		return nil, err
@@ -40,6 +43,25 @@ func (s *server) conversation(q *nodev1.Query) (*nodev1.Reply, error) {
 	default:
 		return nil, unknown()
 	}
+}
+
+// remains gives what is known under the id, tombstones included, and an empty reply for what was
+// never heard of.
+func (s *server) remains() (*nodev1.Reply, error) {
+	rows, ok := conversation.RowsOf(grain.Entity{Shard: s.home(), Application: s.request.ApplicationId, ID: s.request.Id})
+	if !ok || !s.sameApplication() {
+		return nil, noConversation()
+	}
+	meta, err := rows.Metadata(s.reader)
+	if err != nil {
+		return nil, fmt.Errorf("query conversation: %w", err)
+	}
+	head, err := rows.Head(s.reader)
+	if err != nil {
+		return nil, fmt.Errorf("query conversation: %w", err)
+	}
+	active := meta.GetState() == eventv1.ConversationState_CONVERSATION_STATE_ACTIVE
+	return &nodev1.Reply{Conversation: meta, Head: head, Exists: active}, nil
 }
 
 // enter reads the conversation and checks that the asker may.
@@ -84,7 +106,7 @@ func (c *room) memberOf(p *nodev1.Principal) (*eventv1.Member, error) {
 }
 
 // get gives metadata, head, the asker's member with its cursor, and all members when asked to:
-// LEFT ones included, by ordinal, up to AllMax.
+// LEFT ones included, by ordinal, as far as one answer goes: Next is set when there are more.
 func (c *room) get(q *nodev1.GetConversation) (*nodev1.Reply, error) {
 	reply := &nodev1.Reply{Conversation: c.meta, Head: c.head, Member: c.own}
 	if c.own != nil {
@@ -97,7 +119,7 @@ func (c *room) get(q *nodev1.GetConversation) (*nodev1.Reply, error) {
 	if !q.GetWithMembers() {
 		return reply, nil
 	}
-	err := c.listMembers(page{size: AllMax}, false, reply)
+	err := c.listMembers(page{size: AllMax, bytes: BytesMax}, false, reply)
 	return reply, err
 }
 
@@ -135,15 +157,12 @@ func (c *room) members(q *nodev1.ListMembers) (*nodev1.Reply, error) {
 }
 
 func (c *room) listMembers(p page, excludeLeft bool, reply *nodev1.Reply) error {
-	prefix := c.rows.MemberOrders()
-	lo, hi := under(prefix)
-	err := p.walk(c.reader, prefix, lo, hi, func(_, value []byte) (taken, full bool, err error) {
+	err := p.walk(c.reader, under(c.rows.MemberOrders()), func(_, value []byte) (*item, error) {
 		m, err := c.rows.MemberAt(c.reader, value)
 		if err != nil || m == nil || excludeLeft && m.State == eventv1.MemberState_MEMBER_STATE_LEFT {
-			return false, false, err
+			return nil, err
 		}
-		reply.Members = append(reply.Members, m)
-		return true, false, nil
+		return &item{m.SizeVT(), func() { reply.Members = append(reply.Members, m) }}, nil
 	}, reply)
 	if err != nil {
 		return fmt.Errorf("query members: %w", err)

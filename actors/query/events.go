@@ -1,7 +1,6 @@
 package query
 
 import (
-	"encoding/binary"
 	"fmt"
 	"strings"
 
@@ -40,46 +39,38 @@ func (c *room) events(q *nodev1.ListEvents) (*nodev1.Reply, error) {
 		return nil, code.Invalid("event_type", "must not name more than 64 types")
 	}
 	reply := &nodev1.Reply{Head: c.head}
-	prefix := c.rows.Events()
-	lo, hi := under(prefix)
+	s := under(c.rows.Events())
 	if q.GetStart() > 0 {
-		lo = binary.BigEndian.AppendUint64(prefix[:len(prefix):len(prefix)], q.Start)
+		s.lo = s.number(q.Start)
 	}
 	if q.GetEnd() > 0 {
-		hi = keys.End(binary.BigEndian.AppendUint64(prefix[:len(prefix):len(prefix)], q.End))
+		s.hi = keys.End(s.number(q.End))
 	}
-	if err := p.walk(c.reader, prefix, lo, hi, c.taker(q, reply), reply); err != nil {
+	if q.GetBytesMax() > 0 {
+		p.bytes = int(min(BytesMax, q.BytesMax))
+	}
+	if err := p.walk(c.reader, s, c.taker(q, reply), reply); err != nil {
 		return nil, fmt.Errorf("query events: %w", err)
 	}
 	return reply, nil
 }
 
-// taker lists the events that q's filters let pass, until the bytes are used up. The first event
-// always fits, so that every page moves on.
+// taker lists the events that q's filters let pass.
 func (c *room) taker(q *nodev1.ListEvents, reply *nodev1.Reply) taker {
-	budget := uint64(BytesMax)
-	if q.GetBytesMax() > 0 {
-		budget = min(budget, q.BytesMax)
-	}
-	used, authors := uint64(0), map[string]*eventv1.Author{}
-	return func(_, value []byte) (taken, full bool, err error) {
-		if used > 0 && used+uint64(len(value)) > budget {
-			return false, true, nil
-		}
+	authors := map[string]*eventv1.Author{}
+	return func(_, value []byte) (*item, error) {
 		e := &eventv1.Event{}
 		if err := e.UnmarshalVT(value); err != nil {
-			return false, false, err
+			return nil, err
 		}
 		if q.GetExcludeDeleted() && e.DeletedMs != 0 || !matches(q.GetTypes(), e.Type) {
-			return false, false, nil
+			return nil, nil
 		}
 		view, err := c.joined(e, authors)
 		if err != nil {
-			return false, false, err
+			return nil, err
 		}
-		used += uint64(view.SizeVT())
-		reply.Events = append(reply.Events, view)
-		return true, false, nil
+		return &item{view.SizeVT(), func() { reply.Events = append(reply.Events, view) }}, nil
 	}
 }
 

@@ -311,6 +311,7 @@ func TestNames(t *testing.T) {
 	if ask("user/ann").Exists || ask("nonsense").Exists {
 		t.Error("a free name is held")
 	}
+	do(t, w, nodev1.Kind_KIND_NAME, "user/ann", &nodev1.Command{Body: &nodev1.Command_ReserveName{ReserveName: &nodev1.ReserveName{OwnerId: userOf("ann")}}})
 	createUser(t, w, "ann")
 	if err := w.Deliver(); err != nil {
 		t.Fatal(err)

@@ -26,9 +26,10 @@ const (
 	SizeMax = 100
 	// AllMax is how many items size 0 gives at most, with Next set when there are more.
 	AllMax = 10_000
-	// BytesMax is after how many bytes of events a list ends, whatever was asked for: an answer
-	// has to fit between two nodes. Next is set when there are more.
-	BytesMax = 16 << 20
+	// BytesMax is how many bytes of items a list has, whatever was asked for, unless its first item
+	// alone is larger: an answer has to fit into one message between nodes, which is 1 MiB at
+	// most. Next is set when there are more.
+	BytesMax = 512 << 10
 	// VisitsMax is how many rows one answer looks at: a filter that matches little ends with
 	// fewer items than asked for, and Next set.
 	VisitsMax = 50_000

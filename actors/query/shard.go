@@ -1,7 +1,6 @@
 package query
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"parley/actors/application"
@@ -50,43 +49,38 @@ type listing struct {
 }
 
 func (l listing) conversations(q *nodev1.ListConversations) error {
-	prefix := keys.Listing(l.shard, l.app, keys.KindConversation)
-	lo, hi := under(prefix)
+	s := under(keys.Listing(l.shard, l.app, keys.KindConversation))
 	if q.GetFromMs() > 0 {
-		lo = binary.BigEndian.AppendUint64(prefix[:len(prefix):len(prefix)], uint64(q.FromMs))
+		s.lo = s.number(uint64(q.FromMs))
 	}
 	if q.GetToMs() > 0 {
-		hi = binary.BigEndian.AppendUint64(prefix[:len(prefix):len(prefix)], uint64(q.ToMs)+1)
+		s.hi = s.number(uint64(q.ToMs) + 1)
 	}
-	return l.walk(q.GetPage(), prefix, lo, hi, func(position, _ []byte) (bool, bool, error) {
+	return l.walk(q.GetPage(), s, func(position, _ []byte) (*item, error) {
 		_, entity := keys.ListedEntity(position)
 		c := &eventv1.Conversation{}
 		if err := l.read(keys.Conversation(l.shard, l.app, entity), c, noConversation()); err != nil {
-			return false, false, err
+			return nil, err
 		}
-		l.reply.Conversations = append(l.reply.Conversations, c)
-		return true, false, nil
+		return &item{c.SizeVT(), func() { l.reply.Conversations = append(l.reply.Conversations, c) }}, nil
 	})
 }
 
 func (l listing) users(q *nodev1.ListUsers) error {
-	prefix := keys.Listing(l.shard, l.app, keys.KindUser)
-	lo, hi := under(prefix)
-	return l.walk(q.GetPage(), prefix, lo, hi, func(position, _ []byte) (bool, bool, error) {
+	return l.walk(q.GetPage(), under(keys.Listing(l.shard, l.app, keys.KindUser)), func(position, _ []byte) (*item, error) {
 		_, entity := keys.ListedEntity(position)
 		u := &eventv1.User{}
 		if err := l.read(keys.User(l.shard, l.app, entity), u, noUser()); err != nil {
-			return false, false, err
+			return nil, err
 		}
 		if q.GetName() != "" && q.GetName() != u.Name {
-			return false, false, nil
+			return nil, nil
 		}
-		l.reply.Users = append(l.reply.Users, u)
-		return true, false, nil
+		return &item{u.SizeVT(), func() { l.reply.Users = append(l.reply.Users, u) }}, nil
 	})
 }
 
-func (l listing) walk(asked *nodev1.Page, prefix, lo, hi []byte, take taker) error {
+func (l listing) walk(asked *nodev1.Page, s span, take taker) error {
 	p, err := pageOf(asked)
 	if err != nil {
 		return err
@@ -94,7 +88,7 @@ func (l listing) walk(asked *nodev1.Page, prefix, lo, hi []byte, take taker) err
 	if err := p.within(positionBytes); err != nil {
 		return err
 	}
-	if err := p.walk(l.reader, prefix, lo, hi, take, l.reply); err != nil {
+	if err := p.walk(l.reader, s, take, l.reply); err != nil {
 		return fmt.Errorf("query listing: %w", err)
 	}
 	return nil
@@ -144,16 +138,13 @@ func (s *server) applications(asked *nodev1.Page) (*nodev1.Reply, error) {
 	if err := p.within(16); err != nil {
 		return nil, err
 	}
-	prefix := keys.Applications()
-	lo, hi := under(prefix)
 	reply := &nodev1.Reply{}
-	err = p.walk(s.reader, prefix, lo, hi, func(_, value []byte) (taken, full bool, err error) {
+	err = p.walk(s.reader, under(keys.Applications()), func(_, value []byte) (*item, error) {
 		a := &eventv1.Application{}
 		if err := a.UnmarshalVT(value); err != nil || a.DeletedMs != 0 {
-			return false, false, err
+			return nil, err
 		}
-		reply.Applications = append(reply.Applications, a)
-		return true, false, nil
+		return &item{a.SizeVT(), func() { reply.Applications = append(reply.Applications, a) }}, nil
 	}, reply)
 	if err != nil {
 		return nil, fmt.Errorf("query applications: %w", err)

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"parley/actors/conversation/document"
+	"parley/actors/conversation/row"
 	"parley/actors/name"
 	"parley/persistence/keys"
 	"parley/proto/code"
@@ -16,6 +17,9 @@ import (
 // user answers what is asked of one user. Any user of the application may read another's public
 // part; the rest of the profile is for the user itself and for administrators, as is the index.
 func (s *server) user(q *nodev1.Query) (*nodev1.Reply, error) {
+	if get := q.GetGetUser(); get.GetGone() && s.principal().GetAdmin() {
+		return s.userRemains()
+	}
 	u, user, err := s.known()
 	if err != nil {
 		return nil, err
@@ -37,18 +41,43 @@ func (s *server) user(q *nodev1.Query) (*nodev1.Reply, error) {
 	}
 }
 
-// known reads the user that is asked about.
-func (s *server) known() (*eventv1.User, keys.UUID, error) {
+// userRemains gives what is known under the id, tombstones included, and an empty reply for what
+// was never heard of.
+func (s *server) userRemains() (*nodev1.Reply, error) {
+	u, _, err := s.profile()
+	if err != nil || u == nil {
+		return &nodev1.Reply{}, err
+	}
+	return &nodev1.Reply{User: u, Exists: alive(u)}, nil
+}
+
+func alive(u *eventv1.User) bool { return !u.Never && u.DeletedMs == 0 }
+
+// profile reads what is stored under the id; nil when it was never heard of.
+func (s *server) profile() (*eventv1.User, keys.UUID, error) {
 	app, ok := s.app()
 	user, err := id.Parse(id.User, s.request.Id)
 	if !ok || err != nil || !s.sameApplication() {
 		return nil, user, noUser()
 	}
 	u := &eventv1.User{}
-	if err := s.read(keys.User(s.home(), app, user), u, noUser()); err != nil {
+	found, err := row.Read(s.reader, keys.User(s.home(), app, user), u)
+	if err != nil {
+		return nil, user, fmt.Errorf("query: %w", err)
+	}
+	if !found {
+		return nil, user, nil
+	}
+	return u, user, nil
+}
+
+// known reads the user that is asked about.
+func (s *server) known() (*eventv1.User, keys.UUID, error) {
+	u, user, err := s.profile()
+	if err != nil {
 		return nil, user, err
 	}
-	if u.Never || u.DeletedMs != 0 {
+	if u == nil || !alive(u) {
 		return nil, user, noUser()
 	}
 	return u, user, nil
@@ -61,14 +90,14 @@ func public(u *eventv1.User) *eventv1.User {
 	}
 }
 
-// memberships lists a user's index by conversation id, INVITED and JOINED ones unless states are
-// named.
+// memberships lists a user's index in the order of the conversations' creation, INVITED and JOINED
+// ones unless states are named.
 func (s *server) memberships(q *nodev1.ListMemberships, user keys.UUID) (*nodev1.Reply, error) {
 	p, err := pageOf(q.GetPage())
 	if err != nil {
 		return nil, err
 	}
-	if err := p.within(16); err != nil {
+	if err := p.within(positionBytes); err != nil {
 		return nil, err
 	}
 	states := q.GetStates()
@@ -76,16 +105,15 @@ func (s *server) memberships(q *nodev1.ListMemberships, user keys.UUID) (*nodev1
 		states = []eventv1.MemberState{eventv1.MemberState_MEMBER_STATE_INVITED, eventv1.MemberState_MEMBER_STATE_JOINED}
 	}
 	app, _ := s.app()
-	prefix := keys.Memberships(s.home(), app, user)
-	lo, hi := under(prefix)
 	reply := &nodev1.Reply{}
-	err = p.walk(s.reader, prefix, lo, hi, func(_, value []byte) (taken, full bool, err error) {
+	err = p.walk(s.reader, under(keys.MembershipOrders(s.home(), app, user)), func(position, _ []byte) (*item, error) {
+		_, con := keys.ListedEntity(position)
 		m := &eventv1.Membership{}
-		if err := m.UnmarshalVT(value); err != nil || !slices.Contains(states, m.State) {
-			return false, false, err
+		found, err := row.Read(s.reader, keys.Membership(s.home(), app, user, con), m)
+		if err != nil || !found || !slices.Contains(states, m.State) {
+			return nil, err
 		}
-		reply.Memberships = append(reply.Memberships, m)
-		return true, false, nil
+		return &item{m.SizeVT(), func() { reply.Memberships = append(reply.Memberships, m) }}, nil
 	}, reply)
 	if err != nil {
 		return nil, fmt.Errorf("query memberships: %w", err)

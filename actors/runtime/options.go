@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"time"
@@ -8,6 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"parley/actors/api"
+	"parley/actors/blob/sweep"
+	"parley/actors/driver"
 	"parley/actors/fanout"
 	"parley/actors/grain"
 	"parley/actors/outbox"
@@ -31,14 +34,21 @@ type Options struct {
 	GossipAddr, RPCAddr, RaftAddr string
 	// HTTPAddr is told to other nodes; the runtime does not listen on it.
 	HTTPAddr string
-	// Join are gossip addresses of other nodes.
+	// Join are gossip addresses of other nodes. With them an empty node never makes a cluster: it
+	// waits until it finds one. For a node that has data they are only a hint.
 	Join []string
+	// Roles are what the node does: driver.RoleEdge, driver.RoleShards; none = both.
+	Roles []string
 	// Shards is the number of data shards of a new cluster, fixed for its life.
 	Shards uint32
 	// Edge is this node's edge; nil for a node without clients.
 	Edge fanout.Edge
+	// Sessions lists a user's sessions on this node's edge; nil for a node without clients.
+	Sessions func(ctx context.Context, application, user string) ([]string, error)
 	// PassivateAfter is how long a grain without commands stays in memory.
 	PassivateAfter time.Duration
+	// Objects is the object store of external blobs; nil for a node without one.
+	Objects sweep.Objects
 	// QueryWorkers is how many queries are read at once.
 	QueryWorkers int
 
@@ -56,6 +66,8 @@ type Options struct {
 	Outbox     outbox.Options
 	Fanout     fanout.Options
 	API        api.Options
+	Driver     driver.Options
+	Sweep      sweep.Options
 }
 
 // DefaultOptions are for a production node on the loopback interface.
@@ -67,6 +79,7 @@ func DefaultOptions() Options {
 		Membership: membership.DefaultOptions(),
 		System:     system.DefaultOptions(), Grain: grain.DefaultOptions(), Outbox: outbox.DefaultOptions(),
 		Fanout: fanout.DefaultOptions(), API: api.DefaultOptions(),
+		Driver: driver.DefaultOptions(), Sweep: sweep.DefaultOptions(),
 	}
 }
 
@@ -96,7 +109,9 @@ func (o *Options) fill(shards uint32) {
 	o.Host.Node, o.Host.Logger, o.Host.Metrics = o.NodeName, o.Logger, o.Metrics
 	o.System.NodeName, o.System.ListenAddr, o.System.Logger, o.System.Metrics = o.NodeName, o.RPCAddr, o.Logger, o.Metrics
 	o.Outbox.Logger, o.Outbox.Metrics = o.Logger, o.Metrics
-	o.Fanout.Node, o.Fanout.Edge, o.Fanout.Shards = o.NodeName, o.Edge, shards
+	o.Fanout.Node, o.Fanout.Shards = o.NodeName, shards
 	o.Fanout.Logger, o.Fanout.Metrics = o.Logger, o.Metrics
 	o.API.Node, o.API.Shards, o.API.Logger = o.NodeName, shards, o.Logger
+	o.Driver.Logger, o.Driver.Metrics = o.Logger, o.Metrics
+	o.Sweep.Objects, o.Sweep.Logger, o.Sweep.Metrics = o.Objects, o.Logger, o.Metrics
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
+	"parley/cluster/shard"
 	"parley/persistence/keys"
 )
 
@@ -12,6 +14,12 @@ import (
 func (r *Runtime) Ready() (ready bool, why string) {
 	if r.draining.Load() {
 		return false, "the node is draining"
+	}
+	if r.drained.Load() {
+		return false, "the node was drained by an operator"
+	}
+	if !r.isMember() {
+		return false, "the node is not a member of the cluster yet"
 	}
 	missing, first := 0, keys.Shard(0)
 	for s := keys.Meta; s <= keys.Shard(r.shards); s++ {
@@ -29,7 +37,7 @@ func (r *Runtime) Ready() (ready bool, why string) {
 	return true, ""
 }
 
-// WaitReady waits until every shard has been served once.
+// WaitReady waits until the node is a member and every shard has been served once, by whichever node.
 func (r *Runtime) WaitReady(ctx context.Context) error {
 	select {
 	case <-r.ready:
@@ -37,6 +45,8 @@ func (r *Runtime) WaitReady(ctx context.Context) error {
 	case <-ctx.Done():
 		_, why := r.Ready()
 		return fmt.Errorf("the node did not become ready (%s): %w", why, ctx.Err())
+	case <-r.expelled:
+		return r.reason
 	case <-r.ctx.Done():
 		return errors.New("the node was closed")
 	}
@@ -57,19 +67,73 @@ func (r *Runtime) awaitReady(ctx context.Context) {
 	}
 }
 
-// Drain prepares the node for Close: it is not ready from now on, so load balancers turn away,
-// and it leaves the gossip, so that other nodes do. ctx bounds it.
+// handoverEvery is how often Drain looks whether its leaderships have moved, and asks again.
+const handoverEvery = 100 * time.Millisecond
+
+// Drain prepares the node for Close: it is not ready from now on, so load balancers turn away, it
+// takes no leadership any more, and it hands over those it has. It returns when none is left that
+// somebody could take, or ctx ends.
 func (r *Runtime) Drain(ctx context.Context) error {
 	r.draining.Store(true)
+	r.meta.Leaving = true
+	if err := r.members.UpdateMeta(r.meta); err != nil {
+		r.options.Logger.Debug("others were not told that this node drains", "error", err)
+	}
+	ticker := time.NewTicker(handoverEvery)
+	defer ticker.Stop()
+	for r.handOver(ctx) > 0 {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return fmt.Errorf("drain: leaderships were not handed over: %w", ctx.Err())
+		}
+	}
+	return nil
+}
+
+// handOver asks for every leadership to be taken that somebody can take, and says how many those are.
+func (r *Runtime) handOver(ctx context.Context) (left int) {
+	for s := keys.Meta; s <= keys.Shard(r.shards); s++ {
+		if !r.directory.Get(s).Local {
+			continue
+		}
+		status, err := r.host.Status(ctx, s)
+		if err != nil || status.Role != roleLeader {
+			continue
+		}
+		if heir, ok := r.heir(status, int(s)); ok {
+			r.host.Transfer(s, heir)
+			left++
+		}
+	}
+	return left
+}
+
+// heir picks a voter on a live node, another one for the next shard, so that no single node gets all.
+func (r *Runtime) heir(status shard.Status, turn int) (shard.ReplicaID, bool) {
+	var able []shard.ReplicaID
+	for _, m := range r.observed(status).Replicas {
+		if m.Voter && m.CaughtUp && m.Node != r.options.NodeName && r.Live(m.Node) && !r.Leaving(m.Node) {
+			able = append(able, shard.ReplicaID(m.Id))
+		}
+	}
+	if len(able) == 0 {
+		return 0, false
+	}
+	return able[turn%len(able)], true
+}
+
+// Leave tells the others that this node goes on purpose. Close follows. ctx bounds it.
+func (r *Runtime) Leave(ctx context.Context) error {
 	left := make(chan error, 1) // for the one result, also when nobody waits any more
 	r.group.Go(func() error { left <- r.members.Leave(); return nil })
 	select {
 	case err := <-left:
 		if err != nil {
-			return fmt.Errorf("drain: %w", err)
+			return fmt.Errorf("leave: %w", err)
 		}
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("drain: %w", ctx.Err())
+		return fmt.Errorf("leave: %w", ctx.Err())
 	}
 }

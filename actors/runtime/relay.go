@@ -2,10 +2,11 @@ package runtime
 
 import (
 	"sync"
-	"sync/atomic"
 
+	"parley/actors/placement"
 	"parley/cluster/membership"
 	"parley/cluster/shard"
+	eventv1 "parley/proto/event/v1"
 )
 
 // relay tells changes of lead to everybody who follows them. The host speaks from the moment it
@@ -46,24 +47,37 @@ func (r *relay) tell(l shard.Lead) {
 	for _, f := range r.followers {
 		f.LeadChanged(l)
 	}
+	r.nudge()
+}
+
+// nudge has whoever waits for a change look again.
+func (r *relay) nudge() {
 	select {
 	case r.changed <- struct{}{}:
 	default:
 	}
 }
 
-// addressBook finds the Raft addresses of other nodes in the gossip. The transport has it before
-// there is any gossip: then it is empty.
+// addressBook finds the Raft addresses of other nodes: in the gossip, which hears first of a new
+// one, else where the node was when it was last a member.
 type addressBook struct {
-	members atomic.Pointer[membership.Members]
+	members *membership.Members
+	public  *public
 }
 
 // Address implements transport.Addresses.
 func (b *addressBook) Address(node string) (address string, ok bool) {
-	m := b.members.Load()
-	if m == nil {
+	if n, ok := b.members.View().Find(node); ok && n.Meta.Raft != "" {
+		return n.Meta.Raft, true
+	}
+	stores, err := placement.Stores(b.public)
+	if err != nil {
 		return "", false
 	}
-	n, ok := m.View().Find(node)
-	return n.Meta.Raft, ok && n.Meta.Raft != ""
+	for _, s := range stores {
+		if s.Node == node && s.State != eventv1.StoreState_STORE_STATE_REMOVED {
+			return s.Raft, true
+		}
+	}
+	return "", false
 }

@@ -7,7 +7,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"parley/actors/grain"
-	"parley/cluster/membership"
 	"parley/cluster/shard"
 	"parley/persistence/keys"
 	"parley/proto/code"
@@ -32,13 +31,16 @@ func (r *Runtime) listen() error {
 		return fmt.Errorf("listen for interest: %w", err)
 	}
 	err = r.system.Listen(fanoutReceiver, func(msg proto.Message, respond func(proto.Message)) {
-		if b, ok := msg.(*nodev1.FanoutBatch); ok && r.options.Edge != nil {
-			r.options.Edge.Deliver(b)
+		if b, ok := msg.(*nodev1.FanoutBatch); ok {
+			r.feeds.take(b)
 			respond(&nodev1.FanoutBatch{Feed: b.Feed}) // arrived: the next one may leave
 		}
 	})
 	if err != nil {
 		return fmt.Errorf("listen for fan-out: %w", err)
+	}
+	if err := r.system.Listen(nodeReceiver, r.onNode); err != nil {
+		return fmt.Errorf("listen for other nodes: %w", err)
 	}
 	return nil
 }
@@ -103,30 +105,4 @@ func (r *Runtime) deliver(edge string, b *nodev1.FanoutBatch, done func(error)) 
 		done(err)
 		return nil
 	})
-}
-
-// watch forgets the edges of nodes that have left.
-func (r *Runtime) watch(ctx context.Context) {
-	views, stop := r.members.Watch()
-	defer stop()
-	var before *membership.View
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-views:
-			if before != nil {
-				r.forgetGone(before, now)
-			}
-			before = now
-		}
-	}
-}
-
-func (r *Runtime) forgetGone(before, now *membership.View) {
-	for _, n := range before.Nodes {
-		if _, still := now.Find(n.Name); !still {
-			r.fanout.Forget(n.Name)
-		}
-	}
 }

@@ -27,11 +27,14 @@ import (
 	"parley/actors/application"
 	"parley/actors/blob"
 	"parley/actors/blob/image"
+	"parley/actors/blob/sweep"
 	"parley/actors/conversation"
+	"parley/actors/driver"
 	"parley/actors/fanout"
 	"parley/actors/grain"
 	"parley/actors/name"
 	"parley/actors/outbox"
+	"parley/actors/placement"
 	"parley/actors/system"
 	"parley/actors/user"
 	"parley/cluster/directory"
@@ -51,6 +54,7 @@ type Runtime struct {
 	incarnation uint64 // rises with every start
 	shards      uint32
 	store       *store.Store
+	public      *public
 	book        addressBook
 	transport   *transport.TCP
 	meta        membership.Meta
@@ -58,19 +62,30 @@ type Runtime struct {
 	host        *shard.Host
 	directory   *directory.Table
 	members     *membership.Members
+	feeds       *feeds
 	fanout      *fanout.Fanout
 	queries     *queries
 	system      *system.System
 	outbox      *outbox.Outbox
 	api         *api.API
+	driver      *driver.Driver
+	sweeper     *sweep.Sweeper
 
 	ctx      context.Context // ends with Close; for work that belongs to the node itself
 	cancel   context.CancelFunc
 	group    errgroup.Group
+	tasks    errgroup.Group // what other nodes asked for; at most nodeTasksMax
 	closers  []func() error
 	draining atomic.Bool
-	ready    chan struct{} // closed once all shards are served
-	closed   atomic.Bool
+	drained  atomic.Bool   // by an operator
+	drains   chan struct{} // capacity 1: an operator began to drain
+	ready    chan struct{} // closed once all shards are served and the node is a member
+	member   chan struct{} // closed once the node is a member
+	expelled chan struct{} // closed once the cluster refuses the node
+	reason   error         // why; set before expelled is closed
+
+	announcer announcer
+	closed    atomic.Bool
 }
 
 // Open starts a node. It returns before the node is ready: WaitReady waits for that. ctx bounds
@@ -79,7 +94,9 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("open node: %w", err)
 	}
-	r := &Runtime{options: o, incarnation: uint64(time.Now().UnixNano()), relay: newRelay(), ready: make(chan struct{})}
+	r := &Runtime{options: o, incarnation: uint64(time.Now().UnixNano()), relay: newRelay(), ready: make(chan struct{}),
+		member: make(chan struct{}), expelled: make(chan struct{}), drains: make(chan struct{}, 1), announcer: announcer{make(chan struct{}, 1)}}
+	r.tasks.SetLimit(nodeTasksMax)
 	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := r.open(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open node %s: %w", o.NodeName, err), r.Close())
@@ -89,36 +106,40 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 
 func (r *Runtime) open(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		r.openStore, r.openShards, r.openMembership, r.openActors, r.openAPI,
+		r.openStore, r.openMembership, r.belong, r.openShards, r.openActors, r.openAPI, r.openDriver,
 	} {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
 	// Fan-out and outbox hear of a lead before the directory lets activations begin.
-	r.relay.attach(r.fanout, r.outbox, r.directory)
-	r.group.Go(func() error { r.awaitReady(r.ctx); return nil })
-	r.group.Go(func() error { r.watch(r.ctx); return nil })
-	r.group.Go(func() error { return r.settle(r.ctx) })
+	r.relay.attach(r.fanout, r.outbox, r.directory, r.announcer)
+	for _, loop := range []func(context.Context){
+		r.awaitReady, r.watch, r.announce, r.followPublic, r.beat, r.settle, r.enlist,
+	} {
+		r.group.Go(func() error { loop(r.ctx); return nil })
+	}
+	r.group.Go(func() error { return r.driver.Run(r.ctx) })
+	r.group.Go(func() error { return r.sweeper.Run(r.ctx) })
 	return nil
 }
 
 // opened notes how to undo a step.
 func (r *Runtime) opened(undo func() error) { r.closers = append(r.closers, undo) }
 
-func (r *Runtime) openStore(ctx context.Context) (err error) {
+func (r *Runtime) openStore(context.Context) (err error) {
 	o := r.options.Store
 	o.Logger, o.Metrics = r.options.Logger, r.options.Metrics
 	if r.store, err = store.Open(r.options.DataDir, o); err != nil {
 		return err
 	}
 	r.opened(r.store.Close)
-	r.identity, r.shards, err = founding(ctx, r.store, &r.options)
-	r.options.fill(r.shards)
+	r.public, err = openPublic(r.store)
 	return err
 }
 
 func (r *Runtime) openShards(context.Context) (err error) {
+	r.options.fill(r.shards)
 	o := r.options.Transport
 	o.Logger, o.Metrics = r.options.Logger, r.options.Metrics
 	o.Identity = transport.Identity{
@@ -132,26 +153,37 @@ func (r *Runtime) openShards(context.Context) (err error) {
 	}
 	r.opened(r.host.Close)
 	r.directory = directory.New(r.options.NodeName, r.shards)
-	return nil
+	return r.public.look()
 }
 
-func (r *Runtime) openMembership(context.Context) (err error) {
+// openMembership joins the gossip. It comes before all that needs to know the cluster, because an
+// empty node learns from it which cluster there is.
+func (r *Runtime) openMembership(context.Context) error {
+	identity, known, err := r.store.Identity()
+	if err != nil {
+		return fmt.Errorf("read identity: %w", err)
+	}
 	o := r.options.Membership
-	o.NodeName, o.BindAddr, o.Join = r.options.NodeName, r.options.GossipAddr, r.options.Join
+	o.NodeName, o.BindAddr, o.Join = r.options.NodeName, r.options.GossipAddr, r.seeds()
 	o.Logger, o.Metrics = r.options.Logger, r.options.Metrics
-	o.Meta.HTTP, o.Meta.Raft, o.Meta.Incarnation = r.options.HTTPAddr, r.transport.Addr().String(), r.incarnation
+	o.Meta.HTTP, o.Meta.Incarnation, o.Meta.Roles = r.options.HTTPAddr, r.incarnation, r.options.Roles
+	if known {
+		o.Meta.Cluster, o.Meta.Shards = identity.ClusterID, identity.Shards
+	}
 	if r.members, err = membership.Open(o); err != nil {
 		return err
 	}
 	r.meta = o.Meta
-	r.book.members.Store(r.members)
+	r.book = addressBook{r.members, r.public}
 	r.opened(r.members.Close)
 	return nil
 }
 
 func (r *Runtime) openActors(context.Context) (err error) {
+	r.feeds = newFeeds(r.options.Edge)
+	r.directory.OnChange(r.feeds.led)
 	o := r.options.Fanout
-	o.Head, o.Remote = r.head, r.deliver
+	o.Head, o.Remote, o.Edge, o.Incarnation = r.head, r.deliver, r.feeds, r.incarnation
 	if r.fanout, err = fanout.New(o); err != nil {
 		return err
 	}
@@ -166,8 +198,10 @@ func (r *Runtime) openActors(context.Context) (err error) {
 	if r.system, err = system.Open(s); err != nil {
 		return err
 	}
+	r.opened(r.tasks.Wait) // when nothing arrives any more
 	r.opened(r.system.Close)
-	r.meta.RPC = r.system.Addr()
+	r.meta.RPC, r.meta.Raft = r.system.Addr(), r.transport.Addr().String()
+	r.meta.Cluster, r.meta.Shards = r.identity.ClusterID, r.shards
 	if err := r.members.UpdateMeta(r.meta); err != nil {
 		return fmt.Errorf("tell the node's address: %w", err)
 	}
@@ -205,6 +239,7 @@ func (r *Runtime) kinds() ([]system.Kind, error) {
 		{nodev1.Kind_KIND_APPLICATION, "application", application.New},
 		{nodev1.Kind_KIND_BLOB, "blob", blob.New},
 		{nodev1.Kind_KIND_IMAGE, "image", image.New},
+		{nodev1.Kind_KIND_PLACEMENT, "placement", placement.New},
 	} {
 		kinds = append(kinds, system.Kind{
 			Kind: k.kind, Name: k.name, PassivateAfter: r.options.PassivateAfter,
@@ -229,9 +264,32 @@ func (l listener) Posted(s keys.Shard, rows []grain.Row) { l.r.outbox.Posted(s, 
 
 func (r *Runtime) openAPI(context.Context) (err error) {
 	o := r.options.API
-	o.Caller, o.Acks, o.Meta, o.Interest = r.system.Caller(), r.outbox, r.host.Reader(), r.interest
-	r.api, err = api.New(o)
+	o.Caller, o.Acks, o.Meta, o.Interest = r.system.Caller(), r.outbox, r.public, r.interest
+	o.Fresh = r.fresh
+	if r.api, err = api.New(o); err != nil {
+		return err
+	}
+	w := r.options.Sweep
+	w.Reader, w.Leads, w.Asker = r.host.Reader(), r.served, r.system.Caller()
+	r.sweeper, err = sweep.New(w)
 	return err
+}
+
+func (r *Runtime) openDriver(context.Context) (err error) {
+	o := r.options.Driver
+	o.Cluster = r
+	r.driver, err = driver.New(o)
+	return err
+}
+
+// served are the data shards whose grains live here now.
+func (r *Runtime) served() (shards []keys.Shard) {
+	for s := keys.Meta + 1; s <= keys.Shard(r.shards); s++ {
+		if r.directory.Get(s).Serves() {
+			shards = append(shards, s)
+		}
+	}
+	return shards
 }
 
 // API is what an edge may ask of the cluster.

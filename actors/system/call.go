@@ -41,7 +41,8 @@ func safetyOf(req *nodev1.GrainRequest) safety {
 		*nodev1.Command_UserChanged, *nodev1.Command_IndexMembership, // by outbox: at least once anyway
 		*nodev1.Command_PurgeConversation, *nodev1.Command_PropagateUser, // likewise
 		*nodev1.Command_ReserveName, *nodev1.Command_ConfirmName, *nodev1.Command_ReleaseName, // name the owner
-		*nodev1.Command_PutCredential, *nodev1.Command_PutSettings: // replace
+		*nodev1.Command_PutCredential, *nodev1.Command_PutSettings, // replace
+		*nodev1.Command_FoundPlacement, *nodev1.Command_PutStore, *nodev1.Command_SetStore: // likewise
 		return repeatable
 	default:
 		return once

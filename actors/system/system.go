@@ -235,11 +235,11 @@ func (s *System) stopPlacements() bool {
 	return true
 }
 
-// ShardOf gives the shard that req belongs to: the meta shard for applications, the named one
-// for queries over a shard, else the hash of application and id.
+// ShardOf gives the shard that req belongs to: the meta shard for applications and the placement,
+// the named one for queries over a shard, else the hash of application and id.
 func ShardOf(req *nodev1.GrainRequest, shards uint32) (keys.Shard, error) {
 	switch req.GetKind() {
-	case nodev1.Kind_KIND_APPLICATION:
+	case nodev1.Kind_KIND_APPLICATION, nodev1.Kind_KIND_PLACEMENT:
 		return keys.Meta, nil
 	case nodev1.Kind_KIND_SHARD:
 		n, err := strconv.ParseUint(req.GetId(), 10, 32)

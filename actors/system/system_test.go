@@ -119,10 +119,12 @@ func TestClosedSet(t *testing.T) {
 
 // TestEveryCommandIsSorted: a new command is sent at most once until somebody decides otherwise here.
 func TestEveryCommandIsSorted(t *testing.T) {
-	repeated := []string{"advance_cursor", "confirm_name", "create_conversation", "create_user", "index_membership", "probe", "propagate_user", "purge_conversation",
-		"put_credential", "put_settings", "release_name", "reserve_name", "user_changed"}
-	onceOnly := []string{"add_member", "delete_application", "delete_conversation", "delete_event", "delete_user", "post_event",
-		"put_application", "update_conversation", "update_member", "update_user"}
+	repeated := []string{"advance_cursor", "confirm_name", "create_conversation", "create_user", "found_placement", "index_membership",
+		"probe", "propagate_user", "purge_conversation", "put_credential", "put_settings", "put_store", "release_name", "reserve_name",
+		"set_store", "user_changed"}
+	onceOnly := []string{"add_member", "announce", "confirm_hold", "create_image", "delete_application", "delete_conversation",
+		"delete_event", "delete_image", "delete_user", "hold_blob", "order", "post_event", "purge_object", "put_application",
+		"put_chunk", "put_shard", "release_hold", "seal_blob", "update_conversation", "update_member", "update_user"}
 	var gotRepeated, gotOnce []string
 	body := (&nodev1.Command{}).ProtoReflect().Descriptor().Oneofs().ByName("body").Fields()
 	for i := range body.Len() {

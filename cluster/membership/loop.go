@@ -2,6 +2,7 @@ package membership
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -117,6 +118,34 @@ func (delegate) LocalState(bool) []byte { return nil }
 
 // MergeRemoteState implements memberlist.Delegate.
 func (delegate) MergeRemoteState([]byte, bool) {}
+
+// guard keeps clusters apart that meet by mistake, or because an address has changed hands.
+type guard struct{ m *Members }
+
+// NotifyAlive implements memberlist.AliveDelegate: an error makes memberlist ignore the node.
+func (g guard) NotifyAlive(n *memberlist.Node) error { return g.m.check(n) }
+
+// NotifyMerge implements memberlist.MergeDelegate: an error stops an exchange with another cluster.
+func (g guard) NotifyMerge(peers []*memberlist.Node) error {
+	for _, n := range peers {
+		if err := g.m.check(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Members) check(n *memberlist.Node) error {
+	var own Meta
+	if err := json.Unmarshal(*m.meta.Load(), &own); err != nil {
+		return nil // our own: it was encoded here
+	}
+	if other := newNode(n); own.foreign(other.Meta) {
+		m.metrics.foreign.Inc()
+		return fmt.Errorf("node %s at %s belongs to another cluster", other.Name, other.Addr)
+	}
+	return nil
+}
 
 // events is what memberlist tells, under its locks: the one place where its nodes may be read,
 // because it changes them in place.

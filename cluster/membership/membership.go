@@ -150,6 +150,7 @@ func (m *Members) config() (*memberlist.Config, error) {
 		c.Keyring = m.keyring
 	}
 	c.Delegate, c.Events = delegate{m}, events{m}
+	c.Alive, c.Merge = guard{m}, guard{m}
 	c.DeadNodeReclaimTime = time.Second // a restarted node may come back at another address
 	c.Logger = newLogger(m.o.Logger)
 	return c, nil

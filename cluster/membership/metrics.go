@@ -13,6 +13,7 @@ import (
 type metrics struct {
 	registerer prometheus.Registerer
 	joins      *prometheus.CounterVec
+	foreign    prometheus.Counter
 	nodes      prometheus.GaugeFunc
 }
 
@@ -20,11 +21,13 @@ func newMetrics(m *Members) (*metrics, error) {
 	x := &metrics{registerer: m.o.Metrics,
 		joins: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "parley", Subsystem: "membership",
 			Name: "joins_total", Help: "Attempts to join the gossip, by outcome."}, []string{"outcome"}),
+		foreign: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "parley", Subsystem: "membership",
+			Name: "foreign_total", Help: "Messages refused because they came from, or told of, a node of another cluster."}),
 		nodes: prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "parley", Subsystem: "membership",
 			Name: "nodes_current", Help: "Nodes in the newest view, this one included."},
 			func() float64 { return float64(len(m.view.Load().Nodes)) }),
 	}
-	if err := errors.Join(x.registerer.Register(x.joins), x.registerer.Register(x.nodes)); err != nil {
+	if err := errors.Join(x.registerer.Register(x.joins), x.registerer.Register(x.foreign), x.registerer.Register(x.nodes)); err != nil {
 		x.unregister()
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
@@ -33,6 +36,7 @@ func newMetrics(m *Members) (*metrics, error) {
 
 func (x *metrics) unregister() {
 	x.registerer.Unregister(x.joins)
+	x.registerer.Unregister(x.foreign)
 	x.registerer.Unregister(x.nodes)
 }
 

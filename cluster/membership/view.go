@@ -19,6 +19,9 @@ type Meta struct {
 	Incarnation uint64   `json:"i,omitempty"` // rises with every start of the node
 	Version     string   `json:"v,omitempty"`
 	Roles       []string `json:"o,omitempty"`
+	Cluster     string   `json:"c,omitempty"` // id; empty while the node belongs to none
+	Shards      uint32   `json:"s,omitempty"` // data shards of the cluster, for who joins it
+	Leaving     bool     `json:"l,omitempty"` // the node is being stopped: it should be given nothing to lead
 }
 
 func (m Meta) encode() ([]byte, error) {
@@ -63,6 +66,10 @@ func newNode(n *memberlist.Node) Node {
 	return node
 }
 
+// foreign says that two nodes belong to different clusters. A node that belongs to none yet is
+// foreign to nobody.
+func (m Meta) foreign(o Meta) bool { return m.Cluster != "" && o.Cluster != "" && m.Cluster != o.Cluster }
+
 func newView(number uint64, nodes map[string]Node) *View {
 	return &View{Number: number, Nodes: slices.SortedFunc(maps.Values(nodes), func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })}
 }
@@ -76,5 +83,5 @@ func (v *View) same(o *View) bool {
 
 func (m Meta) same(o Meta) bool {
 	return m.HTTP == o.HTTP && m.RPC == o.RPC && m.Raft == o.Raft && m.Incarnation == o.Incarnation &&
-		m.Version == o.Version && slices.Equal(m.Roles, o.Roles)
+		m.Version == o.Version && m.Cluster == o.Cluster && m.Shards == o.Shards && m.Leaving == o.Leaving && slices.Equal(m.Roles, o.Roles)
 }

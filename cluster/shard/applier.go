@@ -28,19 +28,19 @@ func newApplier(st *store.Store, m *metrics, revisionsMax int) *applier {
 	return &applier{st: st, m: m, revisions: newRevisions(st.Reader(), revisionsMax)}
 }
 
-// apply carries tasks out in their order and answers those who wait. The state is replaced by a
-// snapshot only between two batches: what was handed out before it must be written before it.
+// apply carries tasks out in their order and answers those who wait. The state is replaced as
+// a whole only between two batches: what was handed out before it must be written before it.
 func (a *applier) apply(ctx context.Context, tasks []*applyTask) error {
 	for len(tasks) > 0 {
 		n := 0
-		for n < len(tasks) && tasks[n].install == nil {
+		for n < len(tasks) && tasks[n].install == nil && !tasks[n].drop {
 			n++
 		}
 		if err := a.applyEntries(tasks[:n]); err != nil {
 			return err
 		}
 		if n < len(tasks) {
-			if err := a.install(ctx, tasks[n]); err != nil {
+			if err := a.replace(ctx, tasks[n]); err != nil {
 				return err
 			}
 			n++
@@ -152,12 +152,15 @@ func (a *applier) applyWrite(b *pebble.Batch, r *entryReader, current bool) erro
 	return nil
 }
 
-// install replaces a shard's state by a snapshot, durably.
-func (a *applier) install(ctx context.Context, t *applyTask) error {
+// replace puts a snapshot in the place of a shard's state, or nothing, durably.
+func (a *applier) replace(ctx context.Context, t *applyTask) error {
+	a.revisions.forget()
+	if t.drop {
+		return snapshot.Drop(ctx, a.st, t.shard)
+	}
 	if err := snapshot.Install(ctx, a.st, t.install); err != nil {
 		return fmt.Errorf("install snapshot of shard %d: %w", t.shard, err)
 	}
-	a.revisions.forget()
 	a.m.snapshots.WithLabelValues("in", "installed").Inc()
 	return nil
 }

@@ -27,12 +27,16 @@ type core struct {
 	closed  bool     // all waits were ended; only the storage still drains
 	out     outputs
 	peers   map[string]*[]byte // batch under construction for each node
+
+	tombs    map[keys.Shard]uint64      // the last replica that was removed here, of shards without one
+	removing map[keys.Shard]func(error) // who waits for a replica to be dropped
 }
 
 // outputs are what one step asks its driver to do. The driver does it in the order of the
 // fields and gives the slices back with the next step.
 type outputs struct {
 	leads     []Lead
+	removals  []Removal
 	answers   []answer
 	reads     []readAnswer
 	sends     []send
@@ -134,7 +138,10 @@ type (
 )
 
 func newCore(o *Options, m *metrics) *core {
-	return &core{o: o, m: m, groups: map[keys.Shard]*group{}, peers: map[string]*[]byte{}}
+	return &core{
+		o: o, m: m, groups: map[keys.Shard]*group{}, peers: map[string]*[]byte{},
+		tombs: map[keys.Shard]uint64{}, removing: map[keys.Shard]func(error){},
+	}
 }
 
 // step takes inputs and gives what follows from them. The outputs are valid until the next step.
@@ -151,7 +158,9 @@ func (c *core) step(inputs []any, proposals []Proposal) *outputs {
 		c.dirty = nil
 		for _, g := range dirty {
 			g.dirty = false
-			c.advance(g)
+			if c.groups[g.shard] == g {
+				c.advance(g)
+			}
 		}
 	}
 	c.collect()
@@ -188,6 +197,8 @@ func (c *core) take(in any) {
 		c.onSnapshotReceived(in)
 	case replicaAdded:
 		c.add(in.group)
+	case removeRequest:
+		c.onRemove(in)
 	case refusal:
 		c.out.answers = append(c.out.answers, in.answer)
 	case closing:
@@ -198,6 +209,8 @@ func (c *core) take(in any) {
 // add takes a group in. A sole voter campaigns at once: there is nobody to wait for.
 func (c *core) add(g *group) {
 	c.groups[g.shard] = g
+	delete(c.tombs, g.shard)
+	g.confChanged = true
 	at, _ := slices.BinarySearchFunc(c.order, g, func(a, b *group) int { return int(a.shard) - int(b.shard) })
 	c.order = slices.Insert(c.order, at, g)
 	if g.soleVoter() {
@@ -249,6 +262,9 @@ func (c *core) wake(g *group) {
 
 // advance lets a group act on what it was given.
 func (c *core) advance(g *group) {
+	if g.confChanged {
+		c.notice(g)
+	}
 	c.proposeWaiting(g)
 	c.startReads(g)
 	for g.raft.HasReady() {
@@ -304,10 +320,12 @@ func (c *core) onClosing() {
 	for _, g := range c.order {
 		c.endTerm(g, ErrClosed)
 	}
+	c.endRemovals()
 }
 
 func (o *outputs) reset() {
 	clear(o.leads)
+	clear(o.removals)
 	clear(o.answers)
 	clear(o.reads)
 	clear(o.sends)
@@ -316,7 +334,7 @@ func (o *outputs) reset() {
 	clear(o.snapshots)
 	clear(o.discards)
 	*o = outputs{
-		leads: o.leads[:0], answers: o.answers[:0], reads: o.reads[:0], sends: o.sends[:0],
+		leads: o.leads[:0], removals: o.removals[:0], answers: o.answers[:0], reads: o.reads[:0], sends: o.sends[:0],
 		log: o.log[:0], apply: o.apply[:0], snapshots: o.snapshots[:0], discards: o.discards[:0],
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"go.etcd.io/raft/v3/raftpb"
+	"golang.org/x/time/rate"
 
 	"parley/cluster/transport"
 	"parley/persistence/keys"
@@ -30,12 +31,18 @@ type engine struct {
 
 	writer  logWriter
 	applier *applier
+	pace    *rate.Limiter // of the snapshots that are sent
 
 	waiting atomic.Int64 // bytes of writes without an outcome
+
+	placing sync.Mutex // held while a replica is made or dropped here
 
 	mu    sync.RWMutex // guards leads
 	leads map[keys.Shard]Lead
 }
+
+// snapshotBurst is how much of a snapshot goes out at once.
+const snapshotBurst = 256 << 10
 
 func openEngine(st *store.Store, tr transport.Transport, obs Observer, o Options) (*engine, error) {
 	if err := o.Validate(); err != nil {
@@ -47,6 +54,10 @@ func openEngine(st *store.Store, tr transport.Transport, obs Observer, o Options
 	}
 	e := &engine{o: o, m: m, st: st, tr: tr, obs: obs, leads: map[keys.Shard]Lead{}}
 	e.core = newCore(&e.o, m)
+	e.pace = rate.NewLimiter(rate.Inf, snapshotBurst)
+	if o.SnapshotBytesPerSecond > 0 {
+		e.pace = rate.NewLimiter(rate.Limit(o.SnapshotBytesPerSecond), min(o.SnapshotBytesPerSecond, snapshotBurst))
+	}
 	e.writer = logWriter{db: st.Log(), m: m}
 	e.applier = newApplier(st, m, o.RevisionsMax)
 	local, err := localReplicas(st)
@@ -55,6 +66,10 @@ func openEngine(st *store.Store, tr transport.Transport, obs Observer, o Options
 	}
 	for _, l := range local {
 		if l.Removed {
+			if err := finishRemoval(st, l.shard); err != nil {
+				return nil, err
+			}
+			e.core.tombs[l.shard] = l.Replica
 			continue
 		}
 		g, err := openGroup(st, &e.o, l.shard, l.Replica)
@@ -76,6 +91,12 @@ func (e *engine) step(inputs []any, proposals []Proposal) *outputs {
 	for _, lead := range out.leads {
 		e.setLead(lead)
 		e.obs.LeadChanged(lead)
+	}
+	for _, r := range out.removals {
+		e.o.Logger.Info("replica was removed from its shard", "shard", r.Shard, "replica", r.Replica, "confirmed", r.Confirmed)
+		if e.o.Removed != nil {
+			e.o.Removed(r)
+		}
 	}
 	for _, a := range out.answers {
 		a.done(a.err)
@@ -173,7 +194,7 @@ func (e *engine) sendSnapshot(ctx context.Context, t snapshotTask) error {
 		Type: raftpb.MsgSnap.Enum(), To: new(uint64(t.to)), From: new(t.from), Term: new(t.term),
 	})
 	err = e.tr.SendSnapshot(ctx, t.node, header, func(w io.Writer) error {
-		_, err := snapshot.Write(ctx, w, reader, t.shard)
+		_, err := snapshot.Write(ctx, snapshot.Pace(ctx, w, e.pace), reader, t.shard)
 		return err
 	})
 	if closeErr := reader.Close(); err == nil {

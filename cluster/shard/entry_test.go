@@ -99,7 +99,7 @@ func FuzzEntryAndBatch(f *testing.F) {
 	f.Add(encodeEntry(6, post(1, 7, 0)))
 	f.Add(appendMessage(nil, 3, &raftpb.Message{Type: raftpb.MsgApp.Enum(), To: new(uint64(2)), Context: []byte("c"),
 		Entries: []*raftpb.Entry{{Term: new(uint64(6)), Index: new(uint64(12)), Data: []byte("payload")}}}))
-	f.Add(appendQuiesce(nil, 3, quiesce{1, 2, 3, 4}))
+	f.Add(appendNote(nil, kindQuiesce, 3, note{1, 2, 3, 4}))
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		decodeEntry(b)
 		_ = readBatch(b, func(item) {})
@@ -115,16 +115,16 @@ func TestBatchRoundTrip(t *testing.T) {
 			{Term: new(uint64(6)), Index: new(uint64(12)), Type: raftpb.EntryConfChangeV2.Enum()},
 		},
 	}
-	q := quiesce{to: 4, from: 3, term: 6, commit: 12}
+	q := note{to: 4, from: 3, term: 6, commit: 12}
 	var items []item
-	if err := readBatch(appendQuiesce(appendMessage(nil, 7, app), 8, q), func(it item) { items = append(items, it) }); err != nil {
+	if err := readBatch(appendNote(appendMessage(nil, 7, app), kindLeaving, 8, q), func(it item) { items = append(items, it) }); err != nil {
 		t.Fatal(err)
 	}
 	if len(items) != 2 || items[0].shard != 7 || items[0].message.String() != app.String() {
 		t.Fatalf("message came back as %v", items)
 	}
-	if items[1].shard != 8 || items[1].quiesce != q {
-		t.Fatalf("quiesce came back as %+v", items[1])
+	if items[1].shard != 8 || items[1].note != q || items[1].kind != kindLeaving {
+		t.Fatalf("note came back as %+v", items[1])
 	}
 }
 

@@ -49,6 +49,10 @@ type group struct {
 	change   *pendingChange
 	transfer uint64 // the replica that leadership is being handed to, 0 none
 
+	departure   departure // whether the shard still has this replica
+	confChanged bool      // look whether it has
+	askIn       int       // ticks until a replica that left asks whether it may go
+
 	dirty      bool
 	quiesced   bool
 	idleTicks  int
@@ -77,10 +81,10 @@ func (g *group) alone() bool {
 	return g.soleVoter() && len(g.conf.GetLearners()) == 0 && len(g.conf.GetLearnersNext()) == 0
 }
 
-// quiet says that the group wants no ticks: it has fallen idle, leads nobody but itself, or
-// still waits for its first snapshot.
+// quiet says that the group wants no ticks: it has fallen idle, leads nobody but itself, still
+// waits for its first snapshot, or is here no more.
 func (g *group) quiet() bool {
-	return g.quiesced || g.leads() && g.alone() || len(g.conf.GetVoters()) == 0 && g.leader == 0
+	return g.departure == confirmed || g.quiesced && g.departure == belongs || g.leads() && g.alone() || len(g.conf.GetVoters()) == 0 && g.leader == 0
 }
 
 // campaign stands for election. Raft refuses by itself who must not.

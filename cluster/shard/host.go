@@ -167,6 +167,8 @@ func (h *Host) Status(ctx context.Context, s keys.Shard) (Status, error) {
 // nothing until the shard's leader, told by AddLearner, has sent it a snapshot (invariant I5).
 // ErrExists when the store has a replica of the shard, or the id has ever been removed here.
 func (h *Host) AddReplica(s keys.Shard, id ReplicaID) error {
+	h.placing.Lock()
+	defer h.placing.Unlock()
 	g, err := h.newReplica(s, id)
 	if err != nil {
 		return err
@@ -175,6 +177,22 @@ func (h *Host) AddReplica(s keys.Shard, id ReplicaID) error {
 		return ErrClosed
 	}
 	return nil
+}
+
+// RemoveReplica drops a replica for ever: its log and state, and its id, which AddReplica refuses
+// from then on. It returns when all that is durable; ErrClosed means that the next Open goes on
+// with it. Removing again is no error; ErrNoReplica says that another replica, or none, is here.
+//
+// It asks nobody. The caller knows that the shard's configuration has the replica no more: from
+// Options.Removed with Confirmed set, or from the Status of a leader elsewhere.
+func (h *Host) RemoveReplica(s keys.Shard, id ReplicaID) error {
+	h.placing.Lock()
+	defer h.placing.Unlock()
+	done := make(chan error, 1) // one answer, which never waits
+	if !h.inputs.put(removeRequest{s, id, func(err error) { done <- err }}) {
+		return ErrClosed
+	}
+	return <-done
 }
 
 // Receive implements transport.Handler.

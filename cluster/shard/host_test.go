@@ -300,3 +300,65 @@ func TestBootstrapIsOneStep(t *testing.T) {
 		h.stop()
 	}
 }
+
+// TestRemoveReplica drops a shard under load: every proposal is answered, what is left of the
+// shard is its tombstone, and the others go on.
+func TestRemoveReplica(t *testing.T) {
+	h := openHost(t, vfs.NewMem(), 2, testOptions("n1"))
+	epochs := map[keys.Shard]Epoch{1: (<-h.leads.of(1)).Epoch, 2: (<-h.leads.of(2)).Epoch}
+	var wg sync.WaitGroup
+	started := make(chan struct{}, 8)
+	for i := range byte(8) {
+		wg.Go(func() {
+			for base := uint64(0); ; base++ {
+				if base == 5 {
+					started <- struct{}{}
+				}
+				if err := h.write(1, epochs[1], post(1, i, base)); err != nil {
+					if !errors.Is(err, ErrNoReplica) && !errors.Is(err, ErrUnknown) {
+						t.Errorf("proposer %d: %v", i, err)
+					}
+					return
+				}
+			}
+		})
+	}
+	for range 8 {
+		<-started
+	}
+	if err := h.RemoveReplica(1, 99); !errors.Is(err, ErrNoReplica) {
+		t.Errorf("removal of a stranger: %v", err)
+	}
+	if err := errors.Join(h.RemoveReplica(1, 2), h.RemoveReplica(1, 2)); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	for range 2 {
+		lo, hi := keys.Span(1)
+		err := h.Reader().Scan(lo, hi, false, func(key, _ []byte) (bool, error) {
+			t.Errorf("row %x is left", key)
+			return true, nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		if err := h.AddReplica(1, 2); !errors.Is(err, ErrExists) {
+			t.Errorf("the removed id came back: %v", err)
+		}
+		if _, err := h.Status(t.Context(), 1); !errors.Is(err, ErrNoReplica) {
+			t.Errorf("status: %v", err)
+		}
+		if h.waiting.Load() != 0 {
+			t.Errorf("%d bytes wait for ever", h.waiting.Load())
+		}
+		if err := h.write(2, epochs[2], post(2, 7, revisionOf(t, h.Reader(), post(2, 7, 0)))); err != nil {
+			t.Error(err)
+		}
+		h.restart()
+		epochs[2] = (<-h.leads.of(2)).Epoch
+	}
+	h.stop()
+	if err := h.RemoveReplica(2, 3); !errors.Is(err, ErrClosed) {
+		t.Errorf("after close: %v", err)
+	}
+}

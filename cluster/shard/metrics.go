@@ -10,6 +10,7 @@ const (
 	dropUnknownPeer  = "unknown_peer"  // message to a replica whose node is not known
 	dropForeignKind  = "foreign_kind"  // message of a kind that no peer may send
 	dropStaleReplica = "stale_replica" // message for another replica of the shard
+	dropRemoved      = "removed"       // message for a replica that was removed: it stays silent
 	dropSnapshot     = "snapshot"      // snapshot that Raft had no use for
 )
 

@@ -48,6 +48,9 @@ type Options struct {
 	// RevisionsMax bounds the cached revisions of entities, over all shards.
 	RevisionsMax int
 
+	// SnapshotBytesPerSecond bounds what this node sends as snapshots, over all shards; 0 does not.
+	SnapshotBytesPerSecond int
+
 	// SyncsInFlight bounds the log batches that wait for the disk at once.
 	SyncsInFlight int
 	// StallAfter is how long a log sync may take before this node gives up leading.
@@ -61,6 +64,11 @@ type Options struct {
 	KeepEntries int
 	// CaughtUpEntries is how far a learner may lag and still become a voter.
 	CaughtUpEntries int
+
+	// Removed, when set, is told of replicas here that their shard has no more: when a replica has
+	// applied its removal, and again once that is confirmed and RemoveReplica may follow. It is
+	// called from the store loop, also after each open, and must not block.
+	Removed func(Removal)
 
 	// Logger hears of leadership, snapshots and stalls.
 	Logger *slog.Logger
@@ -77,7 +85,7 @@ func DefaultOptions() Options {
 		TickInterval: 100 * time.Millisecond, ElectionTicks: 10, HeartbeatTicks: 2, QuiesceTicks: 5,
 		EntryBytes: 256 << 10, MessageBytes: 1 << 20, InflightMessages: 256,
 		ShardBytesMax: 16 << 20, NodeBytesMax: 128 << 20, InboxBytesMax: 64 << 20, ReadsMax: 4096,
-		TailBytes: 512 << 10, RevisionsMax: 128 << 10,
+		TailBytes: 512 << 10, RevisionsMax: 128 << 10, SnapshotBytesPerSecond: 64 << 20,
 		SyncsInFlight: 2, StallAfter: time.Second,
 		FlushInterval: 30 * time.Second, FlushBytes: 64 << 20, KeepEntries: 1024, CaughtUpEntries: 64,
 		Logger: slog.New(slog.DiscardHandler),
@@ -111,6 +119,9 @@ func (o Options) Validate() error {
 		if limit.value <= 0 {
 			errs = append(errs, fmt.Errorf("%s must be above zero", limit.name))
 		}
+	}
+	if o.SnapshotBytesPerSecond < 0 {
+		errs = append(errs, errors.New("snapshot bytes must not be negative"))
 	}
 	if o.KeepEntries < 0 {
 		errs = append(errs, errors.New("kept entries must not be negative"))

@@ -18,6 +18,10 @@ func (c *core) onTick() {
 			continue // a leader whose disk has stalled falls silent, so that others stand for election
 		}
 		c.ageReads(g)
+		if g.departure == left {
+			c.askAround(g)
+			continue
+		}
 		if g.leads() {
 			if g.idleTicks++; g.idleTicks > c.o.QuiesceTicks && c.quiesce(g) {
 				continue
@@ -66,7 +70,7 @@ func (c *core) quiesce(g *group) bool {
 			continue
 		}
 		if batch := c.batchFor(g, m.Replica); batch != nil {
-			*batch = appendQuiesce(*batch, g.shard, quiesce{
+			*batch = appendNote(*batch, kindQuiesce, g.shard, note{
 				to: ReplicaID(m.Replica), from: ReplicaID(g.replica), term: status.GetTerm(), commit: last,
 			})
 		}
@@ -78,19 +82,25 @@ func (c *core) quiesce(g *group) bool {
 // onReceived steps what another node sent.
 func (c *core) onReceived(in received) {
 	err := readBatch(in.batch, func(it item) {
-		g, to := c.groups[it.shard], uint64(it.quiesce.to)
+		g, to := c.groups[it.shard], uint64(it.note.to)
 		if it.message != nil {
 			to = it.message.GetTo()
 		}
 		switch {
+		case g == nil && c.tombs[it.shard] == to || g != nil && g.replica == to && g.departure == confirmed:
+			c.m.dropped.WithLabelValues(dropRemoved).Inc()
 		case g == nil:
 			c.m.dropped.WithLabelValues(dropNoReplica).Inc()
 		case g.replica != to:
 			c.m.dropped.WithLabelValues(dropStaleReplica).Inc()
-		case it.message != nil:
+		case it.kind == kindRaft:
 			c.onMessage(g, in.from, it.message)
-		default:
-			c.onQuiesce(g, it.quiesce)
+		case it.kind == kindQuiesce:
+			c.onQuiesce(g, it.note)
+		case it.kind == kindLeaving:
+			c.answerDeparted(g, in.from, uint64(it.note.from), it.note.term)
+		case it.kind == kindRemoved:
+			c.onRemoved(g, it.note)
 		}
 	})
 	if err != nil {
@@ -102,6 +112,10 @@ func (c *core) onMessage(g *group, from string, m *raftpb.Message) {
 	if !peerMay(m.GetType()) {
 		c.m.dropped.WithLabelValues(dropForeignKind).Inc()
 		return
+	}
+	if t := m.GetType(); (t == raftpb.MsgPreVote || t == raftpb.MsgVote) &&
+		c.answerDeparted(g, from, m.GetFrom(), m.GetTerm()-1) {
+		return // it stands because nobody could tell it of its removal
 	}
 	if g.nodeOf(m.GetFrom()) == "" {
 		g.heard[m.GetFrom()] = from
@@ -126,7 +140,7 @@ func peerMay(t raftpb.MessageType) bool {
 	return false
 }
 
-func (c *core) onQuiesce(g *group, q quiesce) {
+func (c *core) onQuiesce(g *group, q note) {
 	status := g.raft.BasicStatus()
 	if status.GetTerm() == q.term && status.GetCommit() == q.commit && status.Lead == uint64(q.from) && !g.leads() &&
 		g.reads.len() == 0 {

@@ -35,7 +35,7 @@ func (c *core) onRead(in readRequest) {
 	switch {
 	case c.closed:
 		c.answerRead(in.done, 0, ErrClosed)
-	case g == nil:
+	case g == nil || g.departure != belongs:
 		c.answerRead(in.done, 0, ErrNoReplica)
 	case g.leader == 0:
 		c.answerRead(in.done, Epoch(g.term), ErrNotLeader)

@@ -17,6 +17,7 @@ type logTask struct {
 	write     raftlog.Write
 	responses []*raftpb.Message
 	installed *raftlog.Applied // the state was replaced up to here, the log begins after it
+	announced *applyTask       // replaces the state once this is durable
 }
 
 // applyTask is committed entries of one replica for its state, or a snapshot to replace it.
@@ -30,6 +31,7 @@ type applyTask struct {
 	change    bool           // the last change of configuration asked for here is among the entries
 	refused   bool           // Raft put an empty entry in the place of that change
 	install   *snapshot.File // replaces the state; there are no entries then
+	drop      bool           // the shard's state goes away with its replica; there is nothing else then
 }
 
 // owner is the writes of one entry that were proposed here.
@@ -116,10 +118,11 @@ func (c *core) handleAppend(g *group, m *raftpb.Message) {
 	}
 }
 
-// handleInstall begins to replace the state by a snapshot that Raft has accepted. The state
-// comes first, through the applier and so after everything applied earlier; the log follows
-// when the state is durable. A crash between the two leaves a log that ends before the applied
-// index, which raftlog.Open sets right (invariant I6).
+// handleInstall begins to replace the state by a snapshot that Raft has accepted. The log says
+// first that it will be; then the state is, through the applier and so after everything applied
+// earlier; the log follows when the state is durable. A crash between the last two leaves a log
+// that does not reach the applied index, which raftlog.Open sets right because of the first
+// (invariant I6).
 func (c *core) handleInstall(g *group, m *raftpb.Message, t *logTask) {
 	r := g.received
 	invariant.That(r != nil && r.applied.Index == m.Snapshot.GetMetadata().GetIndex(),
@@ -129,7 +132,12 @@ func (c *core) handleInstall(g *group, m *raftpb.Message, t *logTask) {
 	g.conf, g.members = r.applied.Conf, r.applied.Members
 	t.write.Reset, t.installed = &r.applied.Position, &r.applied
 	g.install = t
-	c.out.apply = append(c.out.apply, &applyTask{shard: g.shard, applied: r.applied, install: r.file})
+	c.out.log = append(c.out.log, &logTask{
+		write: raftlog.Write{Shard: g.shard, Replica: g.replica, Announce: &raftlog.Announcement{
+			Before: g.log.Before(), Snapshot: r.applied.Position,
+		}},
+		announced: &applyTask{shard: g.shard, applied: r.applied, install: r.file},
+	})
 }
 
 // handleApply hands committed entries to the applier, with those who wait for them.
@@ -174,8 +182,19 @@ func (c *core) handleSnapshot(g *group, m *raftpb.Message) {
 // onLogDone shows Raft what is durable now and passes on the responses that waited for it.
 func (c *core) onLogDone(in logDone) {
 	for _, t := range in.tasks {
+		if t.write.Remove {
+			c.onRemovalLogged(t.write.Shard)
+			continue
+		}
 		g := c.groups[t.write.Shard]
 		if g == nil || g.replica != t.write.Replica {
+			if t.announced != nil {
+				c.discard(t.announced.install) // its replica was removed meanwhile
+			}
+			continue
+		}
+		if t.announced != nil {
+			c.out.apply = append(c.out.apply, t.announced)
 			continue
 		}
 		if t.installed != nil {
@@ -200,12 +219,20 @@ func (c *core) onLogDone(in logDone) {
 func (c *core) onApplyDone(in applyDone) {
 	for _, t := range in.tasks {
 		g := c.groups[t.shard]
+		if t.install != nil {
+			c.out.discards = append(c.out.discards, t.install)
+		}
+		if t.drop {
+			c.onRemovalDone(t.shard)
+			continue
+		}
 		if g == nil {
+			c.out.released += t.bytes // its replica was removed meanwhile
 			continue
 		}
 		c.mark(g)
+		g.confChanged = g.confChanged || t.change
 		if t.install != nil {
-			c.out.discards = append(c.out.discards, t.install)
 			c.out.log = append(append(c.out.log, g.install), g.held...)
 			g.install, g.held = nil, nil
 			continue

@@ -23,6 +23,7 @@ type scripted struct {
 	network *transport.Memory
 	nodes   map[string]*scriptedNode
 	disks   map[string]*vfs.MemFS // what crashes left
+	gone    map[string]ReplicaID  // replicas of shard 1 whose removal is confirmed, by node
 	out     strings.Builder
 }
 
@@ -45,6 +46,7 @@ func (n *scriptedNode) LeadChanged(l Lead) {
 	case l.Node == "":
 		role = "knows no leader"
 	}
+	if l.Shard==1 { n.cluster.t.Logf("%s %s %d", n.name, role, l.Epoch) }
 	fmt.Fprintf(&n.cluster.out, "%s: shard %d epoch %d %s\n", n.name, l.Shard, l.Epoch, role)
 }
 
@@ -78,6 +80,16 @@ func (c *scripted) names() []string {
 func (c *scripted) options(name string) Options {
 	o := testOptions(name)
 	o.KeepEntries = 4
+	o.Removed = func(r Removal) {
+		how := "has left"
+		if r.Confirmed {
+			how = "is gone"
+			if c.gone != nil && r.Shard == 1 {
+				c.gone[name] = r.Replica; c.t.Logf("gone %s %d", name, r.Replica)
+			}
+		}
+		fmt.Fprintf(&c.out, "%s: replica %d of shard %d %s\n", name, r.Replica, r.Shard, how)
+	}
 	return o
 }
 
@@ -120,7 +132,7 @@ func (c *scripted) settle() {
 		}
 		if rounds > 1995 { // it will not come to rest; say why
 			for _, p := range c.network.Pending() {
-				_ = readBatch(p.Batch, func(it item) { c.t.Logf("%s to %s: %v %v", p.From, p.To, it.message, it.quiesce) })
+				_ = readBatch(p.Batch, func(it item) { c.t.Logf("%s to %s: %v %v", p.From, p.To, it.message, it.note) })
 			}
 		}
 		moved = c.network.DeliverAll() > 0
@@ -150,6 +162,11 @@ func (c *scripted) run(d *datadriven.TestData) {
 		c.open(arg("node", ""), vfs.NewCrashableMem(), 0)
 	case "add-replica":
 		c.note("", n.AddReplica(s, ReplicaID(number("id", 0))))
+	case "remove-replica":
+		n.RemoveReplica(s, ReplicaID(number("id", 0)), func(err error) { c.note("remove: ", err) })
+	case "dropped":
+		c.dropped(n)
+		return
 	case "change":
 		n.ChangeConf(s, parseChanges(c.t, d), func(err error) { c.note("change: ", err) })
 	case "post":
@@ -159,7 +176,20 @@ func (c *scripted) run(d *datadriven.TestData) {
 	case "transfer":
 		n.Transfer(s, ReplicaID(number("to", 0)))
 	case "tick":
+		if d.HasArg("hold") {
+			for range number("count", 1) {
+				n.Tick()
+				n.Step()
+			}
+			return
+		}
 		c.tick(arg("node", ""), number("count", 1))
+		return
+	case "disk": // all that one node's log needs, and what follows from it
+		n.Step()
+		n.WriteLog()
+		n.SyncLog()
+		n.Step()
 		return
 	case "step":
 		n.Step()
@@ -179,6 +209,18 @@ func (c *scripted) run(d *datadriven.TestData) {
 		c.note("", n.Flush(context.Background()))
 	case "isolate":
 		c.network.Isolate(n.name)
+	case "packets":
+		c.packets()
+		return
+	case "deliver", "duplicate", "lose":
+		c.packet(d.Cmd, arg("from", ""), arg("to", ""), arg("kind", ""), d.HasArg("first"))
+		return
+	case "stand":
+		n.core.groups[s].campaign()
+		n.core.wake(n.core.groups[s])
+		n.Step()
+		return
+	case "settle":
 	case "cut":
 		c.network.Cut(n.name, arg("to", ""))
 	case "heal":
@@ -250,41 +292,6 @@ func (c *scripted) crash(n *scriptedNode) {
 	c.out.Reset() // the dead say nothing
 	delete(c.nodes, n.name)
 	c.disks[n.name] = left
-}
-
-// state shows each node's applied state of the scripts' conversation, and that all agree.
-func (c *scripted) state(s keys.Shard) {
-	for _, name := range c.names() {
-		n := c.nodes[name]
-		events := 0
-		lo := keys.Event(s, keys.UUID{1}, keys.UUID{7}, 0)
-		_ = n.Reader().Scan(lo, keys.Event(s, keys.UUID{1}, keys.UUID{7}, 1<<40), false, func(_, _ []byte) (bool, error) {
-			events++
-			return true, nil
-		})
-		fmt.Fprintf(&c.out, "%s: revision %d, %d events\n", name, revisionOf(c.t, n.Reader(), post(s, 7, 0)), events)
-	}
-}
-
-func (c *scripted) status(n *scriptedNode, s keys.Shard) {
-	st, err := n.Status(s)
-	if err != nil {
-		c.note("", err)
-		return
-	}
-	quiet := ""
-	if st.Quiesced {
-		quiet = ", quiet"
-	}
-	fmt.Fprintf(&c.out, "%s of term %d, log %d..%d, commit %d, applied %d%s\n",
-		st.Role, st.Term, st.First, st.Last, st.Commit, st.Applied, quiet)
-	for _, r := range st.Replicas {
-		kind := "learner"
-		if r.Voter {
-			kind = "voter"
-		}
-		fmt.Fprintf(&c.out, "  replica %d on %s: %s, match %d\n", r.Replica, r.Node, kind, r.Match)
-	}
 }
 
 // parseChanges reads learner=id@node, voter=id and remove=id, as often as given.

@@ -93,6 +93,12 @@ func (s *Stepper) Status(shard keys.Shard) (status Status, err error) {
 	return status, err
 }
 
+// RemoveReplica queues the dropping of a replica, as Host.RemoveReplica does; done is called when
+// all of it is durable. No replica of the shard may be added before.
+func (s *Stepper) RemoveReplica(shard keys.Shard, id ReplicaID, done func(error)) {
+	s.inputs = append(s.inputs, removeRequest{shard, id, done})
+}
+
 // Receive implements transport.Handler.
 func (s *Stepper) Receive(from string, batch []byte) {
 	s.inputs = append(s.inputs, received{from, batch})

@@ -14,12 +14,16 @@ import (
 //	item = kind(1) shard(uvarint) body
 //	kindRaft:    type(1) flags(1) to from term logTerm index commit vote rejectHint (uvarints)
 //	             context(bytes) entries(uvarint) {term index (uvarints) type(1) data(bytes)}...
-//	kindQuiesce: to from term commit (uvarints)
+//	otherwise:   to from term commit (uvarints)
 //
 // kindQuiesce tells a follower that the leader is idle and will send nothing until it wakes.
+// kindLeaving is the question of a replica that has left whether it may go, and kindRemoved a
+// leader's word to a replica that the shard has no more.
 const (
 	kindRaft    = 1
 	kindQuiesce = 2
+	kindLeaving = 3
+	kindRemoved = 4
 
 	flagReject = 1
 )
@@ -27,19 +31,19 @@ const (
 // errBatch says that a batch is not in this format.
 var errBatch = errors.New("malformed batch")
 
-// quiesce is the body of a kindQuiesce item.
-type quiesce struct {
+// note is the body of an item that is no Raft message.
+type note struct {
 	to, from     ReplicaID
 	term, commit uint64
 }
 
-func appendQuiesce(b []byte, s keys.Shard, q quiesce) []byte {
-	b = append(b, kindQuiesce)
+func appendNote(b []byte, kind byte, s keys.Shard, n note) []byte {
+	b = append(b, kind)
 	b = binary.AppendUvarint(b, uint64(s))
-	b = binary.AppendUvarint(b, uint64(q.to))
-	b = binary.AppendUvarint(b, uint64(q.from))
-	b = binary.AppendUvarint(b, q.term)
-	return binary.AppendUvarint(b, q.commit)
+	b = binary.AppendUvarint(b, uint64(n.to))
+	b = binary.AppendUvarint(b, uint64(n.from))
+	b = binary.AppendUvarint(b, n.term)
+	return binary.AppendUvarint(b, n.commit)
 }
 
 func appendMessage(b []byte, s keys.Shard, m *raftpb.Message) []byte {
@@ -67,23 +71,24 @@ func appendMessage(b []byte, s keys.Shard, m *raftpb.Message) []byte {
 	return b
 }
 
-// item is one decoded part of a batch: either a message or a quiesce.
+// item is one decoded part of a batch: a message when the kind is kindRaft, else a note.
 type item struct {
+	kind    byte
 	shard   keys.Shard
 	message *raftpb.Message
-	quiesce quiesce
+	note    note
 }
 
 // readBatch calls visit for each item. Messages point into b, which must not change afterwards.
 func readBatch(b []byte, visit func(item)) error {
 	r := entryReader{b: b}
 	for len(r.b) > 0 {
-		kind, it := r.byte(), item{shard: keys.Shard(r.uvarint())}
-		switch kind {
+		it := item{kind: r.byte(), shard: keys.Shard(r.uvarint())}
+		switch it.kind {
 		case kindRaft:
 			it.message = r.message()
-		case kindQuiesce:
-			it.quiesce = quiesce{to: ReplicaID(r.uvarint()), from: ReplicaID(r.uvarint()), term: r.uvarint(), commit: r.uvarint()}
+		case kindQuiesce, kindLeaving, kindRemoved:
+			it.note = note{to: ReplicaID(r.uvarint()), from: ReplicaID(r.uvarint()), term: r.uvarint(), commit: r.uvarint()}
 		default:
 			r.fail()
 		}

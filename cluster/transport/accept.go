@@ -58,6 +58,9 @@ func (t *TCP) serve(conn net.Conn) {
 	defer release()
 	defer conn.Close()
 	h, err := t.greet(conn)
+	if errors.Is(err, io.EOF) {
+		return // a probe
+	}
 	if err != nil {
 		t.o.Logger.Warn("stream refused", "from", conn.RemoteAddr(), "err", err)
 		return
@@ -83,33 +86,39 @@ func (t *TCP) greet(conn net.Conn) (hello, error) {
 	if err != nil {
 		return hello{}, err
 	}
-	reason := t.o.Identity.refuses(h)
-	if err := writeFrame(conn, []byte(reason)); err != nil {
+	refused := t.judge(conn, h)
+	if err := writeFrame(conn, answerTo(refused)); err != nil {
 		return hello{}, fmt.Errorf("answer hello: %w", err)
 	}
-	if reason != "" {
-		return hello{}, errors.New(reason)
+	if refused != nil {
+		return hello{}, fmt.Errorf("node %q: %w", h.Node, refused)
 	}
 	return h, conn.SetDeadline(time.Time{})
 }
 
-// serveBatches hands on batches, and says when the node falls silent.
-func (t *TCP) serveBatches(conn net.Conn, node string) error {
-	t.mu.Lock()
-	t.heard[node] = conn
-	t.mu.Unlock()
-	t.handler.PeerUp(node)
-	err := t.readBatches(conn, node)
-	t.mu.Lock()
-	last := t.heard[node] == conn
-	if last {
-		delete(t.heard, node)
+// judge says why a stream is refused, or nil.
+func (t *TCP) judge(conn net.Conn, h hello) error {
+	if reason := t.o.Identity.refuses(h); reason != "" {
+		return errors.New(reason)
 	}
-	t.mu.Unlock()
-	if last && t.ctx.Err() == nil {
-		t.handler.PeerDown(node)
+	if encrypted, ok := conn.(*tls.Conn); ok {
+		state := encrypted.ConnectionState()
+		if len(state.VerifiedChains) == 0 {
+			return errors.New("no certificate of this cluster's authority")
+		}
+		if state.PeerCertificates[0].VerifyHostname(h.Node) != nil {
+			return errors.New("certificate of another node")
+		}
 	}
-	return err
+	if t.o.Admit != nil {
+		if err := t.o.Admit(h.Identity); err != nil {
+			return err
+		}
+	}
+	if !t.supersedes(h.Identity) {
+		return errors.New("a later life of this node has been seen")
+	}
+	return nil
 }
 
 func (t *TCP) readBatches(conn net.Conn, node string) error {

@@ -28,7 +28,8 @@ const (
 )
 
 // hello is the first frame of a stream: magic(4) version(uvarint) purpose(1) to, cluster, node,
-// store (bytes) incarnation(uvarint). The answer is a frame with a reason, empty for yes.
+// store (bytes) incarnation(uvarint). The answer is an empty frame for yes, otherwise a verdict
+// (1) and the reason in words.
 type hello struct {
 	version uint64
 	purpose purpose
@@ -37,6 +38,9 @@ type hello struct {
 }
 
 const (
+	verdictRefused = 1
+	verdictRemoved = 2
+
 	magic        = "PRLY"
 	helloSizeMax = 4 << 10
 )
@@ -88,6 +92,30 @@ func decodeHello(b []byte) (h hello, err error) {
 		err = errHello
 	}
 	return h, err
+}
+
+// answerTo encodes the answer to a hello.
+func answerTo(refused error) []byte {
+	switch {
+	case refused == nil:
+		return nil
+	case errors.Is(refused, ErrRemoved):
+		return append([]byte{verdictRemoved}, refused.Error()...)
+	default:
+		return append([]byte{verdictRefused}, refused.Error()...)
+	}
+}
+
+// readAnswer turns the answer of a node into an error.
+func readAnswer(answer []byte) error {
+	switch {
+	case len(answer) == 0:
+		return nil
+	case answer[0] == verdictRemoved:
+		return fmt.Errorf("%w: %q", ErrRemoved, answer[1:])
+	default:
+		return fmt.Errorf("%w: %q", ErrRefused, answer[1:])
+	}
 }
 
 // refuses says why a node does not talk to who sent h, or "".

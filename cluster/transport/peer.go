@@ -56,14 +56,21 @@ func (p *peer) take(free []byte) []byte {
 	return waiting
 }
 
-// run dials when there is something to say, and sends until the connection breaks.
+// run dials when there is something to say, and sends until the connection breaks. A node that
+// was reached once is dialed again by itself, as long as it has an address: what it takes for our
+// silence would be our death.
 func (p *peer) run() error {
-	ctx, failures := p.transport.ctx, 0
+	ctx, failures, reached := p.transport.ctx, 0, false
 	for {
-		select {
-		case <-ctx.Done():
+		if _, ok := p.transport.addresses.Address(p.node); !reached || !ok {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-p.wake:
+			}
+		}
+		if ctx.Err() != nil {
 			return nil
-		case <-p.wake:
 		}
 		conn, err := p.transport.dial(ctx, p.node, purposeBatches)
 		if err != nil {
@@ -73,7 +80,7 @@ func (p *peer) run() error {
 			failures++
 			continue
 		}
-		failures = 0
+		failures, reached = 0, true
 		err = p.send(ctx, conn)
 		_ = conn.Close() // it is broken or of no more use
 		p.transport.o.Logger.Debug("connection ended", "node", p.node, "err", err)

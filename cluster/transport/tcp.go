@@ -25,8 +25,17 @@ type Addresses interface {
 type TCPOptions struct {
 	// Identity is what this node says it is. It has no default.
 	Identity Identity
-	// TLS, when set, is used for dialing and for accepting.
+	// TLS, when set, is used for dialing and for accepting. Both ends show a certificate of an
+	// authority that RootCAs and ClientCAs name, for the name of their node; a node without one is
+	// refused whatever ClientAuth says. The callbacks in it let certificates change while it runs.
 	TLS *tls.Config
+
+	// Admit, when set, decides on a node of this cluster that says hello: nil lets it in,
+	// ErrRemoved tells it that it is a member no more. It must not block.
+	Admit func(Identity) error
+	// Removed, when set, is called when another node says that this one was removed. It must not
+	// block. The caller checks who says so if it must.
+	Removed func(by string, reason error)
 
 	// BufferBytes bounds what waits for one node; beyond it batches are dropped.
 	BufferBytes int
@@ -38,6 +47,9 @@ type TCPOptions struct {
 	BeatInterval time.Duration
 	// SilentAfter is how long a node may say nothing before it counts as down.
 	SilentAfter time.Duration
+	// ProbeInterval is the pause between the dials that look whether a node is dead whose
+	// connection broke.
+	ProbeInterval time.Duration
 	// DialTimeout bounds dialing, TLS and hello together.
 	DialTimeout time.Duration
 	// RedialAfter is the pause after a failed dial; it doubles up to sixteen times that.
@@ -55,7 +67,7 @@ type TCPOptions struct {
 func DefaultTCPOptions() TCPOptions {
 	return TCPOptions{
 		BufferBytes: 32 << 20, BatchBytesMax: 64 << 20, StreamsMax: 1024,
-		BeatInterval: 100 * time.Millisecond, SilentAfter: 500 * time.Millisecond,
+		BeatInterval: 100 * time.Millisecond, SilentAfter: 500 * time.Millisecond, ProbeInterval: 20 * time.Millisecond,
 		DialTimeout: 2 * time.Second, RedialAfter: 100 * time.Millisecond, StallAfter: 30 * time.Second,
 		Logger: slog.New(slog.DiscardHandler),
 	}
@@ -70,7 +82,7 @@ func (o TCPOptions) Validate() error {
 		return errors.New("transport options: limits must be above zero")
 	case o.BatchBytesMax < o.BufferBytes:
 		return errors.New("transport options: a peer's buffer would not fit a batch")
-	case o.BeatInterval <= 0 || o.SilentAfter <= o.BeatInterval || o.DialTimeout <= 0 || o.RedialAfter <= 0 || o.StallAfter <= 0:
+	case o.BeatInterval <= 0 || o.SilentAfter <= o.BeatInterval || o.ProbeInterval <= 0 || o.DialTimeout <= 0 || o.RedialAfter <= 0 || o.StallAfter <= 0:
 		return errors.New("transport options: times must be above zero, and silence longer than a beat")
 	case o.Logger == nil:
 		return errors.New("transport options: logger must be set")
@@ -97,6 +109,7 @@ type TCP struct {
 	peers   map[string]*peer
 	streams int
 	heard   map[string]net.Conn // the newest connection of batches from each node
+	lives   map[string]uint64   // the latest incarnation seen of each node
 }
 
 // ListenTCP takes an address, host:port; port 0 lets the system choose. Nothing is accepted
@@ -120,7 +133,7 @@ func ListenTCP(address string, addresses Addresses, o TCPOptions) (*TCP, error) 
 	ctx, stop := context.WithCancelCause(context.Background())
 	return &TCP{
 		o: o, addresses: addresses, listener: listener, dropped: dropped, ctx: ctx, stop: stop,
-		peers: map[string]*peer{}, heard: map[string]net.Conn{},
+		peers: map[string]*peer{}, heard: map[string]net.Conn{}, lives: map[string]uint64{},
 	}, nil
 }
 
@@ -196,17 +209,22 @@ func (t *TCP) dial(ctx context.Context, node string, why purpose) (net.Conn, err
 		return nil, fmt.Errorf("dial node %s: %w", node, err)
 	}
 	if t.o.TLS != nil {
-		conn = tls.Client(conn, t.o.TLS)
+		config := t.o.TLS.Clone()
+		config.ServerName = node
+		conn = tls.Client(conn, config)
 	}
 	release := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer release()
 	err = writeFrame(conn, hello{version: Version, purpose: why, to: node, Identity: t.o.Identity}.encode())
-	var reason []byte
+	var answer []byte
 	if err == nil {
-		reason, err = readFrame(conn, helloSizeMax)
+		answer, err = readFrame(conn, helloSizeMax)
 	}
-	if err == nil && len(reason) > 0 {
-		err = fmt.Errorf("refused: %q", reason)
+	if err == nil {
+		err = readAnswer(answer)
+	}
+	if errors.Is(err, ErrRemoved) && t.o.Removed != nil {
+		t.o.Removed(node, err)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("greet node %s: %w", node, err), conn.Close())

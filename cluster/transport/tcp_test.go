@@ -44,9 +44,18 @@ func (s *sink) ReceiveSnapshot(_ context.Context, from string, header []byte, bo
 
 func listen(t *testing.T, cluster, node string, addresses book) (*TCP, *sink) {
 	t.Helper()
+	return listenWith(t, testOptions(cluster, node), addresses)
+}
+
+func testOptions(cluster, node string) TCPOptions {
 	o := DefaultTCPOptions()
 	o.Identity = Identity{Cluster: cluster, Node: node, Store: "store-" + node, Incarnation: 1}
 	o.RedialAfter = time.Millisecond
+	return o
+}
+
+func listenWith(t *testing.T, o TCPOptions, addresses book) (*TCP, *sink) {
+	t.Helper()
 	tcp, err := ListenTCP("127.0.0.1:0", addresses, o)
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,8 @@ import (
 
 // The reasons for which a snapshot is not sent. Batches have no errors: they are dropped.
 var (
+	ErrRefused     = errors.New("node refuses this one")
+	ErrRemoved     = errors.New("node was removed from the cluster")
 	ErrUnreachable = errors.New("node is not reachable")
 	ErrClosed      = errors.New("transport is closed")
 )

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"parley/cmd/parley/client"
 	"parley/internal/load"
@@ -109,13 +110,36 @@ func bench(t *terminal, command *cobra.Command, p benchPlan) (err error) {
 func measure(ctx context.Context, t *terminal, fleet *load.Fleet, p benchPlan) (load.Report, error) {
 	if p.rate > 0 {
 		fmt.Fprintf(t.err, "sending %.0f messages a second for %s\n", p.rate, p.lasts)
-		return fleet.Run(ctx, p.rate, p.lasts)
+		return runShown(ctx, t, fleet, p)
 	}
 	best, err := fleet.Climb(ctx, 100, benchRateMax, p.lasts, func(r load.Report) { fmt.Fprintln(t.err, r) })
 	if err == nil && best.Rate == 0 {
 		err = errors.New("the server did not keep up with the lowest rate, 100 messages a second")
 	}
 	return best, err
+}
+
+// runShown runs at one rate and prints a line a second meanwhile.
+func runShown(ctx context.Context, t *terminal, fleet *load.Fleet, p benchPlan) (report load.Report, err error) {
+	running, done := context.WithCancel(ctx)
+	var g errgroup.Group
+	g.Go(func() error {
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		for second := 1; ; second++ {
+			select {
+			case <-running.Done():
+				return nil
+			case <-ticker.C:
+				c := fleet.Counts()
+				fmt.Fprintf(t.err, "%4ds: sent %d, acked %d, refused %d, delivered %d, connections lost %d\n",
+					second, c.Sent, c.Acked, c.Refused, c.Delivered, c.Lost)
+			}
+		}
+	})
+	report, err = fleet.Run(ctx, p.rate, p.lasts)
+	done()
+	return report, errors.Join(err, g.Wait())
 }
 
 func benchApplication(ctx context.Context, g *target, operator client.Authorization) (*load.Parley, error) {

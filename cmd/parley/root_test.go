@@ -48,7 +48,7 @@ func newShell(t *testing.T, environ ...string) *shell {
 }
 
 func (s *shell) terminal() *terminal {
-	return &terminal{out: &s.out, err: &s.errOut, environ: s.environ, dir: s.dir, home: s.home, now: time.Now}
+	return &terminal{in: strings.NewReader(""), out: &s.out, err: &s.errOut, environ: s.environ, dir: s.dir, home: s.home, now: time.Now}
 }
 
 // run executes one command line and gives exit code, standard output and standard error.

@@ -75,6 +75,9 @@ func (r *room) apply(v *nodev1.EventView) {
 	invariant.That(sequence == r.last+1, "event %d after %d", sequence, r.last)
 	r.last = sequence
 	r.want = max(r.want, sequence)
+	if v.GetEvent().GetType() == typeDelete {
+		r.recent = after(r.recent, deletedBy(v))
+	}
 	r.remember(v)
 	one := []*nodev1.EventView{v}
 	r.writer.broadcast(r, func(d dialect.Dialect, dst []byte) []byte { return d.Events(dst, r.address.id, one) })
@@ -85,11 +88,13 @@ func (r *room) apply(v *nodev1.EventView) {
 			}
 		}
 	}
-	if len(r.ahead) > 0 {
-		waiting := r.ahead
-		r.ahead = nil
-		for _, s := range waiting {
+	waiting := r.ahead
+	r.ahead = nil
+	for _, s := range waiting {
+		if r.reached(s) {
 			r.admit(s)
+		} else {
+			r.ahead = append(r.ahead, s)
 		}
 	}
 }
@@ -120,6 +125,31 @@ func (r *room) everyone() []*Subscription {
 		all = append(all, r.fetches[from].waiting...)
 	}
 	return all
+}
+
+// typeDelete is the event that says that another's body was emptied.
+const typeDelete = "event:delete"
+
+// deletedBy is the sequence of the event that an event:delete event is about. A body that cannot
+// be read may mean any event before.
+func deletedBy(v *nodev1.EventView) uint64 {
+	var body struct {
+		EventID uint64 `json:"event_id"`
+	}
+	if err := json.Unmarshal(v.GetEvent().GetBody(), &body); err != nil || body.EventID == 0 {
+		return v.GetEvent().GetSequence()
+	}
+	return body.EventID
+}
+
+// after is what follows a sequence in events without holes.
+func after(events []*nodev1.EventView, sequence uint64) []*nodev1.EventView {
+	for i, v := range events {
+		if v.GetEvent().GetSequence() > sequence {
+			return events[i:]
+		}
+	}
+	return nil
 }
 
 // typeLeft is the event that ends the subscriptions of its member's user.

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,7 +19,8 @@ const refreshMax = 2000
 // register implements world.
 func (h *Hub) register(r *room) {
 	h.spawn(func() {
-		head, err := h.interest(r.address, false)
+		reply, err := h.send(r.address, h.version.Add(1), false)
+		head, err := headOf(r.address, reply, err)
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.registered(head, err)
@@ -27,13 +29,7 @@ func (h *Hub) register(r *room) {
 
 // withdraw implements world. The caller holds the room's lock; the room is gone already.
 func (h *Hub) withdraw(r *room) {
-	h.mu.Lock()
-	if h.rooms[r.address] == r {
-		delete(h.rooms, r.address)
-	}
-	delete(h.timers, r)
-	h.metrics.rooms.Set(float64(len(h.rooms)))
-	h.mu.Unlock()
+	h.drop(r)
 	// Numbered now: a registration by the room's successor is younger, whatever arrives first.
 	version := h.version.Add(1)
 	h.spawn(func() {
@@ -43,14 +39,32 @@ func (h *Hub) withdraw(r *room) {
 	})
 }
 
-// interest registers and gives the head.
-func (h *Hub) interest(a address, withdraw bool) (uint64, error) {
-	reply, err := h.send(a, h.version.Add(1), withdraw)
-	if err != nil {
-		return 0, err
+// drop removes a room that is gone.
+func (h *Hub) drop(r *room) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.rooms[r.address] == r {
+		delete(h.rooms, r.address)
 	}
-	if reply.NotLeader {
-		return 0, fmt.Errorf("register interest in %s: not the leader", a.id)
+	delete(h.timers, r)
+	h.metrics.rooms.Set(float64(len(h.rooms)))
+}
+
+// interest makes the message that registers or withdraws.
+func (h *Hub) interest(a address, version uint64, withdraw bool) *nodev1.Interest {
+	return &nodev1.Interest{
+		EdgeIncarnation: h.options.Incarnation, Version: version,
+		ApplicationId: a.application, Id: a.id, Withdraw: withdraw,
+	}
+}
+
+// headOf reads the answer to a registration.
+func headOf(a address, reply *nodev1.InterestReply, err error) (uint64, error) {
+	if err == nil && reply.NotLeader {
+		err = errors.New("not the leader")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("register interest in %s: %w", a.id, err)
 	}
 	return reply.Head, nil
 }
@@ -61,10 +75,7 @@ func (h *Hub) send(a address, version uint64, withdraw bool) (*nodev1.InterestRe
 		return nil, err
 	}
 	defer done()
-	return h.cluster.Interest(ctx, &nodev1.Interest{
-		EdgeIncarnation: h.options.Incarnation, Version: version,
-		ApplicationId: a.application, Id: a.id, Withdraw: withdraw,
-	})
+	return h.cluster.Interest(ctx, h.interest(a, version, withdraw))
 }
 
 // question waits for a free place among the questions on their way.
@@ -81,44 +92,59 @@ func (h *Hub) question() (context.Context, func(), error) {
 // fetch implements world.
 func (h *Hub) fetch(r *room, from uint64) {
 	h.spawn(func() {
-		events, err := h.read(r.address, from)
+		reply, err := h.read(r.address, from)
+		events, head, err := pageOf(r.address, from, reply, err)
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.fetched(from, events, err)
+		r.fetched(from, events, head, err)
 	})
 }
 
 // pageItems is the largest page that the cluster gives.
 const pageItems = 100
 
-// read asks for events as an administrator of the application: that its subscribers may read was
-// checked when they subscribed.
-func (h *Hub) read(a address, from uint64) ([]*nodev1.EventView, error) {
+func (h *Hub) read(a address, from uint64) (*nodev1.Reply, error) {
 	ctx, done, err := h.question()
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	p := &nodev1.Principal{ApplicationId: a.application, Admin: true}
-	reply, err := h.cluster.ListEvents(ctx, p, a.id, &nodev1.ListEvents{
-		Start: from, Page: &nodev1.Page{Size: pageItems}, BytesMax: h.options.PageBytes})
+	return h.cluster.ListEvents(ctx, reader(a), a.id, h.page(from))
+}
+
+// reader asks for events as an administrator of the application: that its subscribers may read
+// was checked when they subscribed.
+func reader(a address) *nodev1.Principal {
+	return &nodev1.Principal{ApplicationId: a.application, Admin: true}
+}
+
+// page asks for events from a sequence on.
+func (h *Hub) page(from uint64) *nodev1.ListEvents {
+	return &nodev1.ListEvents{Start: from, Page: &nodev1.Page{Size: pageItems}, BytesMax: h.options.PageBytes}
+}
+
+// pageOf reads the answer to a page: events from a sequence on without holes, and the head that
+// was known when they were read.
+func pageOf(a address, from uint64, reply *nodev1.Reply, err error) ([]*nodev1.EventView, uint64, error) {
 	if err != nil {
-		return nil, fmt.Errorf("read events of %s: %w", a.id, err)
+		return nil, 0, fmt.Errorf("read events of %s: %w", a.id, err)
 	}
 	for i, v := range reply.Events {
 		if v.GetEvent().GetSequence() != from+uint64(i) {
-			return nil, fmt.Errorf("read events of %s: %d stands in the place of %d", a.id, v.GetEvent().GetSequence(), from+uint64(i))
+			return nil, 0, fmt.Errorf("read events of %s: %d stands in the place of %d", a.id, v.GetEvent().GetSequence(), from+uint64(i))
 		}
 	}
-	return reply.Events, nil
+	return reply.Events, reply.GetHead().GetSequence(), nil
 }
 
 // schedule implements world.
 func (h *Hub) schedule(r *room) { h.pump.Add(r) }
 
 // wake implements world.
-func (h *Hub) wake(r *room, after time.Duration) {
-	at := time.Now().Add(after)
+func (h *Hub) wake(r *room, after time.Duration) { h.wakeAt(r, time.Now().Add(after)) }
+
+// wakeAt has r ticked at a time, or earlier.
+func (h *Hub) wakeAt(r *room, at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if old, ok := h.timers[r]; !ok || at.Before(old) {
@@ -147,7 +173,7 @@ func (h *Hub) clock() {
 			}
 			if now.Unix() != second {
 				second = now.Unix()
-				h.refresh(now)
+				h.refresh(now, h.everyRoom())
 				h.sessions.sweep(now)
 			}
 		}
@@ -169,14 +195,8 @@ func (h *Hub) due(now time.Time) []*room {
 }
 
 // refresh confirms the interests that are older than Refresh, or than the last hole.
-func (h *Hub) refresh(now time.Time) {
+func (h *Hub) refresh(now time.Time, all []*room) {
 	hole := time.Unix(0, h.hole.Load())
-	h.mu.RLock()
-	all := make([]*room, 0, len(h.rooms))
-	for _, r := range h.rooms {
-		all = append(all, r)
-	}
-	h.mu.RUnlock()
 	asked := 0
 	for _, r := range all {
 		r.mu.Lock()
@@ -191,4 +211,14 @@ func (h *Hub) refresh(now time.Time) {
 			return // the others a second later
 		}
 	}
+}
+
+func (h *Hub) everyRoom() []*room {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	all := make([]*room, 0, len(h.rooms))
+	for _, r := range h.rooms {
+		all = append(all, r)
+	}
+	return all
 }

@@ -82,6 +82,7 @@ type Hub struct {
 	pump     *socket.Pump
 	metrics  metrics
 	sessions *registry
+	world    world // the hub itself with its goroutines, or a Stepper
 
 	// The goroutines of driver.go; Close waits for them. Set by Start.
 	ctx    context.Context // ends with Close
@@ -116,7 +117,7 @@ func New(pump *socket.Pump, o Options) (*Hub, error) {
 		options: o, pump: pump, metrics: m,
 		asks: make(chan struct{}, o.AsksMax), rooms: map[address]*room{}, timers: map[*room]time.Time{},
 	}
-	h.sessions = newRegistry(o.SessionResume, o.SessionsPerUser)
+	h.sessions, h.world = newRegistry(o.SessionResume, o.SessionsPerUser), h
 	return h, nil
 }
 
@@ -235,7 +236,7 @@ func (h *Hub) room(a address) *room {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if r = h.rooms[a]; r == nil {
-		r = newRoom(a, &h.options, &h.metrics, h)
+		r = newRoom(a, &h.options, &h.metrics, h.world)
 		h.rooms[a] = r
 		h.metrics.rooms.Set(float64(len(h.rooms)))
 	}
@@ -264,11 +265,13 @@ func (h *Hub) Abandon(s *Subscription) {
 // Deliver implements fanout.Edge. It does not block: rooms queue bytes, and what they cannot
 // take they drop and find again as a gap. Calls come one at a time.
 func (h *Hub) Deliver(b *nodev1.FanoutBatch) {
-	if h.feed != 0 && b.Feed != 0 && b.Feed != h.feed+1 {
-		h.metrics.feedHoles.Inc()
-		h.Resync()
+	if b.Feed != 0 {
+		if h.feed != 0 && b.Feed != h.feed+1 {
+			h.metrics.feedHoles.Inc()
+			h.Resync()
+		}
+		h.feed = b.Feed
 	}
-	h.feed = b.Feed
 	for _, item := range b.Items {
 		h.mu.RLock()
 		r := h.rooms[address{item.ApplicationId, item.Id}]
@@ -284,4 +287,4 @@ func (h *Hub) Deliver(b *nodev1.FanoutBatch) {
 }
 
 // Resync registers every interest again, paced. Call it when leadership moved or a node left.
-func (h *Hub) Resync() { h.hole.Store(time.Now().UnixNano()) }
+func (h *Hub) Resync() { h.hole.Store(h.world.now().UnixNano()) }

@@ -39,6 +39,10 @@ const (
 // The position of the room is last: every live subscriber has been sent, or has standing in a
 // batch, every event up to it, and none above. A subscriber that is behind gets pages of its own
 // until it stands at last; only then it is live.
+//
+// What was deleted before a subscription's check must not be shown on it. So nobody is served
+// before the room stands at the head that the check saw: then the deletions up to it have been
+// taken out of memory, and what comes live is younger. A page read before the check is read again.
 type room struct {
 	// Fixed.
 	address address
@@ -83,7 +87,7 @@ type Subscription struct {
 	user    string
 	dialect dialect.Dialect
 	to      Subscriber
-	floor   uint64 // member:left events up to it are old news
+	floor   uint64 // head at the check: leavings and deletions up to it are old news
 
 	// Read by passes without the room's lock: nothing more may be sent.
 	ended atomic.Bool
@@ -92,10 +96,14 @@ type Subscription struct {
 	next uint64 // first sequence not yet sent, while not live
 	at   int    // place among the live of its dialect, -1 = not live
 	out  bool   // removed from the room
+	why  dialect.Reason
 }
 
 // Conversation is the id of what s hears: CON-… or USR-….
 func (s *Subscription) Conversation() string { return s.room.address.id }
+
+// Why is the reason for which the server ended s. It is known from Ended on.
+func (s *Subscription) Why() dialect.Reason { return s.why }
 
 // missed tells a follower that it may not know all.
 func (s *Subscription) missed() {
@@ -136,6 +144,7 @@ func (r *room) ask() {
 // end ends s from the server's side, after what it was sent.
 func (r *room) end(s *Subscription, why dialect.Reason) {
 	r.remove(s)
+	s.why = why
 	r.writer.say(r, remark{to: s, frame: s.dialect.Unsubscribed(nil, r.address.id, why), then: func() { s.to.Ended(s) }})
 }
 
@@ -167,12 +176,12 @@ func (r *room) admit(s *Subscription) {
 	case r.user:
 		r.writer.join(s)
 		s.missed()
-	case s.next == r.last+1:
-		r.writer.join(s)
-	case s.next > r.last:
+	case !r.reached(s):
 		// The check of the subscription saw a newer head than reached us: we have missed something.
 		r.ahead = append(r.ahead, s)
-		r.hear(s.next - 1)
+		r.hear(max(s.floor, s.next-1))
+	case s.next == r.last+1:
+		r.writer.join(s)
 	case len(r.recent) > 0 && s.next >= r.recent[0].GetEvent().GetSequence():
 		r.metrics.catchUps.WithLabelValues("memory").Inc()
 		r.page(s, r.recent[s.next-r.recent[0].GetEvent().GetSequence():])
@@ -180,6 +189,11 @@ func (r *room) admit(s *Subscription) {
 		r.metrics.catchUps.WithLabelValues("read").Inc()
 		r.fetch(s.next, s)
 	}
+}
+
+// reached says whether the room stands where s may be served.
+func (r *room) reached(s *Subscription) bool {
+	return r.user || r.last >= s.floor && r.last+1 >= s.next
 }
 
 // page sends s events that it missed, which start at s.next, and admits it again. Pages are the
@@ -289,8 +303,9 @@ func (r *room) tick() {
 	r.hear(r.want)
 }
 
-// fetched takes the answer to fetch: events from a sequence on without holes, perhaps none.
-func (r *room) fetched(from uint64, events []*nodev1.EventView, err error) {
+// fetched takes the answer to fetch: events from a sequence on without holes, perhaps none, read
+// when head or more was the conversation's last sequence.
+func (r *room) fetched(from uint64, events []*nodev1.EventView, head uint64, err error) {
 	p := r.fetches[from]
 	if r.gone || p == nil {
 		return
@@ -313,7 +328,7 @@ func (r *room) fetched(from uint64, events []*nodev1.EventView, err error) {
 		}
 	}
 	for _, s := range p.waiting {
-		r.answer(s, events)
+		r.answer(s, events, head)
 	}
 	r.drainHeld()
 	if len(events) == 0 && r.want > r.last {
@@ -325,9 +340,11 @@ func (r *room) fetched(from uint64, events []*nodev1.EventView, err error) {
 }
 
 // answer brings a page to one that waited for it.
-func (r *room) answer(s *Subscription, events []*nodev1.EventView) {
+func (r *room) answer(s *Subscription, events []*nodev1.EventView, head uint64) {
 	switch {
 	case s.out:
+	case len(events) > 0 && head < s.floor:
+		r.fetch(s.next, s) // asked for before s was checked
 	case len(events) > 0:
 		r.page(s, events)
 	case s.next <= r.last:

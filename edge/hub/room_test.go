@@ -76,14 +76,14 @@ func (s *stage) answerFetch(i, size int, fail bool) {
 	from := s.fetches[i]
 	s.fetches = slices.Delete(s.fetches, i, i+1)
 	if fail {
-		s.room.fetched(from, nil, errors.New("no"))
+		s.room.fetched(from, nil, 0, errors.New("no"))
 		return
 	}
 	var page []*nodev1.EventView
 	if from <= s.head() {
 		page = s.log[from-1 : min(s.head(), from-1+uint64(size))]
 	}
-	s.room.fetched(from, page, nil)
+	s.room.fetched(from, page, s.head(), nil)
 }
 
 // restless says whether the room waits for a tick to ask again.

@@ -183,15 +183,23 @@ func (w *writer) done() {
 
 // Flush implements socket.Task: one pass over the room's sockets with all that waits.
 func (r *room) Flush(*socket.Scratch) {
-	r.mu.Lock()
-	batches := r.writer.take()
-	r.mu.Unlock()
-
-	for _, b := range batches {
+	for _, b := range r.begin() {
 		b.pass(r.metrics)
 	}
+	r.finish()
+}
 
+// begin takes what waits for a pass.
+func (r *room) begin() []batch {
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.writer.take()
+}
+
+// finish ends a pass, and asks for the next if more was said meanwhile.
+func (r *room) finish() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.writer.done()
 	r.writer.flying = false
 	if r.writer.pending() {
@@ -199,7 +207,6 @@ func (r *room) Flush(*socket.Scratch) {
 	}
 	r.drainHeld()
 	r.hear(r.want)
-	r.mu.Unlock()
 }
 
 // pending says whether anything waits for a pass.

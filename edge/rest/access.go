@@ -46,6 +46,7 @@ type metrics struct {
 	seconds  *prometheus.HistogramVec
 	refused  *prometheus.CounterVec
 	panics   prometheus.Counter
+	cut      prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) (metrics, error) {
@@ -67,8 +68,12 @@ func newMetrics(r prometheus.Registerer) (metrics, error) {
 			Name: "parley_edge_http_panics_total",
 			Help: "Requests that ended in a panic; each is a bug.",
 		}),
+		cut: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "parley_edge_http_answers_cut_total",
+			Help: "Long answers that broke off because a later part could not be read.",
+		}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.refused, m.panics} {
+	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.refused, m.panics, m.cut} {
 		if err := r.Register(c); err != nil {
 			return m, err
 		}
@@ -79,10 +84,9 @@ func newMetrics(r prometheus.Registerer) (metrics, error) {
 // finish ends every request: a panic becomes a 500, and one line goes to the access log. The line
 // has the path but not the query, no header and no body: those may carry secrets.
 func (h *Handler) finish(a *answer, c *call, started time.Time) {
-	if cause := recover(); cause != nil {
-		if cause == http.ErrAbortHandler {
-			panic(cause)
-		}
+	if cause := recover(); cause == http.ErrAbortHandler {
+		defer panic(cause) // the server closes the connection
+	} else if cause != nil {
 		h.metrics.panics.Inc()
 		h.options.Logger.Error("panic", "request_id", c.id, "cause", cause, "stack", string(debug.Stack()))
 		if !a.written {

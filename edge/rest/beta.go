@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"strconv"
 
-	"parley/actors/api"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
 )
@@ -13,14 +12,12 @@ import (
 // arrayMax is how many users or conversations a plain array of the first generation holds.
 const arrayMax = 100
 
-func (c *call) betaHref(segments ...string) string { return c.href(prefixBeta, segments...) }
-
 func (h *Handler) betaCreateConversation(ctx context.Context, c *call) (any, error) {
 	k, _, err := h.makeConversation(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	return betaCreated{k.Id, c.betaHref("conversations", k.Id)}, nil
+	return betaCreated{k.Id, c.link("conversations", k.Id)}, nil
 }
 
 func (h *Handler) betaUpdateConversation(ctx context.Context, c *call) (any, error) {
@@ -28,7 +25,7 @@ func (h *Handler) betaUpdateConversation(ctx context.Context, c *call) (any, err
 	if err != nil {
 		return nil, err
 	}
-	return betaCreated{k.Id, c.betaHref("conversations", k.Id)}, nil
+	return betaCreated{k.Id, c.link("conversations", k.Id)}, nil
 }
 
 func (h *Handler) betaDeleteConversation(ctx context.Context, c *call) (any, error) {
@@ -36,32 +33,56 @@ func (h *Handler) betaDeleteConversation(ctx context.Context, c *call) (any, err
 	return betaNothing{}, err
 }
 
-// betaListConversations pages by the number of records to skip, so the whole list is read.
-func (h *Handler) betaListConversations(ctx context.Context, c *call) (any, error) {
-	size, skip := int64(pageSizeDefault), int64(0)
+// window is a page by number of records.
+type window struct{ size, skip int }
+
+func (c *call) window() window {
+	w := window{size: pageSizeDefault}
 	if n := c.query.whole("page_size", 1, pageSizeMax); n != nil {
-		size = *n
+		w.size = int(*n)
 	}
 	if n := c.query.whole("record_index", 0, lastSequence); n != nil {
-		skip = *n
+		w.skip = int(*n)
 	}
+	return w
+}
+
+// self is the link of the request itself.
+func (c *call) self() string { return c.base() + c.request.URL.RequestURI() }
+
+// countAhead is how far behind the window records are still counted. A list that goes on further
+// is told as that long: who walks to the count walks on.
+const countAhead = 200
+
+// betaListConversations pages by the number of records to skip. What is skipped is read, a step at
+// a time, and no more than countAhead of what follows.
+func (h *Handler) betaListConversations(ctx context.Context, c *call) (any, error) {
+	w := c.window()
 	descending := c.query.choice("order", "asc", "desc") == "desc"
 	from, to := c.query.moment("date_start"), c.query.moment("date_end")
 	if err := c.faults.err(); err != nil {
 		return nil, err
 	}
-	r, err := h.Cluster.ListConversations(ctx, c.who, &nodev1.Page{Descending: descending}, from, to)
-	if err != nil {
-		return nil, err
+	items, count := []betaConversationItem{}, 0
+	for at := []byte(nil); ; {
+		r, err := h.Cluster.ListConversations(ctx, c.who, &nodev1.Page{Size: pageSizeMax, Descending: descending, After: at}, from, to)
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range r.Conversations {
+			if count >= w.skip && len(items) < w.size {
+				href := c.link("conversations", k.Id)
+				items = append(items, betaConversationItem{UUID: k.Id, Name: k.Name, Href: href, Links: selfLink{link{href}}})
+			}
+			count++
+		}
+		if at = r.Next; len(at) == 0 || count >= w.skip+w.size+countAhead {
+			break
+		}
 	}
-	count := int64(len(r.Conversations))
-	items := each(r.Conversations[min(skip, count):min(skip+size, count)], func(k *eventv1.Conversation) betaConversationItem {
-		href := c.betaHref("conversations", k.Id)
-		return betaConversationItem{UUID: k.Id, Name: k.Name, Href: href, Links: selfLink{link{href}}}
-	})
 	return betaConversations{
-		Count: int(count), PageSize: int(size), RecordIndex: int(skip),
-		Links: selfLink{link{c.base() + c.request.URL.RequestURI()}}, Embedded: betaConversationsOf{items},
+		Count: count, PageSize: w.size, RecordIndex: w.skip,
+		Links: selfLink{link{c.self()}}, Embedded: betaConversationsOf{items},
 	}, nil
 }
 
@@ -74,11 +95,18 @@ func (h *Handler) betaGetConversation(ctx context.Context, c *call) (any, error)
 	if err != nil {
 		return nil, err
 	}
-	k := r.Conversation
+	k, members := r.Conversation, r.Members
+	for at := r.Next; len(at) > 0; {
+		more, err := h.Cluster.ListMembers(ctx, c.who, conv, &nodev1.Page{After: at}, false)
+		if err != nil {
+			return nil, err
+		}
+		members, at = append(members, more.Members...), more.Next
+	}
 	out := betaConversation{
 		UUID: k.Id, Name: k.Name, DisplayName: k.DisplayName, ImageURL: k.ImageUrl,
 		Timestamp: stamps{stamp(k.CreatedMs), stamp(k.UpdatedMs), stamp(k.DeletedMs)}, SequenceNumber: r.GetHead().GetSequence(),
-		Members: each(r.Members, betaMemberOf), Links: selfLink{link{c.betaHref("conversations", k.Id)}},
+		Members: each(members, betaMemberOf), Links: selfLink{link{c.link("conversations", k.Id)}},
 		Embedded: betaLegs{betaLegLinks{[]object{}}},
 	}
 	if n := k.GetNumbers(); json.Valid(n) && n[0] == '{' {
@@ -113,7 +141,7 @@ func (c *call) betaMember(conv string, m *eventv1.Member) betaMember {
 	return betaMember{
 		ID: m.GetId(), UserID: m.GetUser().GetUserId(), Name: m.GetUser().GetName(), State: memberStates[m.GetState()],
 		Timestamp: memberStamps{stamp(m.GetInvitedMs()), stamp(m.GetJoinedMs()), stamp(m.GetLeftMs())},
-		Channel:   m.GetChannel(), Href: c.betaHref("conversations", conv, "members", m.GetId()), Initiator: betaInitiatorsOf(m),
+		Channel:   m.GetChannel(), Href: c.link("conversations", conv, "members", m.GetId()), Initiator: betaInitiatorsOf(m),
 	}
 }
 
@@ -173,20 +201,24 @@ func (h *Handler) betaListMembers(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := h.Cluster.ListMembers(ctx, c.who, conv, &nodev1.Page{}, false)
-	if err != nil {
-		return nil, err
-	}
-	return each(r.Members, func(m *eventv1.Member) betaMemberItem {
-		return betaMemberItem{UserID: m.GetUser().GetUserId(), Name: m.GetId(), UserName: m.GetUser().GetName(), State: memberStates[m.GetState()]}
-	}), nil
+	p := &nodev1.Page{Size: pageSizeMax}
+	return streamed(ctx, func(ctx context.Context) ([]any, bool, error) {
+		r, err := h.Cluster.ListMembers(ctx, c.who, conv, p, false)
+		if err != nil {
+			return nil, false, err
+		}
+		p.After = r.Next
+		return each(r.Members, func(m *eventv1.Member) any {
+			return betaMemberItem{UserID: m.GetUser().GetUserId(), Name: m.GetId(), UserName: m.GetUser().GetName(), State: memberStates[m.GetState()]}
+		}), len(r.Next) > 0, nil
+	})
 }
 
 func (c *call) betaEvent(conv string, v *nodev1.EventView) betaEvent {
 	e := v.GetEvent()
 	out := betaEvent{
 		ID: e.GetSequence(), Type: e.GetType(), From: e.GetFromMember(), To: e.GetTo(), Body: bodyOf(e), Timestamp: stamp(e.GetTimestampMs()),
-		Href: c.betaHref("conversations", conv, "events", strconv.FormatUint(e.GetSequence(), 10)),
+		Href: c.link("conversations", conv, "events", strconv.FormatUint(e.GetSequence(), 10)),
 	}
 	if r := receiptsOf(v.GetReceipts()); r != nil {
 		out.State = betaState(*r)
@@ -203,7 +235,7 @@ func (h *Handler) betaPostEvent(ctx context.Context, c *call) (any, error) {
 	if e == nil {
 		return betaPosted{Timestamp: stamp(r.GetTimestampMs())}, nil
 	}
-	href := c.betaHref("conversations", conv, "events", strconv.FormatUint(e.GetSequence(), 10))
+	href := c.link("conversations", conv, "events", strconv.FormatUint(e.GetSequence(), 10))
 	return betaPosted{e.GetSequence(), stamp(e.GetTimestampMs()), href}, nil
 }
 
@@ -222,7 +254,7 @@ func (h *Handler) betaDeleteEvent(ctx context.Context, c *call) (any, error) {
 }
 
 // betaListEvents gives the whole range, as this generation's clients expect who fill their gaps
-// by it. It is read in bounded steps.
+// by it. It is read and written in steps. What comes while it is read is not part of it.
 func (h *Handler) betaListEvents(ctx context.Context, c *call) (any, error) {
 	l := h.readRange(c.query)
 	if err := c.faults.err(); err != nil {
@@ -232,20 +264,18 @@ func (h *Handler) betaListEvents(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	items := []betaEvent{}
-	for at := []byte(nil); ; {
-		l.Page = &nodev1.Page{Size: pageSizeMax, After: at}
+	l.Page = &nodev1.Page{Size: pageSizeMax}
+	return streamed(ctx, func(ctx context.Context) ([]any, bool, error) {
 		r, err := h.Cluster.ListEvents(ctx, c.who, conv, l)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
-		for _, v := range r.Events {
-			items = append(items, c.betaEvent(conv, v))
+		l.Page.After = r.Next
+		if l.End == 0 {
+			l.End = r.GetHead().GetSequence()
 		}
-		if at = r.Next; len(at) == 0 {
-			return items, nil
-		}
-	}
+		return each(r.Events, func(v *nodev1.EventView) any { return c.betaEvent(conv, v) }), len(r.Next) > 0, nil
+	})
 }
 
 func (h *Handler) betaCreateUser(ctx context.Context, c *call) (any, error) {
@@ -253,7 +283,7 @@ func (h *Handler) betaCreateUser(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return betaCreated{u.Id, c.betaHref("users", u.Id)}, nil
+	return betaCreated{u.Id, c.link("users", u.Id)}, nil
 }
 
 func (h *Handler) betaUpdateUser(ctx context.Context, c *call) (any, error) {
@@ -261,7 +291,7 @@ func (h *Handler) betaUpdateUser(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return betaCreated{u.Id, c.betaHref("users", u.Id)}, nil
+	return betaCreated{u.Id, c.link("users", u.Id)}, nil
 }
 
 func (h *Handler) betaDeleteUser(ctx context.Context, c *call) (any, error) {
@@ -274,7 +304,7 @@ func (h *Handler) betaGetUser(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := betaUser{ID: u.Id, Name: u.Name, Href: c.betaHref("users", u.Id), DisplayName: u.DisplayName, ImageURL: u.ImageUrl}
+	out := betaUser{ID: u.Id, Name: u.Name, Href: c.link("users", u.Id), DisplayName: u.DisplayName, ImageURL: u.ImageUrl}
 	if c.mayReadPrivate(u.Id) {
 		out.Channels, out.Properties = u.Channels, u.Properties
 	}
@@ -287,22 +317,20 @@ func (h *Handler) betaListUsers(ctx context.Context, c *call) (any, error) {
 		return nil, err
 	}
 	return each(r.Users, func(u *eventv1.User) betaUserItem {
-		return betaUserItem{u.GetId(), u.GetName(), c.betaHref("users", u.GetId())}
+		return betaUserItem{u.GetId(), u.GetName(), c.link("users", u.GetId())}
 	}), nil
 }
 
 func (h *Handler) betaListUserConversations(ctx context.Context, c *call) (any, error) {
-	usr, err := c.userID()
-	if err == nil {
-		err = c.mayListOf(usr, "conversations")
+	states := readStates(c.query)
+	if err := c.faults.err(); err != nil {
+		return nil, err
 	}
+	usr, err := h.ownList(ctx, c, "conversations")
 	if err != nil {
 		return nil, err
 	}
-	if _, err = h.Cluster.GetUser(ctx, c.who, api.UserRef{ID: usr}); err != nil {
-		return nil, err
-	}
-	r, err := h.Cluster.ListMemberships(ctx, c.who, usr, &nodev1.Page{Size: arrayMax}, nil)
+	r, err := h.Cluster.ListMemberships(ctx, c.who, usr, &nodev1.Page{Size: arrayMax}, states)
 	if err != nil {
 		return nil, err
 	}
@@ -316,7 +344,7 @@ func (h *Handler) betaListUserConversations(ctx context.Context, c *call) (any, 
 			ID: k.GetId(), Name: k.GetName(), DisplayName: k.GetDisplayName(), ImageURL: k.GetImageUrl(),
 			Timestamp: stamps{Created: stamp(k.GetCreatedMs())}, State: memberStates[r.Memberships[i].GetState()],
 			MemberID: r.Memberships[i].GetMemberId(), SequenceNumber: heads[i].GetSequence(),
-			Href: c.betaHref("users", usr, "conversations", k.GetId()),
+			Href: c.link("users", usr, "conversations", k.GetId()),
 		}
 	}
 	return items, nil

@@ -2,8 +2,6 @@ package rest
 
 // The shapes of the first generation: plain arrays, uuid for a conversation's id, and state maps.
 
-const prefixBeta = "/beta"
-
 type betaCreated struct {
 	ID   string `json:"id"`
 	Href string `json:"href" format:"uri"`

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"cmp"
 	"context"
 
 	"parley/proto/code"
@@ -41,17 +42,24 @@ func readConversation(c *call) (*nodev1.UpdateConversation, error) {
 	u := &nodev1.UpdateConversation{
 		Name: in.text("name", nameMax), DisplayName: in.anyText("display_name", displayNameMax), ImageUrl: in.uri("image_url", imageURLMax),
 	}
-	if c.generation == v1 && u.DisplayName != nil && *u.DisplayName == "" {
+	if c.generation.strict && u.DisplayName != nil && *u.DisplayName == "" {
 		in.fault("display_name", "is not allowed to be empty")
 	}
 	u.Properties = readProperties(c, in.object("properties"))
 	u.Numbers = readNumbers(in)
 	u.Callback = readCallback(in.object("callback"))
-	if c.generation == v1 {
+	for _, name := range toldOnly {
+		in.get(name)
+	}
+	if c.generation.strict {
 		in.closed()
 	}
 	return u, c.faults.err()
 }
+
+// toldOnly are the members of a conversation that can not be given. They are ignored: the server
+// SDKs send back what they have read when they change something in it.
+var toldOnly = []string{"id", "state", "sequence_number", "timestamp", "media_state", "_embedded", "_links"}
 
 func readProperties(c *call, in *input) *eventv1.Properties {
 	if in == nil {
@@ -69,7 +77,7 @@ func readProperties(c *call, in *input) *eventv1.Properties {
 			in.fault("ttl", "must be an integer")
 		}
 	}
-	if c.generation == v1 {
+	if c.generation.strict {
 		in.closed()
 	}
 	return p
@@ -116,16 +124,35 @@ func (h *Handler) changeConversation(ctx context.Context, c *call) (*eventv1.Con
 	if err != nil {
 		return nil, nil, err
 	}
+	if c.request.Method == patch && u.Properties != nil {
+		r, err := h.Cluster.GetConversation(ctx, c.who, conv, false)
+		if err != nil {
+			return nil, nil, err
+		}
+		complete(u.Properties, r.Conversation.GetProperties())
+	}
 	return h.Cluster.UpdateConversation(ctx, c.who, conv, u)
 }
 
-// conversationID is the conversation of the path. The first generation also takes its name.
+// complete fills what p leaves out from the present properties: a PATCH changes what it names, a
+// PUT replaces the properties as a whole.
+func complete(p, present *eventv1.Properties) {
+	p.Type, p.CustomSortKey = cmp.Or(p.Type, present.GetType()), cmp.Or(p.CustomSortKey, present.GetCustomSortKey())
+	if len(p.CustomData) == 0 {
+		p.CustomData = present.GetCustomData()
+	}
+	if !p.HasTtl {
+		p.Ttl, p.HasTtl = present.GetTtl(), present.GetHasTtl()
+	}
+}
+
+// conversationID is the conversation of the path. The first generations also take its name.
 func (h *Handler) conversationID(ctx context.Context, c *call) (string, error) {
 	given := c.parameters["conversation"]
 	if _, err := id.Parse(id.Conversation, given); err == nil {
 		return given, nil
 	}
-	if c.generation == beta {
+	if c.generation.byName {
 		return h.Cluster.ResolveConversation(ctx, c.who, given)
 	}
 	return "", code.New(code.ConversationNotFound, "Conversation does not exist.")
@@ -176,16 +203,10 @@ func (h *Handler) deleteConversation(ctx context.Context, c *call) (any, error) 
 }
 
 func (h *Handler) listConversations(ctx context.Context, c *call) (any, error) {
-	p, from, to := c.paging(), c.query.moment("date_start"), c.query.moment("date_end")
-	c.query.flag("include_custom_data") // custom data is always told
-	if err := c.faults.err(); err != nil {
-		return nil, err
-	}
-	r, err := h.Cluster.ListConversations(ctx, c.who, p.request(), from, to)
+	l, err := h.pageConversations(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	links := p.settle(c, r)
-	items := each(r.Conversations, func(k *eventv1.Conversation) conversation { return c.conversation(k, nil) })
-	return page[conversationsOf]{p.size, conversationsOf{items}, links}, nil
+	items := each(l.Conversations, func(k *eventv1.Conversation) conversation { return c.conversation(k, nil) })
+	return page[conversationsOf]{l.size, conversationsOf{items}, l.links}, nil
 }

@@ -5,6 +5,7 @@ type Row struct {
 	Name, Method, Path string // Name is generation.operation, Path has the prefix
 	Prefixes           []string
 	Operator           bool
+	AnyToken           bool // the token's acl does not matter
 }
 
 // Rows lists the whole table.
@@ -13,7 +14,7 @@ func Rows() []Row {
 	for _, op := range (&Handler{}).table() {
 		rows = append(rows, Row{
 			Name: op.generation.name + "." + op.id, Method: op.method, Path: op.generation.prefixes[0] + op.path,
-			Prefixes: op.generation.prefixes, Operator: op.scheme != bearer,
+			Prefixes: op.generation.prefixes, Operator: !op.scheme.token(), AnyToken: op.scheme == anyBearer,
 		})
 	}
 	return rows

@@ -75,7 +75,7 @@ func readInput(c *call, raw []byte, o *Options) (*input, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newInput(c, members, kind != "application/json" || c.generation == beta), nil
+	return newInput(c, members, kind != "application/json" || c.generation.lenient), nil
 }
 
 // readObject decodes one JSON object and says where it is broken.

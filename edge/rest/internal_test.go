@@ -178,3 +178,97 @@ func TestSessionsPages(t *testing.T) {
 		t.Errorf("nobody: %v", r)
 	}
 }
+
+// A list that can not be read to its end is cut, and never looks whole.
+func TestStreamIsCut(t *testing.T) {
+	h := newBare(t)
+	w := httptest.NewRecorder()
+	steps := [][]any{{1, 2}, {3}}
+	reply, err := streamed(t.Context(), func(context.Context) ([]any, bool, error) {
+		if len(steps) == 0 {
+			return nil, false, errors.New("secret cause")
+		}
+		step := steps[0]
+		steps = steps[1:]
+		return step, true, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	func() {
+		defer func() {
+			if cause := recover(); cause != http.ErrAbortHandler {
+				t.Errorf("ended with %v", cause)
+			}
+		}()
+		a := &answer{ResponseWriter: w}
+		c := &call{generation: beta, operation: &operation{generation: beta, status: ok}, writer: w, request: httptest.NewRequest("GET", "/beta/x", nil)}
+		defer h.finish(a, c, time.Now())
+		h.reply(a, c, reply)
+	}()
+	if got := strings.ReplaceAll(w.Body.String(), "\n", ""); got != "[1,2,3" {
+		t.Errorf("sent %q", got)
+	}
+	if n := testutil.ToFloat64(h.metrics.cut); n != 1 {
+		t.Errorf("%v cuts counted", n)
+	}
+	if n := testutil.ToFloat64(h.metrics.panics); n != 0 {
+		t.Errorf("%v panics counted", n)
+	}
+}
+
+// What is refused at the first step is refused with its code, and a short list needs no stream.
+func TestStreamBegins(t *testing.T) {
+	refusal := code.New(code.ConversationNotFound, "no")
+	if _, err := streamed(t.Context(), func(context.Context) ([]any, bool, error) { return nil, false, refusal }); !errors.Is(err, refusal) {
+		t.Errorf("refused with %v", err)
+	}
+	steps := 0
+	reply, err := streamed(t.Context(), func(context.Context) ([]any, bool, error) {
+		steps++
+		return nil, steps < 3, nil
+	})
+	if list, isList := reply.([]any); err != nil || !isList || len(list) != 0 || steps != 3 {
+		t.Errorf("%v, %v after %d steps", reply, err, steps)
+	}
+}
+
+func TestCommonTypes(t *testing.T) {
+	for _, tc := range []struct{ asked, group, want string }{
+		{"", "a,b:*", "a,b:*"},
+		{"a,c", "a,b:*", "a"},
+		{"b:x,b:*", "b:*", "b:x,b:*"},
+		{"*", "a,b:*", "a,b:*"},
+		{"b*", "a,b:*", "b:*"},
+		{"b:x*", "b:*", "b:x*"},
+		{"c", "a,b:*", noType},
+	} {
+		var asked []string
+		if tc.asked != "" {
+			asked = strings.Split(tc.asked, ",")
+		}
+		if got := strings.Join(common(asked, strings.Split(tc.group, ",")), ","); got != tc.want {
+			t.Errorf("%s and %s have %s in common, want %s", tc.asked, tc.group, got, tc.want)
+		}
+	}
+}
+
+// What two lists have in common lets pass what both let pass.
+func TestCommonTypesAreTheIntersection(t *testing.T) {
+	passes := func(list []string, kind string) bool {
+		for _, one := range list {
+			if begins, glob := strings.CutSuffix(one, "*"); one == kind || glob && strings.HasPrefix(kind, begins) {
+				return true
+			}
+		}
+		return false
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		list := rapid.SliceOfN(rapid.StringMatching(`[ab:]{0,3}\*?`).Filter(func(s string) bool { return s != "" }), 1, 4)
+		asked, group := list.Draw(t, "asked"), list.Draw(t, "group")
+		kind := rapid.StringMatching(`[ab:]{1,4}`).Draw(t, "kind")
+		if both := common(asked, group); passes(both, kind) != (passes(asked, kind) && passes(group, kind)) {
+			t.Fatalf("%v and %v give %v for %q", asked, group, both, kind)
+		}
+	})
+}

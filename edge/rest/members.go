@@ -90,7 +90,7 @@ func readMember(c *call) (api.UserRef, *nodev1.AddMember, error) {
 	}
 	if ref == (api.UserRef{}) && c.who.Admin {
 		name := "user"
-		if c.generation == beta {
+		if c.generation.lenient {
 			name = "user_id"
 		}
 		in.required(name, false)
@@ -179,19 +179,10 @@ func (h *Handler) updateMember(ctx context.Context, c *call) (any, error) {
 }
 
 func (h *Handler) listMembers(ctx context.Context, c *call) (any, error) {
-	p := c.paging()
-	if err := c.faults.err(); err != nil {
-		return nil, err
-	}
-	conv, err := h.conversationID(ctx, c)
+	l, err := h.pageMembers(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	r, err := h.Cluster.ListMembers(ctx, c.who, conv, p.request(), true)
-	if err != nil {
-		return nil, err
-	}
-	links := p.settle(c, r)
-	items := each(r.Members, func(m *eventv1.Member) member { return c.member(conv, m) })
-	return page[membersOf]{p.size, membersOf{items}, links}, nil
+	items := each(l.Members, func(m *eventv1.Member) member { return c.member(l.owner, m) })
+	return page[membersOf]{l.size, membersOf{items}, l.links}, nil
 }

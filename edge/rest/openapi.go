@@ -20,12 +20,12 @@ func describe(table []*operation) ([]byte, error) {
 			Description: about,
 			License:     &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"},
 		},
-		Servers: []*huma.Server{{URL: "/", Description: "This node"}},
-		Tags: []*huma.Tag{
-			{Name: v1.name, Description: v1.summary}, {Name: beta.name, Description: beta.summary}, {Name: operators.name, Description: operators.summary},
-		},
+		Servers:    []*huma.Server{{URL: "/", Description: "This node"}},
 		Paths:      make(map[string]*huma.PathItem),
 		Components: &huma.Components{Schemas: d.registry, SecuritySchemes: securitySchemes()},
+	}
+	for _, g := range generations {
+		doc.Tags = append(doc.Tags, &huma.Tag{Name: g.name, Description: g.summary})
 	}
 	for _, op := range table {
 		path := op.generation.prefixes[0] + op.path
@@ -65,6 +65,21 @@ const about = "Conversations, users, members, and one ordered event log per conv
 	"curl \"$PARLEY_URL/v1/conversations/$CONVERSATION/events?order=asc&page_size=100\" -H \"Authorization: Bearer $TOKEN\"\n" +
 	"```\n"
 
+// codeSample is an example as viewers of the document show it.
+type codeSample struct {
+	Language string `json:"lang"`
+	Label    string `json:"label"`
+	Source   string `json:"source"`
+}
+
+// samples are the calls that everybody begins with, as the first guides had them.
+var samples = map[string]string{
+	"beta.createConversation": "curl -X POST $PARLEY_URL/beta/conversations \\\n  -H \"Authorization: Bearer $TOKEN\"",
+	"beta.createUser":         "curl -X POST $PARLEY_URL/beta/users \\\n  -H \"Authorization: Bearer $TOKEN\" \\\n  -d 'name=ann' -d 'display_name=Ann Example'",
+	"beta.addMember": "curl -X POST $PARLEY_URL/beta/conversations/$CONVERSATION/members \\\n  -H \"Authorization: Bearer $TOKEN\" \\\n" +
+		"  -d 'action=join' -d \"user_id=$USER_ID\" -d 'channel.type=app'",
+}
+
 func securitySchemes() map[string]*huma.SecurityScheme {
 	return map[string]*huma.SecurityScheme{
 		string(bearer): {Type: "http", Scheme: "bearer", BearerFormat: "JWT",
@@ -78,14 +93,20 @@ type description struct{ registry huma.Registry }
 
 func (d description) put(item *huma.PathItem, op *operation) {
 	scheme := op.scheme
-	if scheme == keyInInput {
+	switch scheme {
+	case keyInInput:
 		scheme = basic
+	case anyBearer:
+		scheme = bearer
 	}
 	out := &huma.Operation{
 		OperationID: op.generation.name + "_" + op.id, Summary: op.summary, Tags: []string{op.generation.name},
 		Security:   []map[string][]string{{string(scheme): {}}},
 		Parameters: d.parameters(op),
 		Responses:  map[string]*huma.Response{strconv.Itoa(op.status): d.response(op), "default": d.refusal(op)},
+	}
+	if sample := samples[op.generation.name+"."+op.id]; sample != "" {
+		out.Extensions = map[string]any{"x-codeSamples": []codeSample{{"Shell", "curl", sample}}}
 	}
 	if op.adminOnly {
 		out.Description = "For administrators."
@@ -146,8 +167,11 @@ func (d description) response(op *operation) *huma.Response {
 
 func (d description) refusal(op *operation) *huma.Response {
 	var form any = problem{}
-	if op.generation == beta {
+	switch op.generation.refusal {
+	case oldForm:
 		form = betaProblem{}
+	case bothForms:
+		form = bothProblem{}
 	}
 	return &huma.Response{Description: "Refused; the code says why.", Content: map[string]*huma.MediaType{
 		"application/json": {Schema: d.schema(form, "Problem")},

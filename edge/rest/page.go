@@ -161,11 +161,11 @@ func hostOf(r *http.Request) string {
 	return r.Host
 }
 
-// href is the absolute link of a path below a generation's prefix.
-func (c *call) href(prefix string, segments ...string) string {
+// link is the absolute link of a thing, in the generation that was asked.
+func (c *call) link(segments ...string) string {
 	var b strings.Builder
 	b.WriteString(c.base())
-	b.WriteString(prefix)
+	b.WriteString(c.generation.prefixes[0])
 	for _, s := range segments {
 		b.WriteByte('/')
 		b.WriteString(url.PathEscape(s))

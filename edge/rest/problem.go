@@ -32,6 +32,14 @@ type betaProblem struct {
 	Validation  map[string][]string `json:"validation,omitempty" doc:"The reasons for each rejected input."`
 }
 
+// bothProblem is an error as the second generation tells it, whose clients come from before and
+// after the change of the form.
+type bothProblem struct {
+	problem
+	Description string              `json:"description" doc:"The same as detail."`
+	Validation  map[string][]string `json:"validation,omitempty" doc:"The reasons for each rejected input."`
+}
+
 const typePrefix = "https://developer.nexmo.com/api/conversation#"
 
 // refuse answers err in the form of the call's generation.
@@ -47,21 +55,25 @@ func (h *Handler) refuse(a *answer, c *call, err error) {
 	if e.Code == code.Unknown {
 		message = c.unknown()
 	}
-	if c.generation == beta {
-		h.writeJSON(a, status, betaProblem{Code: string(e.Code), Description: message, Validation: validation(e.Fields)})
-		return
-	}
+	old := betaProblem{Code: string(e.Code), Description: message, Validation: validation(e.Fields)}
 	p := problem{Title: title(e.Code), Type: typePrefix + string(e.Code), Code: string(e.Code), Detail: message, Where: c.id}
 	for _, f := range e.Fields {
 		p.Invalid = append(p.Invalid, invalidParameter{Name: f.Name, Reason: reason(f)})
 	}
-	h.writeJSON(a, status, p)
+	switch c.generation.refusal {
+	case oldForm:
+		h.writeJSON(a, status, old)
+	case bothForms:
+		h.writeJSON(a, status, bothProblem{p, old.Description, old.Validation})
+	default:
+		h.writeJSON(a, status, p)
+	}
 }
 
-// statusOf is the code's status; the first generation knew no 409.
+// statusOf is the code's status; the first generations knew no 409.
 func (g *generation) statusOf(e *code.Error) int {
 	status := e.HTTPStatus()
-	if g == beta && status == http.StatusConflict {
+	if g.no409 && status == http.StatusConflict {
 		return http.StatusBadRequest
 	}
 	return status
@@ -79,7 +91,7 @@ func advise(header http.Header, e *code.Error, status int) {
 }
 
 func (c *call) challenge() string {
-	if c.operation != nil && c.operation.scheme != bearer {
+	if c.operation != nil && !c.operation.scheme.token() {
 		return `Basic realm="parley"`
 	}
 	return "Bearer"

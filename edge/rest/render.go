@@ -8,9 +8,6 @@ import (
 	nodev1 "parley/proto/node/v1"
 )
 
-// prefixV1 is where v1 things link to.
-const prefixV1 = "/v1"
-
 // stamp writes Unix milliseconds as the API does; zero is nothing.
 func stamp(ms int64) string {
 	if ms == 0 {
@@ -20,11 +17,15 @@ func stamp(ms int64) string {
 }
 
 func (c *call) conversation(k *eventv1.Conversation, head *eventv1.Head) conversation {
-	out := conversation{
+	return conversation{conversationCore: c.conversationCore(k, head)}
+}
+
+func (c *call) conversationCore(k *eventv1.Conversation, head *eventv1.Head) conversationCore {
+	out := conversationCore{
 		ID: k.GetId(), Name: k.GetName(), DisplayName: k.GetDisplayName(), ImageURL: k.GetImageUrl(), State: "ACTIVE",
 		Timestamp: stamps{stamp(k.GetCreatedMs()), stamp(k.GetUpdatedMs()), stamp(k.GetDeletedMs())},
 		Numbers:   k.GetNumbers(),
-		Links:     selfLink{link{c.href(prefixV1, "conversations", k.GetId())}},
+		Links:     selfLink{link{c.link("conversations", k.GetId())}},
 	}
 	if k.GetState() == eventv1.ConversationState_CONVERSATION_STATE_DELETED {
 		out.State = "DELETED"
@@ -58,7 +59,7 @@ func (o object) orEmpty() []byte {
 func (c *call) user(u *eventv1.User) user {
 	out := user{
 		ID: u.GetId(), Name: u.GetName(), DisplayName: u.GetDisplayName(), ImageURL: u.GetImageUrl(),
-		Links: selfLink{link{c.href(prefixV1, "users", u.GetId())}},
+		Links: selfLink{link{c.link("users", u.GetId())}},
 	}
 	if c.mayReadPrivate(u.GetId()) {
 		out.Properties, out.Channels = object(u.GetProperties()).orEmpty(), object(u.GetChannels()).orEmpty()
@@ -73,7 +74,7 @@ func (c *call) mayReadPrivate(userID string) bool {
 func (c *call) memberUser(a *eventv1.Author) memberUser {
 	return memberUser{
 		ID: a.GetUserId(), Name: a.GetName(), DisplayName: a.GetDisplayName(), ImageURL: a.GetImageUrl(),
-		Links: selfLink{link{c.href(prefixV1, "users", a.GetUserId())}},
+		Links: selfLink{link{c.link("users", a.GetUserId())}},
 	}
 }
 
@@ -87,14 +88,20 @@ var memberStates = map[eventv1.MemberState]string{
 const silent = `{"audio_settings":{"enabled":false,"earmuffed":false,"muted":false},"audio":false}`
 
 func (c *call) member(conversationID string, m *eventv1.Member) member {
-	out := member{
+	return member{
+		memberCore: c.memberCore(conversationID, m),
+		Initiator:  initiators{initiatorOf(m.GetInitiatorInvited()), initiatorOf(m.GetInitiatorJoined())},
+	}
+}
+
+func (c *call) memberCore(conversationID string, m *eventv1.Member) memberCore {
+	out := memberCore{
 		ID: m.GetId(), ConversationID: conversationID, Embedded: memberEmbedded{c.memberUser(m.GetUser())},
 		State:     memberStates[m.GetState()],
 		Timestamp: memberStamps{stamp(m.GetInvitedMs()), stamp(m.GetJoinedMs()), stamp(m.GetLeftMs())},
-		Initiator: initiators{initiatorOf(m.GetInitiatorInvited()), initiatorOf(m.GetInitiatorJoined())},
 		Channel:   m.GetChannel(), Media: m.GetMedia(), KnockingID: m.GetKnockingId(),
 		InvitedBy: m.GetInvitedBy(), MemberIDInviting: m.GetMemberIdInviting(),
-		Links: selfLink{link{c.href(prefixV1, "conversations", conversationID, "members", m.GetId())}},
+		Links: selfLink{link{c.link("conversations", conversationID, "members", m.GetId())}},
 	}
 	if len(out.Media) == 0 {
 		out.Media = object(silent)
@@ -117,7 +124,10 @@ func (c *call) event(conversationID string, v *nodev1.EventView) event {
 	out := event{
 		ID: e.GetSequence(), Type: e.GetType(), From: e.GetFromMember(), To: e.GetTo(), Body: bodyOf(e),
 		State: receiptsOf(v.GetReceipts()), Timestamp: stamp(e.GetTimestampMs()),
-		Links: selfLink{link{c.href(prefixV1, "conversations", conversationID, "events", strconv.FormatUint(e.GetSequence(), 10))}},
+		Links: selfLink{link{c.link("conversations", conversationID, "events", strconv.FormatUint(e.GetSequence(), 10))}},
+	}
+	if c.generation != v1 {
+		out.ConversationID = conversationID
 	}
 	if a := v.GetAuthor(); a.GetUserId() != "" {
 		out.Embedded.FromUser = &eventUser{ID: a.GetUserId(), Name: a.GetName(), DisplayName: a.GetDisplayName(), ImageURL: a.GetImageUrl()}

@@ -41,6 +41,14 @@ type Sessions interface {
 	Sessions(ctx context.Context, application, userID string) ([]string, error)
 }
 
+// Refresher gives live sessions newer tokens.
+type Refresher interface {
+	// RefreshSession lets a live session of the claims' user go on with these claims: from now on
+	// its rights and its end are theirs. A session that is unknown, or another user's, is
+	// code.SessionNotFound.
+	RefreshSession(ctx context.Context, session string, claims *auth.Claims) error
+}
+
 // Options are the tunables of a Handler. Start from DefaultOptions.
 type Options struct {
 	BodyBytesMax   int64         // a larger request body is 413
@@ -84,13 +92,15 @@ func (o Options) Validate() error {
 	return nil
 }
 
-// Parts are what a Handler is wired to. All are needed.
+// Parts are what a Handler is wired to. All are needed but Refresher: without it there is no
+// session whose token could be refreshed.
 type Parts struct {
-	Cluster  api.Cluster
-	Verifier Verifier
-	Keys     Keys
-	Limits   *limit.Limits
-	Sessions Sessions
+	Cluster   api.Cluster
+	Verifier  Verifier
+	Keys      Keys
+	Limits    *limit.Limits
+	Sessions  Sessions
+	Refresher Refresher
 }
 
 // Handler serves the API. It is safe for use from any goroutine and owns none.

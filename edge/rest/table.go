@@ -5,7 +5,11 @@ import "net/http"
 // table is everything that is served. Who reads it knows the API.
 func (h *Handler) table() []*operation {
 	var all []*operation
-	for _, rows := range [][]operation{h.conversationRows(), h.userRows(), h.betaRows(), h.betaUserRows(), h.applicationRows()} {
+	for _, rows := range [][]operation{
+		h.conversationRows(), h.userRows(), h.rows03(), h.userRows03(), h.pageRows02(),
+		h.betaRows(v02), h.betaUserRows(v02), h.betaRows(beta), h.betaUserRows(beta), h.listRows(),
+		h.absentRows(v1), h.absentRows(v03), h.absentRows(v02), h.absentRows(beta), h.clientRows(), h.applicationRows(),
+	} {
 		for i := range rows {
 			all = append(all, &rows[i])
 		}
@@ -31,6 +35,7 @@ const (
 	pathUser              = "/users/{user}"
 	pathUserConversations = "/users/{user}/conversations"
 	pathUserSessions      = "/users/{user}/sessions"
+	pathSession           = "/sessions/{session}"
 )
 
 func (h *Handler) conversationRows() []operation {
@@ -67,7 +72,7 @@ func (h *Handler) conversationRows() []operation {
 func (h *Handler) userRows() []operation {
 	return []operation{
 		{v1, get, pathUsers, "listUsers", "List the application's users in order of creation.", bearer, true,
-			with(paged, []parameter{{"name", "string", "Only the user of this name."}}), nil, ok, page[usersOf]{}, h.listUsers},
+			with(paged, byName), nil, ok, page[usersOf]{}, h.listUsers},
 		{v1, post, pathUsers, "createUser", "Create a user.", bearer, true,
 			nil, userBody{}, created, user{}, h.createUser},
 		{v1, get, pathUser, "getUser", "Read a user; \"me\" is the asker.", bearer, false,
@@ -77,59 +82,9 @@ func (h *Handler) userRows() []operation {
 		{v1, remove, pathUser, "deleteUser", "Delete a user; its name is free at once.", bearer, true,
 			nil, nil, noContent, nil, h.deleteUser},
 		{v1, get, pathUserConversations, "listUserConversations", "List a user's conversations with its membership in each.", bearer, false,
-			with(paged, []parameter{{"state", "string", "Only memberships in this state."}}), nil, ok, page[conversationsOf]{}, h.listUserConversations},
+			with(paged, byState), nil, ok, page[conversationsOf]{}, h.listUserConversations},
 		{v1, get, pathUserSessions, "listUserSessions", "List a user's live sessions.", bearer, false,
-			paged, nil, ok, page[sessionsOf]{}, h.listSessions},
-	}
-}
-
-func (h *Handler) betaRows() []operation {
-	return []operation{
-		{beta, get, pathConversations, "listConversations", "List the application's conversations.", bearer, true,
-			with([]parameter{paged[0], paged[1], {"record_index", "integer", "How many to skip."}}, dated), nil, ok, betaConversations{}, h.betaListConversations},
-		{beta, post, pathConversations, "createConversation", "Create a conversation.", bearer, false,
-			nil, conversationBody{}, ok, betaCreated{}, h.betaCreateConversation},
-		{beta, get, pathConversation, "getConversation", "Read a conversation, by id or name, with all its members.", bearer, false,
-			nil, nil, ok, betaConversation{}, h.betaGetConversation},
-		{beta, put, pathConversation, "updateConversation", "Change what is given of a conversation.", bearer, false,
-			nil, conversationBody{}, ok, betaCreated{}, h.betaUpdateConversation},
-		{beta, remove, pathConversation, "deleteConversation", "Delete a conversation.", bearer, false,
-			nil, nil, ok, betaNothing{}, h.betaDeleteConversation},
-		{beta, get, pathMembers, "listMembers", "List all members, those who left included.", bearer, false,
-			nil, nil, ok, []betaMemberItem{}, h.betaListMembers},
-		{beta, post, pathMembers, "addMember", "Invite or join a user.", bearer, false,
-			nil, betaMemberBody{}, created, betaMember{}, h.betaAddMember},
-		{beta, get, pathMember, "getMember", "Read a member.", bearer, false,
-			nil, nil, ok, betaMember{}, h.betaGetMember},
-		{beta, put, pathMember, "updateMember", "Accept an invitation, or leave.", bearer, false,
-			nil, betaMemberPatch{}, ok, betaMember{}, h.betaUpdateMember},
-		{beta, remove, pathMember, "deleteMember", "Leave, or remove a member.", bearer, false,
-			[]parameter{fromMember, {"reason_code", "string", "Why, for programs."}, {"reason_text", "string", "Why, for people."}}, nil, ok, betaNothing{}, h.betaDeleteMember},
-		{beta, get, pathEvents, "listEvents", "Read the history, or a range of it.", bearer, false,
-			eventRange, nil, ok, []betaEvent{}, h.betaListEvents},
-		{beta, post, pathEvents, "postEvent", "Send an event.", bearer, false,
-			nil, eventBody{}, created, betaPosted{}, h.betaPostEvent},
-		{beta, get, pathEvent, "getEvent", "Read one event.", bearer, false,
-			nil, nil, ok, betaEvent{}, h.betaGetEvent},
-		{beta, remove, pathEvent, "deleteEvent", "Delete an event.", bearer, false,
-			[]parameter{fromMember}, nil, ok, betaNothing{}, h.betaDeleteEvent},
-	}
-}
-
-func (h *Handler) betaUserRows() []operation {
-	return []operation{
-		{beta, get, pathUsers, "listUsers", "List the application's first 100 users.", bearer, true,
-			nil, nil, ok, []betaUserItem{}, h.betaListUsers},
-		{beta, post, pathUsers, "createUser", "Create a user.", bearer, true,
-			nil, userBody{}, ok, betaCreated{}, h.betaCreateUser},
-		{beta, get, pathUser, "getUser", "Read a user.", bearer, false,
-			nil, nil, ok, betaUser{}, h.betaGetUser},
-		{beta, put, pathUser, "updateUser", "Change what is given of a user.", bearer, true,
-			nil, userBody{}, ok, betaCreated{}, h.betaUpdateUser},
-		{beta, remove, pathUser, "deleteUser", "Delete a user.", bearer, true,
-			nil, nil, ok, betaNothing{}, h.betaDeleteUser},
-		{beta, get, pathUserConversations, "listUserConversations", "List a user's first 100 conversations.", bearer, false,
-			nil, nil, ok, []betaUserConversation{}, h.betaListUserConversations},
+			paged, nil, ok, page[sessionsOf]{}, h.pageSessions},
 	}
 }
 

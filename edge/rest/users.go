@@ -2,6 +2,7 @@ package rest
 
 import (
 	"context"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -31,31 +32,35 @@ func readUser(c *call) (*nodev1.UpdateUser, error) {
 		Name: in.text("name", nameMax), DisplayName: in.anyText("display_name", displayNameMax), ImageUrl: in.uri("image_url", imageURLMax),
 		Properties: in.raw("properties"), Channels: in.raw("channels"),
 	}
-	if c.generation == v1 && u.DisplayName != nil && *u.DisplayName == "" {
+	if c.generation.strict && u.DisplayName != nil && *u.DisplayName == "" {
 		in.fault("display_name", "is not allowed to be empty")
 	}
 	if p := in.object("properties"); p != nil {
 		p.raw("custom_data")
-		if c.generation == v1 {
+		if c.generation.strict {
 			p.closed()
 		}
 	}
-	if c.generation == v1 {
+	if c.generation.strict {
 		in.closed()
 	}
 	return u, c.faults.err()
 }
 
-// userID is the user of the path; "me" is the asker.
-func (c *call) userID() (string, error) {
+// userID is the user of the path; "me" is the asker. One generation also takes its name.
+func (h *Handler) userID(ctx context.Context, c *call) (string, error) {
 	given := c.parameters["user"]
 	if given == "me" && c.who.UserId != "" {
 		return c.who.UserId, nil
 	}
-	if _, err := id.Parse(id.User, given); err != nil {
-		return "", code.New(code.UserNotFound, "User does not exist.")
+	if _, err := id.Parse(id.User, given); err == nil {
+		return given, nil
 	}
-	return given, nil
+	if c.generation == v03 {
+		u, err := h.Cluster.GetUser(ctx, c.who, api.UserRef{Name: given})
+		return u.GetId(), err
+	}
+	return "", code.New(code.UserNotFound, "User does not exist.")
 }
 
 func (h *Handler) makeUser(ctx context.Context, c *call) (*eventv1.User, error) {
@@ -73,7 +78,7 @@ func (h *Handler) changeUser(ctx context.Context, c *call) (*eventv1.User, error
 	if err != nil {
 		return nil, err
 	}
-	usr, err := c.userID()
+	usr, err := h.userID(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +94,7 @@ func (h *Handler) createUser(ctx context.Context, c *call) (any, error) {
 }
 
 func (h *Handler) findUser(ctx context.Context, c *call) (*eventv1.User, error) {
-	usr, err := c.userID()
+	usr, err := h.userID(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +118,7 @@ func (h *Handler) updateUser(ctx context.Context, c *call) (any, error) {
 }
 
 func (h *Handler) deleteUser(ctx context.Context, c *call) (any, error) {
-	usr, err := c.userID()
+	usr, err := h.userID(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -121,16 +126,11 @@ func (h *Handler) deleteUser(ctx context.Context, c *call) (any, error) {
 }
 
 func (h *Handler) listUsers(ctx context.Context, c *call) (any, error) {
-	p, name := c.paging(), value(c.query.anyText("name", nameMax))
-	if err := c.faults.err(); err != nil {
-		return nil, err
-	}
-	r, err := h.Cluster.ListUsers(ctx, c.who, p.request(), name)
+	l, err := h.pageUsers(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	links := p.settle(c, r)
-	return page[usersOf]{p.size, usersOf{each(r.Users, c.user)}, links}, nil
+	return page[usersOf]{l.size, usersOf{each(l.Users, c.user)}, l.links}, nil
 }
 
 // mayListOf lets administrators and the user itself pass: what a user takes part in is its own.
@@ -164,81 +164,38 @@ func (h *Handler) heads(ctx context.Context, c *call, list []*eventv1.Conversati
 	return heads, g.Wait()
 }
 
+// readStates reads which memberships are wanted; nil = all.
 func readStates(in *input) []eventv1.MemberState {
-	switch in.choice("state", "INVITED", "JOINED", "LEFT") {
-	case "INVITED":
-		return []eventv1.MemberState{eventv1.MemberState_MEMBER_STATE_INVITED}
-	case "JOINED":
-		return []eventv1.MemberState{eventv1.MemberState_MEMBER_STATE_JOINED}
-	case "LEFT":
-		return []eventv1.MemberState{eventv1.MemberState_MEMBER_STATE_LEFT}
+	var states []eventv1.MemberState
+	for name := range strings.SplitSeq(value(in.anyText("state", shortTextMax)), ",") {
+		switch strings.ToUpper(strings.TrimSpace(name)) {
+		case "":
+		case "INVITED":
+			states = append(states, eventv1.MemberState_MEMBER_STATE_INVITED)
+		case "JOINED":
+			states = append(states, eventv1.MemberState_MEMBER_STATE_JOINED)
+		case "LEFT":
+			states = append(states, eventv1.MemberState_MEMBER_STATE_LEFT)
+		default:
+			in.fault("state", "must be one of [INVITED, JOINED, LEFT]")
+			return nil
+		}
 	}
-	return nil
+	return states
 }
 
 func (h *Handler) listUserConversations(ctx context.Context, c *call) (any, error) {
-	p, states := c.paging(), readStates(c.query)
-	usr, err := c.userID()
-	if err == nil {
-		err = c.faults.err()
-	}
-	if err == nil {
-		err = c.mayListOf(usr, "conversations")
-	}
+	l, heads, err := h.pageUserConversations(ctx, c, nil)
 	if err != nil {
 		return nil, err
 	}
-	if _, err = h.Cluster.GetUser(ctx, c.who, api.UserRef{ID: usr}); err != nil {
-		return nil, err
-	}
-	r, err := h.Cluster.ListMemberships(ctx, c.who, usr, p.request(), states)
-	if err != nil {
-		return nil, err
-	}
-	links := p.settle(c, r)
-	heads, err := h.heads(ctx, c, r.Conversations)
-	if err != nil {
-		return nil, err
-	}
-	items := make([]conversation, len(r.Conversations))
-	for i, k := range r.Conversations {
+	items := make([]conversation, len(l.Conversations))
+	for i, k := range l.Conversations {
 		items[i] = c.conversation(k, heads[i])
-		items[i].Embedded = &membershipOf{ID: r.Memberships[i].GetMemberId(), State: memberStates[r.Memberships[i].GetState()]}
+		items[i].Embedded = &membershipOf{ID: l.Memberships[i].GetMemberId(), State: memberStates[l.Memberships[i].GetState()]}
 	}
-	return page[conversationsOf]{p.size, conversationsOf{items}, links}, nil
+	return page[conversationsOf]{l.size, conversationsOf{items}, l.links}, nil
 }
 
 // sessionSeconds is how long a lost connection may take to resume.
 const sessionSeconds = 300
-
-func (h *Handler) listSessions(ctx context.Context, c *call) (any, error) {
-	p := c.paging()
-	usr, err := c.userID()
-	if err == nil {
-		err = c.faults.err()
-	}
-	if err == nil {
-		err = c.mayListOf(usr, "sessions")
-	}
-	if err != nil {
-		return nil, err
-	}
-	u, err := h.Cluster.GetUser(ctx, c.who, api.UserRef{ID: usr})
-	if err != nil {
-		return nil, err
-	}
-	live, err := h.Sessions.Sessions(ctx, c.who.ApplicationId, usr)
-	if err != nil {
-		return nil, err
-	}
-	r := sessionsPage(live, p)
-	links := p.settle(c, r)
-	owner := c.memberUser(&eventv1.Author{UserId: u.Id, Name: u.Name, DisplayName: u.DisplayName, ImageUrl: u.ImageUrl})
-	items := each(r.Positions, func(id []byte) session {
-		return session{
-			ID: string(id), Embedded: sessionEmbedded{User: owner}, Properties: sessionProperties{TTL: sessionSeconds},
-			Links: selfLink{link{c.href(prefixV1, "users", usr, "sessions")}},
-		}
-	})
-	return page[sessionsOf]{p.size, sessionsOf{items}, links}, nil
-}

@@ -79,8 +79,8 @@ type mediaState struct {
 	TTS          bool `json:"tts"`
 }
 
-// conversation as v1 tells it.
-type conversation struct {
+// conversationCore is what the generations with pages tell of a conversation alike.
+type conversationCore struct {
 	ID             string                 `json:"id" example:"CON-d66d47de-5bcb-4300-94f0-0c9d4b948e9a"`
 	Name           string                 `json:"name"`
 	DisplayName    string                 `json:"display_name,omitempty"`
@@ -90,9 +90,14 @@ type conversation struct {
 	Timestamp      stamps                 `json:"timestamp"`
 	Properties     conversationProperties `json:"properties"`
 	Numbers        numbers                `json:"numbers"`
-	MediaState     mediaState             `json:"media_state"`
-	Embedded       *membershipOf          `json:"_embedded,omitempty" doc:"In a user's list: the user's membership."`
 	Links          selfLink               `json:"_links"`
+}
+
+// conversation as v1 tells it.
+type conversation struct {
+	conversationCore
+	MediaState mediaState    `json:"media_state"`
+	Embedded   *membershipOf `json:"_embedded,omitempty" doc:"In a user's list: the user's membership."`
 }
 
 type membershipOf struct {
@@ -144,14 +149,13 @@ type initiators struct {
 	Joined  *initiator `json:"joined,omitempty"`
 }
 
-// member as v1 tells it.
-type member struct {
+// memberCore is what the generations with pages tell of a member alike.
+type memberCore struct {
 	ID               string         `json:"id" example:"MEM-63f61863-4a51-4f6b-86e1-46ede5b10391"`
 	ConversationID   string         `json:"conversation_id"`
 	Embedded         memberEmbedded `json:"_embedded"`
 	State            string         `json:"state" enum:"INVITED,JOINED,LEFT"`
 	Timestamp        memberStamps   `json:"timestamp"`
-	Initiator        initiators     `json:"initiator"`
 	Channel          object         `json:"channel"`
 	Media            object         `json:"media"`
 	KnockingID       string         `json:"knocking_id,omitempty"`
@@ -159,6 +163,12 @@ type member struct {
 	MemberIDInviting string         `json:"member_id_inviting,omitempty"`
 	Reason           *object        `json:"reason,omitempty" doc:"Why the member left, if it was said."`
 	Links            selfLink       `json:"_links"`
+}
+
+// member as v1 tells it.
+type member struct {
+	memberCore
+	Initiator initiators `json:"initiator"`
 }
 
 type memberEmbedded struct {
@@ -192,17 +202,18 @@ type receipts struct {
 	SeenBy      map[string]string `json:"seen_by"`
 }
 
-// event as v1 tells it.
+// event as the generations with pages tell it.
 type event struct {
-	ID        uint64        `json:"id" doc:"The event's place in its conversation, from 1 without a hole."`
-	Type      string        `json:"type" example:"text"`
-	From      string        `json:"from,omitempty" doc:"The member that sent it."`
-	To        string        `json:"to,omitempty"`
-	Body      object        `json:"body"`
-	State     *receipts     `json:"state,omitempty"`
-	Timestamp string        `json:"timestamp"`
-	Embedded  eventEmbedded `json:"_embedded"`
-	Links     selfLink      `json:"_links"`
+	ID             uint64        `json:"id" doc:"The event's place in its conversation, from 1 without a hole."`
+	ConversationID string        `json:"conversation_id,omitempty" doc:"Not in v1."`
+	Type           string        `json:"type" example:"text"`
+	From           string        `json:"from,omitempty" doc:"The member that sent it."`
+	To             string        `json:"to,omitempty"`
+	Body           object        `json:"body"`
+	State          *receipts     `json:"state,omitempty"`
+	Timestamp      string        `json:"timestamp"`
+	Embedded       eventEmbedded `json:"_embedded"`
+	Links          selfLink      `json:"_links"`
 }
 
 // relayed answers a post that is not stored: it has no id.

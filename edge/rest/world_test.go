@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +29,7 @@ import (
 	"parley/edge/auth"
 	"parley/edge/limit"
 	"parley/edge/rest"
+	"parley/proto/code"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -41,6 +43,14 @@ const (
 type sessions map[string][]string
 
 func (s sessions) Sessions(_ context.Context, _, user string) ([]string, error) { return s[user], nil }
+
+// RefreshSession implements rest.Refresher: the user of the claims has the session, or not.
+func (s sessions) RefreshSession(_ context.Context, session string, claims *auth.Claims) error {
+	if slices.Contains(s[claims.UserID], session) {
+		return nil
+	}
+	return code.New(code.SessionNotFound, "no such session")
+}
 
 // world is a real node in memory behind a real HTTP server, with one application.
 type world struct {
@@ -122,7 +132,7 @@ func (w *world) serve(node *runtime.Runtime, s settings) {
 	must(w.t, err)
 	buckets, err := limit.New(limits)
 	must(w.t, err)
-	w.handler, err = rest.New(rest.Parts{Cluster: node.API(), Verifier: verifier, Keys: keys, Limits: buckets, Sessions: w.sessions}, options)
+	w.handler, err = rest.New(rest.Parts{Cluster: node.API(), Verifier: verifier, Keys: keys, Limits: buckets, Sessions: w.sessions, Refresher: w.sessions}, options)
 	must(w.t, err)
 	server := httptest.NewServer(w.handler)
 	w.url = server.URL

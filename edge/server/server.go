@@ -53,6 +53,7 @@ type Handlers struct {
 	API      http.Handler                    // everything that no other handler takes
 	Realtime http.Handler                    // /v1/realtime
 	Demo     http.Handler                    // /demo and below
+	Cluster  http.Handler                    // /cluster/ and below, for operators; nil = not served
 	Ready    func() (ready bool, why string) // for /readyz; why is for the operator
 }
 
@@ -113,6 +114,9 @@ func (s *Server) Mount(h Handlers) {
 	mux.Handle("/v1/realtime", h.Realtime)
 	mux.Handle("/demo", h.Demo)
 	mux.Handle("/demo/", h.Demo)
+	if h.Cluster != nil {
+		mux.Handle("/cluster/", h.Cluster)
+	}
 	mux.Handle("/", h.API)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/demo", http.StatusFound) // a person who opens the bare address

@@ -185,6 +185,10 @@ func (s *Server) Close(ctx context.Context) error {
 	return nil
 }
 
+// SendAway tells the peers of now to resume elsewhere, like Close, but goes on to serve: a load
+// balancer that has not noticed yet may send some back. It returns when they are gone or ctx ends.
+func (s *Server) SendAway(ctx context.Context) { s.sayGoodbye(ctx) }
+
 // sayGoodbye sends the close frames in slices and waits until the peers have answered.
 func (s *Server) sayGoodbye(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, s.options.DrainSpread+s.options.CloseWithin)

@@ -30,6 +30,7 @@ type conn struct {
 	session   hub.Session
 	feed      *hub.Subscription // of the user
 	bye       bool              // the client ended its session
+	refusals  int               // frames in a row over the rate
 
 	inFlight atomic.Int32 // posts without an ack
 
@@ -57,10 +58,20 @@ func (c *conn) Message(binary bool, payload []byte) {
 		return
 	}
 	if err := c.handler.Limits.Allow(limit.Connection, c.session.ID, 1); err != nil {
-		c.refuse(f.Id, err)
+		c.overRate(f.Id, err)
 		return
 	}
+	c.refusals = 0
 	c.dispatch(f)
+}
+
+// overRate refuses a frame. A client that does not listen is not answered for ever.
+func (c *conn) overRate(id string, err error) {
+	c.refusals++
+	c.refuse(id, err)
+	if c.refusals >= c.handler.options.RefusalsMax {
+		c.socket.Close(socket.Overloaded)
+	}
 }
 
 // dispatch is the protocol's table of contents. What waits for the cluster runs apart.

@@ -2,12 +2,14 @@ package ws
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"time"
 
 	"parley/actors/api"
 	"parley/edge/auth"
 	"parley/edge/hub"
+	"parley/edge/limit"
 	"parley/edge/socket"
 	clientv1 "parley/proto/client/v1"
 	"parley/proto/code"
@@ -21,15 +23,22 @@ func (c *conn) beforeHello(f *clientv1.ClientFrame) {
 		c.socket.Close(socket.Protocol)
 		return
 	}
-	refused := false
+	var refused error
 	c.apart(f.Id, func(ctx context.Context) (*clientv1.Ack, error) {
-		err := c.hello(ctx, f.Id, hello)
-		refused = err != nil
-		return nil, err
+		refused = c.hello(ctx, f.Id, hello)
+		return nil, refused
 	})
-	if refused {
-		c.socket.Close(socket.LoginRefused)
+	if refused != nil {
+		c.socket.Close(refusal(refused))
 	}
+}
+
+// refusal is how a refused hello is closed: what is wrong only now is no reason for a new token.
+func refusal(err error) socket.CloseCode {
+	if e, ok := code.Of(err); !ok || recovery(e.Code) == "retry" {
+		return socket.Overloaded
+	}
+	return socket.LoginRefused
 }
 
 // hello logs in. No state is made before the token is found good.
@@ -38,7 +47,7 @@ func (c *conn) hello(ctx context.Context, id string, hello *clientv1.Hello) erro
 	if len(hello.Device) > h.options.DeviceBytesMax {
 		return code.Invalid("device", "is too long")
 	}
-	claims, err := c.verify(ctx, hello.Token)
+	claims, err := c.admit(ctx, hello.Token)
 	if err != nil {
 		return err
 	}
@@ -62,6 +71,31 @@ func (c *conn) hello(ctx context.Context, id string, hello *clientv1.Hello) erro
 	}}})
 	c.feed = h.Hub.Follow(claims.ApplicationID, claims.UserID, c.codec, c)
 	return nil
+}
+
+// admit is verify for a connection that nobody has logged in on: who tries tokens is slowed down,
+// by its address.
+func (c *conn) admit(ctx context.Context, token string) (*auth.Claims, error) {
+	address := c.address()
+	if err := c.handler.Limits.Spent(limit.Guess, address); err != nil {
+		return nil, err
+	}
+	claims, err := c.verify(ctx, token)
+	if e, ok := code.Of(err); ok && e.HTTPStatus() == http.StatusUnauthorized {
+		if spent := c.handler.Limits.Allow(limit.Guess, address, 1); spent != nil {
+			return nil, spent
+		}
+	}
+	return claims, err
+}
+
+// address is where the client comes from, without the port.
+func (c *conn) address() string {
+	remote := c.socket.RemoteAddr().String()
+	if host, _, err := net.SplitHostPort(remote); err == nil {
+		return host
+	}
+	return remote
 }
 
 // verify checks a token and that it may log in.

@@ -24,7 +24,9 @@ type Verifier interface {
 
 // Limits are the token buckets; *limit.Limits is one.
 type Limits interface {
+	// Allow takes cost out of a bucket, Spent says whether it is empty; both refuse with a code.
 	Allow(s limit.Scope, key string, cost float64) error
+	Spent(s limit.Scope, key string) error
 }
 
 // Options are the limits of the protocol. Start from DefaultOptions.
@@ -32,6 +34,7 @@ type Options struct {
 	Node             string        // told in welcome
 	PostsInFlight    int           // posts of one connection that wait for their ack
 	Subscriptions    int           // of one connection
+	RefusalsMax      int           // frames in a row over the rate, before the connection is closed
 	CommandWithin    time.Duration // for one command of a client
 	SessionResume    time.Duration // told in welcome; the hub's
 	FrameBytesMax    int           // told in welcome; the socket's
@@ -48,7 +51,7 @@ type Options struct {
 func DefaultOptions() Options {
 	s, h := socket.DefaultOptions(), hub.DefaultOptions()
 	return Options{
-		PostsInFlight: 64, Subscriptions: 1000, CommandWithin: 10 * time.Second,
+		PostsInFlight: 64, Subscriptions: 1000, RefusalsMax: 1000, CommandWithin: 10 * time.Second,
 		SessionResume: h.SessionResume, FrameBytesMax: s.FrameBytesMax, PingInterval: s.PingInterval,
 		JSONDepth: limit.JSONDepth, JSONMembers: limit.JSONMembers,
 		DeviceBytesMax: 128, RequestIDMax: 64, ClientIDBytesMax: 128,
@@ -59,8 +62,8 @@ func DefaultOptions() Options {
 // Validate says what is wrong with o.
 func (o Options) Validate() error {
 	switch {
-	case o.PostsInFlight < 1 || o.Subscriptions < 1:
-		return errors.New("ws: posts in flight and subscriptions must be positive")
+	case o.PostsInFlight < 1 || o.Subscriptions < 1 || o.RefusalsMax < 1:
+		return errors.New("ws: posts in flight, subscriptions and refusals must be positive")
 	case o.CommandWithin <= 0:
 		return errors.New("ws: the time for a command must be positive")
 	case o.JSONDepth < 2 || o.JSONMembers < 32:

@@ -161,3 +161,41 @@ func TestParleyStamps(t *testing.T) {
 		t.Error("a cut ack has no stamp")
 	}
 }
+
+// TestClimb doubles up to the ceiling.
+func TestClimb(t *testing.T) {
+	server := httptest.NewServer(&crowd{})
+	defer server.Close()
+	f, err := Connect(t.Context(), crowdTarget{strings.Replace(server.URL, "http", "ws", 1)}, Shape{Rooms: 1, Members: 2, Senders: 2}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rates []float64
+	best, err := f.Climb(t.Context(), 50, 100, 100*time.Millisecond, func(r Report) { rates = append(rates, r.Rate) })
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if best.Rate != 100 || fmt.Sprint(rates) != "[50 100]" {
+		t.Errorf("best %v of the steps %v, want 100 of 50 and 100", best.Rate, rates)
+	}
+}
+
+// TestClimbDown tries every rate twice and halves it while nothing is kept.
+func TestClimbDown(t *testing.T) {
+	server := httptest.NewServer(&crowd{swallow: 1})
+	defer server.Close()
+	f, err := Connect(t.Context(), crowdTarget{strings.Replace(server.URL, "http", "ws", 1)}, Shape{Rooms: 1, Members: 1, Senders: 1}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rates []float64
+	c := climb{fleet: f, lasts: 50 * time.Millisecond, told: func(r Report) { rates = append(rates, r.Rate); f.delivered.Store(r.Sent) }}
+	c.double(t.Context(), 40, 40)
+	c.step(t.Context(), c.high/2)
+	if err := errors.Join(c.err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if c.best.Rate != 0 || c.high != 20 || fmt.Sprint(rates) != "[40 40 20 20]" {
+		t.Errorf("best %v, bound %v, steps %v", c.best.Rate, c.high, rates)
+	}
+}

@@ -165,6 +165,17 @@ func (f *Fleet) record(h *hdrhistogram.Histogram, payload []byte) {
 	_ = h.RecordValue(micros) // cannot be out of range
 }
 
+// Counts are what has happened since a run began.
+type Counts struct {
+	Sent, Acked, Refused, Delivered int64
+	Lost                            int64 // connections
+}
+
+// Counts may be called at any time, to show progress.
+func (f *Fleet) Counts() Counts {
+	return Counts{Sent: f.sent.Load(), Acked: f.acked.Load(), Refused: f.refused.Load(), Delivered: f.delivered.Load(), Lost: f.lost.Load()}
+}
+
 // Report is what one run at one rate gave.
 type Report struct {
 	Rate           float64 // messages a second, as asked for
@@ -179,8 +190,14 @@ type Report struct {
 	FirstError     error
 }
 
-// DeliveriesPerSecond counts over the sending time and what came in the grace period after it.
-func (r Report) DeliveriesPerSecond() float64 { return float64(r.Delivered) / r.Elapsed.Seconds() }
+// DeliveriesPerSecond counts over the sending time and what came in the grace period after it. It
+// is 0 for a run that never was.
+func (r Report) DeliveriesPerSecond() float64 {
+	if r.Elapsed == 0 {
+		return 0
+	}
+	return float64(r.Delivered) / r.Elapsed.Seconds()
+}
 
 // Kept says whether the server kept up: all but a thousandth was acked and arrived, 99 of 100
 // within a second.
@@ -281,47 +298,64 @@ func (f *Fleet) settle(ctx context.Context, grace time.Duration) {
 // backlogMax is how long a step that was too fast may go on afterwards.
 const backlogMax = 20 * time.Second
 
-// Climb looks for the highest rate that the server keeps: doubling from start, then bisecting.
-// Every step's report goes to told.
+// Climb looks for the highest rate that the server keeps: doubling from start, or halving when
+// that is too much already, then bisecting. A step that was not kept gets a second chance, because
+// the machine may have been busy with something else for a moment. Every step's report goes to told.
 func (f *Fleet) Climb(ctx context.Context, start, ceiling float64, lasts time.Duration, told func(Report)) (Report, error) {
-	var best Report
-	step := func(rate float64) (bool, error) {
-		r, err := f.Run(ctx, rate, lasts)
-		if err != nil {
-			return false, err
-		}
-		told(r)
-		if r.Kept() {
-			best = r
-		} else {
-			f.settle(ctx, backlogMax) // or the next step would count this one's deliveries
-		}
-		return r.Kept(), nil
+	c := climb{fleet: f, lasts: lasts, told: told}
+	c.double(ctx, start, ceiling)
+	const halvings, bisections = 4, 2
+	for n := 0; n < halvings && c.low == 0 && c.high > 0; n++ {
+		c.step(ctx, c.high/2)
 	}
-	low, high := 0.0, 0.0
-	for rate := start; rate <= ceiling; rate *= 2 {
-		kept, err := step(rate)
-		if err != nil {
-			return best, err
-		}
-		if !kept {
-			high = rate
-			break
-		}
-		low = rate
+	for n := 0; n < bisections && c.low > 0 && c.high > 0; n++ {
+		c.step(ctx, (c.low+c.high)/2)
 	}
-	const bisections = 2
-	for n := 0; n < bisections && low > 0 && high > 0; n++ {
-		middle := (low + high) / 2
-		kept, err := step(middle)
-		if err != nil {
-			return best, err
+	return c.best, c.err
+}
+
+// climb is a Climb on its way. The first error ends it.
+type climb struct {
+	fleet *Fleet
+	lasts time.Duration
+	told  func(Report)
+
+	low, high float64 // the highest rate kept and the lowest not kept; 0 = none yet
+	best      Report
+	err       error
+}
+
+func (c *climb) double(ctx context.Context, start, ceiling float64) {
+	for rate := start; rate <= ceiling && c.high == 0 && c.err == nil; rate *= 2 {
+		c.step(ctx, rate)
+	}
+}
+
+// step tries a rate, twice if need be.
+func (c *climb) step(ctx context.Context, rate float64) {
+	for range 2 {
+		if c.err != nil {
+			return
 		}
-		if kept {
-			low = middle
-		} else {
-			high = middle
+		if c.kept(ctx, rate) {
+			c.low = rate
+			return
 		}
 	}
-	return best, nil
+	c.high = rate
+}
+
+func (c *climb) kept(ctx context.Context, rate float64) bool {
+	r, err := c.fleet.Run(ctx, rate, c.lasts)
+	if err != nil {
+		c.err = err
+		return false
+	}
+	c.told(r)
+	if !r.Kept() {
+		c.fleet.settle(ctx, backlogMax) // or the next step would count this one's deliveries
+		return false
+	}
+	c.best = r
+	return true
 }

@@ -75,6 +75,12 @@ func TestKeysAreGolden(t *testing.T) {
 		{"Credential", keys.Credential("key")},
 		{"Credentials", keys.Credentials()},
 		{"Settings", keys.Settings()},
+		{"Store", keys.Store(app)},
+		{"Stores", keys.Stores()},
+		{"ShardMap", keys.ShardMap(s)},
+		{"ShardMaps", keys.ShardMaps()},
+		{"Placement", keys.Placement()},
+		{"Head(placement)", keys.Head(keys.Meta, keys.UUID{}, app, keys.KindPlacement)},
 		{"Listed", keys.Listed(s, app, keys.KindUser, 0x2122232425262728, user)},
 		{"Listing", keys.Listing(s, app, keys.KindUser)},
 		{"Outbox", keys.Outbox(s, 2, 9, conv[:], user[:], 3, 4)},
@@ -94,6 +100,7 @@ func TestKeysAreGolden(t *testing.T) {
 		{"StoreIdentity", keys.StoreIdentity()},
 		{"LocalReplica", keys.LocalReplica(s)},
 		{"LocalReplicas", keys.LocalReplicas()},
+		{"PublicCopy", keys.PublicCopy()},
 	} {
 		fmt.Fprintf(&b, "%-20s %s\n", k.name, hex.EncodeToString(k.key))
 	}

@@ -8,6 +8,7 @@ const (
 	prefixLogState = 'h' // shard, replica -> term, vote, commit
 	prefixLogTrunc = 't' // shard, replica -> index, term: the entry before the first kept one
 	prefixStore    = 'i' // -> identity of the store
+	prefixPublic   = 'p' // -> event.v1.PublicCopy, of a node without a replica of the meta shard
 	prefixReplica  = 'r' // shard -> the replica that lives here, or a tombstone
 )
 
@@ -42,3 +43,6 @@ func LocalReplica(s Shard) []byte {
 
 // LocalReplicas is the prefix of all LocalReplica rows.
 func LocalReplicas() []byte { return []byte{prefixReplica} }
+
+// PublicCopy is this node's copy of the meta shard's public part.
+func PublicCopy() []byte { return []byte{prefixPublic} }

@@ -21,6 +21,9 @@ const (
 	tableApplication  = 0x40 // application -> event.v1.Application
 	tableCredential   = 0x41 // api key -> event.v1.Credential
 	tableSettings     = 0x42 // -> event.v1.ClusterSettings
+	tableStore        = 0x43 // store uuid -> event.v1.Store
+	tableShardMap     = 0x44 // shard -> event.v1.ShardMap
+	tablePlacement    = 0x45 // -> event.v1.Placement
 	tableListed       = 0x50 // app, kind, created ms, entity -> empty: listing in order of creation
 	tableOutbox       = 0x60 // target kind, target shard, source, target, revision, index -> node.v1.OutboxRow
 	tableBlob         = 0x70 // app, sum -> event.v1.Blob
@@ -62,6 +65,7 @@ const (
 	KindApplication  EntityKind = 4
 	KindBlob         EntityKind = 6
 	KindImage        EntityKind = 7
+	KindPlacement    EntityKind = 8
 )
 
 // Head is the row that fences an entity: its revision, then the kind's own hot fields.

@@ -29,6 +29,7 @@ type Log struct {
 	vote    Vote
 	applied Applied
 	before  Position // the entry before the first one kept on disk
+	coming  Position // of a snapshot that was announced when the log was opened
 
 	// tail holds the entries from offset on; older ones are read from disk.
 	tail      []*raftpb.Entry
@@ -38,8 +39,9 @@ type Log struct {
 
 // Open reads a replica's log. applied is the row of the shard's state, zero when the replica
 // still waits for its first snapshot. A log that does not reach the applied position belongs to
-// the time before a snapshot whose install was interrupted: it is reset, durably, before Open
-// returns (invariant I6).
+// the time before a snapshot whose install was announced and interrupted: it is reset, durably,
+// before Open returns (invariant I6). Any other log that ends before the state, or before the
+// commit index it is known to have reached, has lost entries and is ErrDamaged.
 func Open(db *pebble.DB, s keys.Shard, replica uint64, applied Applied, tailBytesMax int) (*Log, error) {
 	l := &Log{db: db, shard: s, replica: replica, tailMax: tailBytesMax, applied: applied}
 	if err := l.load(); err != nil {
@@ -65,9 +67,11 @@ func (l *Log) load() error {
 	if v, err := get(l.db, keys.LogTruncated(l.shard, l.replica)); err != nil {
 		return err
 	} else if v != nil {
-		if l.before, err = decodePosition(v); err != nil {
+		announced, err := decodeBefore(v)
+		if err != nil {
 			return err
 		}
+		l.before, l.coming = announced.Before, announced.Snapshot
 	}
 	l.offset = l.before.Index + 1
 	entries, err := l.read(l.offset, ^uint64(0), ^uint64(0))
@@ -86,10 +90,16 @@ func (l *Log) reconcile() error {
 	at := l.applied.Position
 	term, err := l.Term(at.Index)
 	if err == nil && term == at.Term {
+		if l.vote.Commit > l.last() {
+			return fmt.Errorf("it ends at %d, before its commit index %d: %w", l.last(), l.vote.Commit, ErrDamaged)
+		}
 		return nil
 	}
 	if errors.Is(err, raft.ErrCompacted) {
 		return fmt.Errorf("truncated to %d beyond the applied index %d: %w", l.before.Index, at.Index, ErrDamaged)
+	}
+	if l.coming != at {
+		return fmt.Errorf("it ends at %d and does not reach the applied %+v: %w", l.last(), at, ErrDamaged)
 	}
 	b := l.db.NewBatch()
 	defer b.Close()
@@ -181,6 +191,9 @@ func (l *Log) Snapshot() (*raftpb.Snapshot, error) {
 		Index: new(l.applied.Index), Term: new(l.applied.Term), ConfState: l.applied.Conf,
 	}}), nil
 }
+
+// Before gives the position before the first entry that is kept.
+func (l *Log) Before() Position { return l.before }
 
 // Applied gives the position and configuration that were last passed to SetApplied or Reset.
 func (l *Log) Applied() Applied { return l.applied }

@@ -1,6 +1,7 @@
 package raftlog
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -237,6 +238,7 @@ func TestInterruptedInstall(t *testing.T) {
 				entry(11, 6, "a"), entry(12, 6, "b"), entry(13, 6, "c"), entry(14, 6, "d"),
 			}, Vote: &Vote{Term: 6, For: 9, Commit: 10}}
 			commit(t, db, w)
+			commit(t, db, &Write{Shard: testShard, Replica: testReplica, Announce: &Announcement{l.Before(), at}})
 			for range 2 { // the second time there is nothing left to do
 				var err error
 				if l, err = Open(db, testShard, testReplica, applied(at.Index, at.Term), 1<<20); err != nil {
@@ -257,6 +259,23 @@ func TestInterruptedInstall(t *testing.T) {
 // passes for an end of the log.
 func TestDamageIsAnError(t *testing.T) {
 	for name, harm := range map[string]func(db *pebble.DB) error{
+		"lost end": func(db *pebble.DB) error {
+			return db.Delete(keys.LogEntry(testShard, testReplica, 13), pebble.Sync)
+		},
+		"lost all": func(db *pebble.DB) error {
+			return db.DeleteRange(keys.LogEntry(testShard, testReplica, 0), keys.LogEntry(testShard, testReplica, 99), pebble.Sync)
+		},
+		"lost commit": func(db *pebble.DB) error {
+			return db.Set(keys.LogState(testShard, testReplica), Vote{6, 1, 14}.encode(), pebble.Sync)
+		},
+		"another term": func(db *pebble.DB) error {
+			return db.Set(keys.LogEntry(testShard, testReplica, 13), binary.BigEndian.AppendUint64(nil, 5), pebble.Sync)
+		},
+		"another snapshot": func(db *pebble.DB) error {
+			row := Announcement{Position{10, 5}, Position{14, 6}}.encode()
+			return errors.Join(db.Set(keys.LogTruncated(testShard, testReplica), row, pebble.Sync),
+				db.Delete(keys.LogEntry(testShard, testReplica, 13), pebble.Sync))
+		},
 		"hole": func(db *pebble.DB) error { return db.Delete(keys.LogEntry(testShard, testReplica, 12), pebble.Sync) },
 		"short": func(db *pebble.DB) error {
 			return db.Set(keys.LogEntry(testShard, testReplica, 12), []byte("x"), pebble.Sync)
@@ -266,7 +285,7 @@ func TestDamageIsAnError(t *testing.T) {
 		},
 		"truncation": func(db *pebble.DB) error { return db.Set(keys.LogTruncated(testShard, testReplica), nil, pebble.Sync) },
 		"beyond state": func(db *pebble.DB) error {
-			return db.Set(keys.LogTruncated(testShard, testReplica), Position{12, 6}.encode(), pebble.Sync)
+			return db.Set(keys.LogTruncated(testShard, testReplica), Position{14, 6}.encode(), pebble.Sync)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -279,7 +298,7 @@ func TestDamageIsAnError(t *testing.T) {
 			if err := harm(db); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Open(db, testShard, testReplica, applied(10, 5), 1<<20); !errors.Is(err, ErrDamaged) {
+			if _, err := Open(db, testShard, testReplica, applied(13, 6), 1<<20); !errors.Is(err, ErrDamaged) {
 				t.Fatalf("open gave %v", err)
 			}
 		})
@@ -290,8 +309,9 @@ func TestGoldenRows(t *testing.T) {
 	a := Applied{Position: Position{300, 7}, Members: []Member{{1, "n1"}, {12, "node-two"}}, Conf: &raftpb.ConfState{
 		Voters: []uint64{1, 12}, Learners: []uint64{13}, VotersOutgoing: []uint64{1}, LearnersNext: []uint64{14}, AutoLeave: new(true),
 	}}
-	got := fmt.Sprintf("applied %s\nvote %s\nposition %s\nlocal %s\ntombstone %s\n", hex.EncodeToString(a.Encode()),
+	got := fmt.Sprintf("applied %s\nvote %s\nposition %s\nannounced %s\nlocal %s\ntombstone %s\n", hex.EncodeToString(a.Encode()),
 		hex.EncodeToString(Vote{7, 12, 299}.encode()), hex.EncodeToString(Position{300, 7}.encode()),
+		hex.EncodeToString(Announcement{Position{300, 7}, Position{400, 8}}.encode()),
 		hex.EncodeToString(Local{Replica: 12}.Encode()), hex.EncodeToString(Local{Replica: 12, Removed: true}.Encode()))
 	golden, err := os.ReadFile("testdata/rows_v1.txt")
 	if err != nil {

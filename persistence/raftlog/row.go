@@ -59,6 +59,21 @@ func (p Position) encode() []byte {
 	return binary.BigEndian.AppendUint64(b, p.Term)
 }
 
+func (a Announcement) encode() []byte { return append(a.Before.encode(), a.Snapshot.encode()...) }
+
+// decodeBefore reads the row keys.LogTruncated: a position, and the one of a snapshot that was
+// announced and has not replaced the log yet, zero when there is none.
+func decodeBefore(b []byte) (a Announcement, err error) {
+	if len(b) == 32 {
+		if a.Snapshot, err = decodePosition(b[16:]); err != nil {
+			return Announcement{}, err
+		}
+		b = b[:16]
+	}
+	a.Before, err = decodePosition(b)
+	return a, err
+}
+
 func decodePosition(b []byte) (Position, error) {
 	if len(b) != 16 {
 		return Position{}, fmt.Errorf("position of %d bytes: %w", len(b), ErrDamaged)

@@ -19,6 +19,13 @@ type Write struct {
 	Shard   keys.Shard
 	Replica uint64
 
+	// Remove, when set, drops the log and leaves the tombstone that keeps the replica's id from
+	// coming back. Nothing else is set then, and nothing follows.
+	Remove bool
+	// Announce, when set, says that the state is about to be replaced by a snapshot. It is durable
+	// before the state changes: what tells an install that was interrupted from a log that has lost
+	// its end.
+	Announce *Announcement
 	// Reset, when set, drops the whole log: the state was replaced by a snapshot at this position.
 	Reset *Position
 	// Truncate, when set, drops the entries up to and including this position.
@@ -32,12 +39,29 @@ type Write struct {
 	Vote *Vote
 }
 
-// MustSync says whether others may rely on this write: entries, a term, a vote or a snapshot.
+// Announcement is of a snapshot at a position, for a log that begins after another.
+type Announcement struct {
+	Before   Position
+	Snapshot Position
+}
+
+// MustSync says whether others may rely on this write: entries, a term, a vote, a
+// snapshot or a tombstone.
 // A truncation need not survive; it is made again.
-func (w *Write) MustSync() bool { return len(w.Entries) > 0 || w.Vote != nil || w.Reset != nil }
+func (w *Write) MustSync() bool {
+	return len(w.Entries) > 0 || w.Vote != nil || w.Reset != nil || w.Announce != nil || w.Remove
+}
 
 // Stage adds the write to a batch.
 func (w *Write) Stage(b *pebble.Batch) error {
+	if w.Remove {
+		return StageRemoval(b, w.Shard, w.Replica)
+	}
+	if w.Announce != nil {
+		if err := b.Set(keys.LogTruncated(w.Shard, w.Replica), w.Announce.encode(), nil); err != nil {
+			return fmt.Errorf("stage announcement: %w", err)
+		}
+	}
 	if w.Reset != nil {
 		if err := w.drop(b, ^uint64(0), *w.Reset); err != nil {
 			return err

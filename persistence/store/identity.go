@@ -18,6 +18,8 @@ type Identity struct {
 	NodeName  string `json:"node_name"`
 	StoreUUID string `json:"store_uuid"`           // bare UUID, never used twice
 	CreatedMs int64  `json:"created_ms,omitempty"` // Unix milliseconds
+	Shards    uint32 `json:"shards,omitempty"`     // data shards of the cluster; 0 in stores of before it was kept
+	Joined    bool   `json:"joined,omitempty"`     // the cluster was there before: this store never founds one
 }
 
 const identityFormat = 1

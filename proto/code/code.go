@@ -44,6 +44,7 @@ const (
 	SessionInvalid       Code = "session:invalid"
 	SessionNotFound      Code = "session:error:not-found"
 	TooManySessions      Code = "session:error:max-open-sessions"
+	NotAvailable         Code = "system:error:not-available"        // a feature that Parley does not have
 	IdempotencyConflict  Code = "system:error:idempotency-conflict" // same key, other request
 )
 
@@ -63,6 +64,7 @@ var statuses = map[Code]int{
 	EventNotFound: http.StatusNotFound, EventNotJoined: http.StatusForbidden, EventPermission: http.StatusForbidden,
 	ApplicationNotFound: http.StatusNotFound, InvalidCredentials: http.StatusUnauthorized,
 	SessionInvalid: http.StatusUnauthorized, SessionNotFound: http.StatusNotFound,
+	NotAvailable:    http.StatusNotImplemented,
 	TooManySessions: http.StatusTooManyRequests, IdempotencyConflict: http.StatusConflict,
 }
 

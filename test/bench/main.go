@@ -3,24 +3,16 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"crypto/rsa"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
-
-	"github.com/golang-jwt/jwt/v5"
 
 	"parley/internal/load"
 )
@@ -29,10 +21,11 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	b := bench{out: os.Stdout}
-	flag.DurationVar(&b.step, "step", 3*time.Second, "length of one step of the ladder")
-	flag.StringVar(&b.only, "only", "", "fanout1000, fanout5000, rooms, latency or idle; empty = all")
+	flag.DurationVar(&b.step, "step", 3*time.Second, "length of one step of a ladder")
+	flag.IntVar(&b.repeat, "repeat", 1, "rounds; the table shows medians")
+	flag.StringVar(&b.only, "only", "", "fanout1000, fanout5000, rooms, latency, idle or shard; empty = all")
 	flag.StringVar(&b.parley, "parley", "", "a parley binary; empty = build it")
-	flag.IntVar(&b.idle, "idle", 9000, "idle connections; two file descriptors each on this machine's limit")
+	flag.IntVar(&b.idle, "idle", 10_000, "idle connections")
 	flag.Parse()
 	if err := b.run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -43,16 +36,12 @@ func main() {
 type bench struct {
 	out    io.Writer
 	step   time.Duration
+	repeat int
 	only   string
 	parley string
 	idle   int
 	dir    string
-}
-
-// server is a process under load.
-type server struct {
-	cmd    *exec.Cmd
-	target load.Target
+	table  table
 }
 
 func (b *bench) run(ctx context.Context) (err error) {
@@ -60,15 +49,20 @@ func (b *bench) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
-	if b.parley == "" {
-		b.parley = filepath.Join(b.dir, "parley")
-		if err := build(ctx, b.parley, "./cmd/parley"); err != nil {
-			return err
-		}
-	}
-	if err := build(ctx, filepath.Join(b.dir, "baseline"), "./test/bench/baseline"); err != nil {
+	if err := b.build(ctx); err != nil {
 		return err
 	}
+	for n := range b.repeat {
+		fmt.Fprintf(b.out, "round %d of %d\n", n+1, b.repeat)
+		if err := b.round(ctx); err != nil {
+			// What was measured is worth reading even when a later part failed.
+			return errors.Join(err, b.table.print(b.out))
+		}
+	}
+	return b.table.print(b.out)
+}
+
+func (b *bench) round(ctx context.Context) error {
 	for _, s := range []struct {
 		name string
 		run  func(context.Context) error
@@ -78,64 +72,105 @@ func (b *bench) run(ctx context.Context) (err error) {
 		{"rooms", b.rooms},
 		{"latency", b.latency},
 		{"idle", b.idleMemory},
+		{"shard", b.shard},
 	} {
-		if b.only == "" || b.only == s.name {
-			if err := s.run(ctx); err != nil {
-				return fmt.Errorf("%s: %w", s.name, err)
-			}
+		if b.only != "" && b.only != s.name {
+			continue
+		}
+		d, err := probeDisk(b.dir, time.Second)
+		if err != nil {
+			return err
+		}
+		b.table.machine(d)
+		fmt.Fprintf(b.out, "%s: 4 KiB append+fsync %.0f/s, p50 %v; load average %s\n", s.name, d.perSecond, d.p50, loadAverage())
+		if err := s.run(ctx); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
 	return nil
 }
 
-func build(ctx context.Context, binary, pkg string) error {
-	out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, pkg).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
+func (b *bench) build(ctx context.Context) error {
+	binaries := map[string]string{"baseline": "./test/bench/baseline", "shardbench": "./test/bench/shardbench"}
+	if b.parley == "" {
+		b.parley = filepath.Join(b.dir, "parley")
+		binaries["parley"] = "./cmd/parley"
+	}
+	for name, pkg := range binaries {
+		out, err := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(b.dir, name), pkg).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
+		}
 	}
 	return nil
 }
+
+// contestants run the same ladder, the yardstick first.
+func contestants() []string { return []string{"baseline", "parley"} }
 
 // fanOut climbs with one room of n sockets, on each server.
 func (b *bench) fanOut(ctx context.Context, n int, goal float64) error {
 	rates := map[string]float64{}
-	for _, name := range []string{"baseline", "parley"} {
-		best, err := b.climb(ctx, name, load.Shape{Rooms: 1, Members: n, Senders: 50}, 100_000/float64(n)/2)
+	for _, name := range contestants() {
+		best, _, err := b.climb(ctx, name, load.Shape{Rooms: 1, Members: n, Senders: 50}, 100_000/float64(n)/2)
 		if err != nil {
 			return err
 		}
 		rates[name] = best.DeliveriesPerSecond()
-		fmt.Fprintf(b.out, "%s best: %s\n", name, best)
 	}
-	fmt.Fprintf(b.out, "fan-out 1 x %d: parley %.0f/s, baseline %.0f/s, ratio %.1f (goal %.0f)\n\n",
-		n, rates["parley"], rates["baseline"], rates["parley"]/rates["baseline"], goal)
+	b.table.add(fmt.Sprintf("fan-out, 1 conversation of %d sockets, delivered/s", n), rates["parley"], rates["baseline"], atLeast(goal))
 	return nil
 }
 
-func (b *bench) climb(ctx context.Context, name string, shape load.Shape, start float64) (load.Report, error) {
+// climb looks for the highest rate that a server keeps, and what CPU a message costs it there.
+func (b *bench) climb(ctx context.Context, name string, shape load.Shape, start float64) (load.Report, time.Duration, error) {
 	s, err := b.start(ctx, name)
 	if err != nil {
-		return load.Report{}, err
+		return load.Report{}, 0, err
 	}
 	defer s.stop()
-	f, err := load.Connect(ctx, s.target, shape, b.out)
+	f, err := load.Connect(ctx, s.target, shape, nil)
 	if err != nil {
-		return load.Report{}, err
+		return load.Report{}, 0, err
 	}
-	best, err := f.Climb(ctx, start, 64*start, b.step, func(r load.Report) { fmt.Fprintf(b.out, "  %s %s\n", name, r) })
-	return best, errors.Join(err, f.Close())
+	var best, cost time.Duration
+	used := s.cpu()
+	report, err := f.Climb(ctx, start, 256*start, b.step, func(r load.Report) {
+		now := s.cpu()
+		cost, used = (now-used)/time.Duration(max(1, r.Acked)), now
+		if r.Kept() {
+			best = cost
+		}
+		fmt.Fprintf(b.out, "  %-8s %s, server CPU/message %v\n", name, r, cost)
+	})
+	fmt.Fprintf(b.out, "%s best: %s\n", name, report)
+	return report, best, errors.Join(err, f.Close())
 }
 
-// rooms climbs with 1,000 rooms of 5.
+// rooms climbs with 1,000 rooms of 5. The disk is measured beside it, because it bounds the goal.
 func (b *bench) rooms(ctx context.Context) error {
-	for _, name := range []string{"baseline", "parley"} {
-		best, err := b.climb(ctx, name, load.Shape{Rooms: 1000, Members: 5, Senders: 5}, 2500)
+	const floor, usualDisk = 10_000, 1_600
+	reports, costs := map[string]load.Report{}, map[string]time.Duration{}
+	for _, name := range contestants() {
+		r, cost, err := b.climb(ctx, name, load.Shape{Rooms: 1000, Members: 5, Senders: 5}, 2500)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(b.out, "%s best: %s\n", name, best)
+		reports[name], costs[name] = r, cost
 	}
-	fmt.Fprintln(b.out)
+	d, err := probeDisk(b.dir, time.Second)
+	if err != nil {
+		return err
+	}
+	b.table.machine(d)
+	acked := func(name string) float64 { r := reports[name]; return float64(r.Acked) / r.Elapsed.Seconds() }
+	goal := floor * min(1, b.table.disk().perSecond/usualDisk)
+	b.table.add("1,000 conversations x 5, acked sends/s (against the goal)", acked("parley"), goal, atLeast(1))
+	b.table.add("the same against the baseline, which stores nothing", acked("parley"), acked("baseline"), noGoal())
+	b.table.add("server CPU per send there, µs", micros(costs["parley"]), micros(costs["baseline"]), noGoal())
+	p := reports["parley"]
+	b.table.add("send to ack there, p99 ms", micros(p.AckP99)/1000, 0, noGoal())
+	b.table.add("send to delivery there, p99 ms", micros(p.P99)/1000, 0, noGoal())
 	return nil
 }
 
@@ -146,26 +181,41 @@ func (b *bench) latency(ctx context.Context) error {
 		return err
 	}
 	defer s.stop()
-	f, err := load.Connect(ctx, s.target, load.Shape{Rooms: 1000, Members: 5, Senders: 5}, b.out)
+	f, err := load.Connect(ctx, s.target, load.Shape{Rooms: 1000, Members: 5, Senders: 5}, nil)
 	if err != nil {
 		return err
 	}
+	before, err := probeDisk(b.dir, b.step)
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
 	r, err := f.Run(ctx, 200, 3*b.step)
-	fmt.Fprintf(b.out, "1000 x 5 at 200/s: %s\n\n", r)
-	return errors.Join(err, f.Close())
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	after, err := probeDisk(b.dir, b.step)
+	if err != nil {
+		return err
+	}
+	disk := (before.p50 + after.p50) / 2
+	fmt.Fprintf(b.out, "  %s; append+fsync p50 %v before, %v after\n", r, before.p50, after.p50)
+	b.table.add("200 sends/s, ack p50 ms (against 2 append+fsync + 1 ms)", micros(r.AckP50)/1000, micros(2*disk+time.Millisecond)/1000, atMost(1))
+	b.table.add("200 sends/s, delivery p50 ms", micros(r.P50)/1000, 0, noGoal())
+	b.table.add("200 sends/s, ack p99 ms", micros(r.AckP99)/1000, 0, noGoal())
+	return nil
 }
 
 // idleMemory compares what an idle connection costs.
 func (b *bench) idleMemory(ctx context.Context) error {
 	kb := map[string]float64{}
-	for _, name := range []string{"baseline", "parley"} {
+	for _, name := range contestants() {
 		per, err := b.idleOf(ctx, name)
 		if err != nil {
 			return err
 		}
 		kb[name] = per
 	}
-	fmt.Fprintf(b.out, "idle: parley %.1f KB, baseline %.1f KB per connection, ratio %.2f (goal 0.6)\n", kb["parley"], kb["baseline"], kb["parley"]/kb["baseline"])
+	b.table.add(fmt.Sprintf("memory of an idle connection of %d, KB", b.idle), kb["parley"], kb["baseline"], atMost(0.6))
 	return nil
 }
 
@@ -176,142 +226,39 @@ func (b *bench) idleOf(ctx context.Context, name string) (float64, error) {
 	}
 	defer s.stop()
 	// The users and rooms are there before the first measurement: only connections come between.
-	members := 50
-	rooms := b.idle / members
-	before, err := s.settledMemory(ctx, func() error { return s.target.Prepare(ctx, rooms, members) })
+	const members = 50
+	rooms := max(1, b.idle/members)
+	if err := s.target.Prepare(ctx, rooms, members); err != nil {
+		return 0, err
+	}
+	before, err := s.settledMemory(ctx)
 	if err != nil {
 		return 0, err
 	}
-	f, err := load.Connect(ctx, prepared{s.target}, load.Shape{Rooms: rooms, Members: members, Senders: 1}, b.out)
+	f, err := load.Connect(ctx, prepared{s.target}, load.Shape{Rooms: rooms, Members: members, Senders: 1}, nil)
 	if err != nil {
 		return 0, err
 	}
-	after, err := s.settledMemory(ctx, func() error { return nil })
-	fmt.Fprintf(b.out, "%s: %d KB with none, %d KB with %d connections\n", name, before, after, rooms*members)
+	after, err := s.settledMemory(ctx)
+	fmt.Fprintf(b.out, "  %s: %d KB with none, %d KB with %d connections\n", name, before, after, rooms*members)
 	return float64(after-before) / float64(rooms*members), errors.Join(err, f.Close())
 }
 
-// prepared is a target whose Prepare was called before.
-type prepared struct{ load.Target }
-
-func (prepared) Prepare(context.Context, int, int) error { return nil }
-
-// settledMemory does something, waits until the server's collector has run, and reads its PSS.
-func (s *server) settledMemory(ctx context.Context, do func() error) (int, error) {
-	if err := do(); err != nil {
-		return 0, err
-	}
-	const quiet = 30 * time.Second // Go collects at least every two minutes, and returns memory in the background
-	select {
-	case <-ctx.Done():
-		return 0, ctx.Err()
-	case <-time.NewTimer(quiet).C:
-	}
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", s.cmd.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "Pss:"); ok {
-			return strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")))
-		}
-	}
-	return 0, errors.New("no Pss in smaps_rollup")
-}
-
-// start runs a server until stop.
-func (b *bench) start(ctx context.Context, name string) (*server, error) {
-	if name == "baseline" {
-		cmd := exec.CommandContext(ctx, filepath.Join(b.dir, "baseline"))
-		line, err := firstOutput(cmd, func(r *bufio.Reader) (string, error) { return r.ReadString('\n') })
-		return &server{cmd: cmd, target: &plain{address: strings.TrimSpace(line)}}, err
-	}
-	cmd := exec.CommandContext(ctx, b.parley, "dev", "--json", "--http-addr", "127.0.0.1:0")
-	text, err := firstOutput(cmd, func(r *bufio.Reader) (string, error) {
-		var o json.RawMessage
-		err := json.NewDecoder(r).Decode(&o)
-		return string(o), err
-	})
-	if err != nil {
-		return nil, err
-	}
-	target, err := parleyTarget([]byte(text))
-	return &server{cmd: cmd, target: target}, err
-}
-
-func parleyTarget(text []byte) (load.Target, error) {
-	var dev struct {
-		URL         string `json:"http_url"`
-		Application string `json:"application_id"`
-		KeyFile     string `json:"private_key_file"`
-	}
-	if err := json.Unmarshal(text, &dev); err != nil {
-		return nil, err
-	}
-	pem, err := os.ReadFile(dev.KeyFile)
-	if err != nil {
-		return nil, err
-	}
-	var key *rsa.PrivateKey
-	if key, err = jwt.ParseRSAPrivateKeyFromPEM(pem); err != nil {
-		return nil, err
-	}
-	return &load.Parley{URL: dev.URL, Application: dev.Application, Key: key, HTTP: http.DefaultClient}, nil
-}
-
-// firstOutput starts cmd and reads what it says once it serves.
-func firstOutput(cmd *exec.Cmd, read func(*bufio.Reader) (string, error)) (string, error) {
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return "", err
-	}
+// shard compares the CPU of one event at the shard layer with that of one bare writer.
+func (b *bench) shard(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, filepath.Join(b.dir, "shardbench"), "-dir", filepath.Join(b.dir, "shards"), "-rounds", "3", "-duration", b.step.String())
 	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		return "", err
-	}
-	return read(bufio.NewReader(out))
-}
-
-func (s *server) stop() {
-	_ = s.cmd.Process.Signal(os.Interrupt)
-	_ = s.cmd.Wait() // the exit status of an interrupted server says nothing
-}
-
-// plain is the baseline's protocol.
-type plain struct{ address string }
-
-func (p *plain) Prepare(context.Context, int, int) error { return nil }
-
-func (p *plain) Open(ctx context.Context, room, _ int) (*load.Conn, error) {
-	c, err := load.Dial(ctx, p.address, "")
+	out, err := cmd.Output()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := c.Send(p.Opcode(), fmt.Appendf(nil, "J %d", room)); err != nil {
-		return nil, err
+	if _, err := b.out.Write(out); err != nil {
+		return err
 	}
-	return c, c.Frames(func([]byte) bool { return true })
-}
-
-func (p *plain) Post(dst []byte, room int, stamp int64) []byte {
-	dst = fmt.Appendf(dst, "P %d %d ", room, stamp)
-	return append(dst, strings.Repeat(".", 108)...)
-}
-
-func (p *plain) Kind(payload []byte) load.Kind {
-	switch payload[0] {
-	case 'M':
-		return load.Delivery
-	case 'A':
-		return load.Ack
+	limit, ours, err := shardResult(string(out))
+	if err != nil {
+		return err
 	}
-	return load.Other
+	b.table.add("shard layer, 1,024 proposers, CPU per event, µs (against one bare writer)", micros(ours), micros(limit), atMost(2))
+	return os.RemoveAll(filepath.Join(b.dir, "shards"))
 }
-
-func (p *plain) Stamp(payload []byte) (int64, bool) {
-	digits, _, _ := strings.Cut(string(payload[2:min(len(payload), 24)]), " ")
-	n, err := strconv.ParseInt(digits, 10, 64)
-	return n, err == nil
-}
-
-func (p *plain) Opcode() byte { return 1 }

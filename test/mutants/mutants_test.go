@@ -28,6 +28,22 @@ var all = []mutant{
 		"\t\t\ts.emit(Propose{Write", "\t\t\tfor _, v := range b.verdicts {\n\t\t\t\ts.answer(v.respond, v.reply)\n\t\t\t}\n\t\t\tb.verdicts = nil\n\t\t\ts.emit(Propose{Write"},
 	{"fan-out before commit", "actors/grain/shell.go",
 		"\t\t\ts.emit(Propose{Write", "\t\t\ts.emit(Broadcast{Items: b.fanout})\n\t\t\tb.fanout = nil\n\t\t\ts.emit(Propose{Write"},
+	{"dedup is forgotten with the view", "actors/conversation/load.go",
+		"known.sequence, l.err = l.rows.first(l.reader, key.user, key.id)", "known.sequence, l.err = 0, error(nil)"},
+	{"revision fence is off", "cluster/shard/applier.go", "if !current || revision.number != base {", "if !current {"},
+	{"those who left may read", "actors/conversation/access.go",
+		"return joined(m) || m.GetState() == eventv1.MemberState_MEMBER_STATE_INVITED", "return m != nil"},
+	{"a read cursor goes back", "actors/conversation/receipt.go", "next.Seen = max(next.Seen, sequence)", "next.Seen = sequence"},
+	{"a gap is not fetched", "edge/hub/room.go", "\tr.fetch(r.last+1, nil)\n", ""},
+	{"interest is not confirmed again", "edge/hub/driver.go", "\t\t\tr.ask()\n\t\t\tasked++", "\t\t\tasked++"},
+	{"a kick is ignored by the hub", "edge/hub/arrival.go", "if v.GetEvent().GetType() == typeLeft {", "if false {"},
+	{"a kick is ignored while catching up", "edge/hub/room.go", "at := leaving(events, s)", "at := -1"},
+	{"catching up begins one late", "edge/hub/hub.go", "s.next = *r.After + 1", "s.next = *r.After + 2"},
+	{"a page is one short for the room", "edge/hub/room.go", "s.next += uint64(len(events))", "s.next += uint64(len(events)) - 1"},
+	{"deleted bodies stay in memory", "edge/hub/arrival.go", "r.recent = after(r.recent, deletedBy(v))", ""},
+	{"pages read before the check are shown", "edge/hub/room.go", "len(events) > 0 && head < s.floor", "false"},
+	{"a room behind the check serves", "edge/hub/room.go", "r.last >= s.floor && ", ""},
+	{"a closed subscription hears on", "edge/hub/writer.go", "if !s.ended.Load() {", "{"},
 }
 
 func TestEveryMutantIsCaught(t *testing.T) {
@@ -72,7 +88,7 @@ func run(t *testing.T, root string, m mutant) (string, error) {
 	if err := os.WriteFile(list, overlay, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	test := exec.Command("go", "test", "-overlay", list, "-count=1", "./test/sim")
+	test := exec.Command("go", "test", "-overlay", list, "-count=1", "./edge/hub", "./test/sim")
 	test.Dir = root
 	output, err := test.CombinedOutput()
 	return string(output), err

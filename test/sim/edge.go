@@ -7,7 +7,7 @@ import (
 	"parley/test/history"
 )
 
-// edge listens to conversations as an edge node does: it registers its interest, is told the
+// edge listens to conversations as another node's edge does, over a path that loses nothing: it registers its interest, is told the
 // head, and must be given every event above it, in order, once. What it was given must be in the
 // log for ever, also after a crash: fan-out comes after durability.
 type edge struct {
@@ -29,7 +29,7 @@ func (e *edge) watch(w *World) {
 	}
 	e.version++
 	life := w.crashes
-	interest := &nodev1.Interest{Edge: nodeName, EdgeIncarnation: 1, Version: e.version, ApplicationId: application, Id: room}
+	interest := &nodev1.Interest{Edge: "n2", EdgeIncarnation: uint64(w.crashes + 1), Version: e.version, ApplicationId: application, Id: room}
 	e.seen[room] = nonNil(e.seen[room])
 	w.node.fanout.Interest(interest, func(r *nodev1.InterestReply) {
 		if r.NotLeader || life != w.crashes {

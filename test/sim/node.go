@@ -3,7 +3,6 @@ package sim
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -41,12 +40,13 @@ type node struct {
 	store   *store.Store
 	stepper *shard.Stepper
 	fanout  *fanout.Fanout
+	live    *live
 	metrics *grain.Metrics
 	clock   func() int64
 
 	leads     map[keys.Shard]shard.Lead
 	grains    map[entityKey]*grain.Activation
-	mailboxes map[entityKey][]any // posted to grains, in order per grain
+	mailboxes map[entityKey][]func() // posted to grains, in order per grain
 	queues    map[keys.Shard]*queue
 	posted    []func() // for outbox queues, in order
 }
@@ -59,7 +59,7 @@ type queue struct {
 }
 
 // openNode starts a node on what the disk holds; an empty disk becomes a fresh cluster.
-func openNode(disk vfs.FS, clock func() int64, edge fanout.Edge) (*node, error) {
+func openNode(disk vfs.FS, clock func() int64, life uint64, away *edge) (*node, error) {
 	o := store.DefaultOptions()
 	o.FS, o.LogMemTableBytes, o.StateMemTableBytes, o.CacheBytes = disk, 512<<10, 512<<10, 1<<20
 	o.Logger = quiet()
@@ -69,7 +69,7 @@ func openNode(disk vfs.FS, clock func() int64, edge fanout.Edge) (*node, error) 
 	}
 	n := &node{
 		store: st, clock: clock, leads: map[keys.Shard]shard.Lead{}, grains: map[entityKey]*grain.Activation{},
-		mailboxes: map[entityKey][]any{}, queues: map[keys.Shard]*queue{},
+		mailboxes: map[entityKey][]func(){}, queues: map[keys.Shard]*queue{},
 	}
 	if n.metrics, err = grain.NewMetrics(nil); err != nil {
 		return nil, err
@@ -82,12 +82,15 @@ func openNode(disk vfs.FS, clock func() int64, edge fanout.Edge) (*node, error) 
 	if n.stepper, err = shard.OpenStepper(st, transport.NewMemory().Endpoint(nodeName), n, ho); err != nil {
 		return nil, err
 	}
-	return n, n.openFanout(edge)
+	if n.live, err = openLive(n, life); err != nil {
+		return nil, err
+	}
+	return n, n.openFanout(away)
 }
 
-func (n *node) openFanout(edge fanout.Edge) (err error) {
+func (n *node) openFanout(away *edge) (err error) {
 	o := fanout.DefaultOptions()
-	o.Node, o.Edge, o.Shards = nodeName, edge, shards
+	o.Node, o.Edge, o.Remote, o.Shards = nodeName, n.live, n.live.toAway(away), shards
 	o.Head = func(s keys.Shard, _, id string, done func(shard.Epoch, uint64, error)) {
 		n.stepper.ReadIndex(s, func(epoch shard.Epoch, err error) {
 			if err != nil {
@@ -161,9 +164,11 @@ func (n *node) ask(kind nodev1.Kind, id string, c *nodev1.Command, done func(*no
 		setting := &grain.Setting{Host: host{n.stepper, n.store}, Listener: n, Now: n.clock, Options: grain.DefaultOptions(), Metrics: n.metrics}
 		setting.Options.Shards = shards
 		entity := grain.Entity{Shard: place, Kind: kind, Application: application, ID: id}
-		n.grains[k] = grain.Activate(entity, lead.Epoch, machines[kind], setting, func(msg any) {
-			n.mailboxes[k] = append(n.mailboxes[k], msg)
+		var a *grain.Activation
+		a = grain.Activate(entity, lead.Epoch, machines[kind], setting, func(msg any) {
+			n.mailboxes[k] = append(n.mailboxes[k], func() { a.Wake(msg) })
 		})
+		n.grains[k] = a
 	}
 	n.grains[k].Receive(&nodev1.GrainRequest{Kind: kind, ApplicationId: application, Id: id, Command: c}, done)
 }
@@ -178,17 +183,23 @@ type host struct {
 func (h host) Reader() store.Reader { return h.store.Reader() }
 
 // wakeOne hands the oldest message of one grain's mailbox over. False when all are empty.
-func (n *node) wakeOne(rng *rand.Rand) bool {
+func (n *node) wakeOne(draw func(int) int) bool {
 	if len(n.mailboxes) == 0 {
 		return false
 	}
-	k := pick(rng, n.mailboxes)
-	msg := n.mailboxes[k][0]
+	k := pick(draw, n.mailboxes)
+	wake := n.mailboxes[k][0]
 	if n.mailboxes[k] = n.mailboxes[k][1:]; len(n.mailboxes[k]) == 0 {
 		delete(n.mailboxes, k)
 	}
-	n.grains[k].Wake(msg)
+	wake()
 	return true
+}
+
+// loseTrack has the next command for a conversation activate it once more, while the activation
+// before still works on what it has: nothing but the revision of each write stands between them.
+func (n *node) loseTrack(conversation string) {
+	delete(n.grains, entityKey{nodev1.Kind_KIND_CONVERSATION, conversation})
 }
 
 func (n *node) toQueue(s keys.Shard, epoch shard.Epoch, in outbox.Input) {

@@ -155,6 +155,38 @@ func (w *World) Deliver() error {
 	return nil
 }
 
+// Deliverable is how many links (source and target of outbox rows) have a row to deliver.
+func (w *World) Deliverable() int { return len(w.links()) }
+
+// links gives the index of each link's first row: only that one may be delivered.
+func (w *World) links() []int {
+	var firsts []int
+	known := map[string]bool{}
+	for i, row := range w.outbox {
+		link := row.SourceId + "\x00" + row.TargetId
+		if !known[link] {
+			known[link] = true
+			firsts = append(firsts, i)
+		}
+	}
+	return firsts
+}
+
+// DeliverOne delivers the first row of the nth link. A row that is kept is delivered once more later,
+// as after a crash before it was deleted.
+func (w *World) DeliverOne(n int, kept bool) error {
+	i := w.links()[n]
+	row := w.outbox[i]
+	if !kept {
+		w.outbox = slices.Delete(w.outbox, i, i+1)
+	}
+	results, err := w.Do(row.TargetKind, row.ApplicationId, row.TargetId, row.Command)
+	if err != nil {
+		return err
+	}
+	return results[0].Err
+}
+
 func (w *World) deliveries() int {
 	if w.Twice {
 		return 2

@@ -15,6 +15,7 @@ import (
 
 	"parley/actors/runtime"
 	"parley/cmd/parley/settings"
+	"parley/edge/admin"
 	"parley/edge/auth"
 	"parley/edge/console"
 	"parley/edge/hub"
@@ -71,11 +72,22 @@ func (n *Node) Addresses() Addresses { return n.addresses }
 // Credentials are the API key and, when this start knows it, the secret.
 func (n *Node) Credentials() Credentials { return n.credentials }
 
-// Run serves until ctx ends, then closes the node.
+// Run serves until ctx ends, then closes the node. It ends by itself, with the reason, when the
+// cluster refuses the node.
 func (n *Node) Run(ctx context.Context) error {
-	<-ctx.Done()
-	n.options.Logger.Info("stopping", "grace", n.options.Settings.ShutdownGrace)
-	return n.Close()
+	for {
+		select {
+		case <-n.runtime.Expelled():
+			n.options.Logger.Error("stopping", "error", n.runtime.Reason())
+			return errors.Join(n.runtime.Reason(), n.Close())
+		case <-n.runtime.Drains():
+			n.options.Logger.Info("drained by an operator: clients are sent to other nodes")
+			n.sockets.SendAway(ctx)
+		case <-ctx.Done():
+			n.options.Logger.Info("stopping", "grace", n.options.Settings.ShutdownGrace)
+			return n.Close()
+		}
+	}
 }
 
 // Close stops the node: it turns away new clients, sends the connected ones elsewhere, answers
@@ -89,7 +101,7 @@ func (n *Node) Close() error {
 		n.server.Drain()
 	}
 	if n.runtime != nil {
-		errs = append(errs, n.runtime.Drain(ctx))
+		n.handOver(ctx)
 	}
 	if n.sockets != nil {
 		errs = append(errs, n.sockets.Close(ctx))
@@ -104,9 +116,21 @@ func (n *Node) Close() error {
 		errs = append(errs, n.hub.Close())
 	}
 	if n.runtime != nil {
+		if err := n.runtime.Leave(ctx); err != nil {
+			n.options.Logger.Debug("others see this stop as a failure", "error", err)
+		}
 		errs = append(errs, n.runtime.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// handOver gives away what the node leads, within half of the grace period: the rest is for clients.
+func (n *Node) handOver(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, n.options.Settings.ShutdownGrace/2)
+	defer cancel()
+	if err := n.runtime.Drain(ctx); err != nil {
+		n.options.Logger.Warn("stopping without a handover", "error", err)
+	}
 }
 
 func (n *Node) openData(context.Context) error {
@@ -170,6 +194,7 @@ func (n *Node) openRuntime(ctx context.Context) (err error) {
 	o.DataDir, o.NodeName, o.Join = s.DataDir, n.name, s.Join
 	o.GossipAddr, o.RPCAddr, o.RaftAddr, o.HTTPAddr = s.GossipAddr, s.RPCAddr, s.RaftAddr, n.addresses.HTTP
 	o.Edge, o.Logger, o.Metrics = n.hub, n.options.Logger, n.metrics
+	o.Sessions = n.hub.Sessions
 	if n.runtime, err = runtime.Open(ctx, o); err != nil {
 		return err
 	}
@@ -206,7 +231,7 @@ func (n *Node) openEdge(ctx context.Context) error {
 	}
 	r := rest.DefaultOptions()
 	r.Logger, r.Registerer = n.options.Logger, n.metrics
-	calls, err := rest.New(rest.Parts{Cluster: cluster, Verifier: verifier, Keys: operators, Limits: limits, Sessions: n.hub}, r)
+	calls, err := rest.New(rest.Parts{Cluster: cluster, Verifier: verifier, Keys: operators, Limits: limits, Sessions: n.runtime}, r)
 	if err != nil {
 		return err
 	}
@@ -214,7 +239,11 @@ func (n *Node) openEdge(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.server.Mount(server.Handlers{API: calls, Realtime: n.realtime, Demo: page, Ready: n.runtime.Ready})
+	operations, err := admin.New(n.runtime, operators, n.options.Logger)
+	if err != nil {
+		return err
+	}
+	n.server.Mount(server.Handlers{API: calls, Realtime: n.realtime, Demo: page, Cluster: operations, Ready: n.runtime.Ready})
 	return nil
 }
 

@@ -127,6 +127,115 @@ func (MemberState) EnumDescriptor() ([]byte, []int) {
 	return file_event_v1_event_proto_rawDescGZIP(), []int{1}
 }
 
+// StoreState says what the cluster does with a node's store. A removed one never comes back.
+type StoreState int32
+
+const (
+	StoreState_STORE_STATE_UNSPECIFIED StoreState = 0
+	StoreState_STORE_STATE_UP          StoreState = 1 // may hold replicas and lead
+	StoreState_STORE_STATE_DRAINING    StoreState = 2 // keeps its replicas, leads nothing
+	StoreState_STORE_STATE_REMOVING    StoreState = 3 // its replicas are being moved away
+	StoreState_STORE_STATE_REMOVED     StoreState = 4
+)
+
+// Enum value maps for StoreState.
+var (
+	StoreState_name = map[int32]string{
+		0: "STORE_STATE_UNSPECIFIED",
+		1: "STORE_STATE_UP",
+		2: "STORE_STATE_DRAINING",
+		3: "STORE_STATE_REMOVING",
+		4: "STORE_STATE_REMOVED",
+	}
+	StoreState_value = map[string]int32{
+		"STORE_STATE_UNSPECIFIED": 0,
+		"STORE_STATE_UP":          1,
+		"STORE_STATE_DRAINING":    2,
+		"STORE_STATE_REMOVING":    3,
+		"STORE_STATE_REMOVED":     4,
+	}
+)
+
+func (x StoreState) Enum() *StoreState {
+	p := new(StoreState)
+	*p = x
+	return p
+}
+
+func (x StoreState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (StoreState) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_v1_event_proto_enumTypes[2].Descriptor()
+}
+
+func (StoreState) Type() protoreflect.EnumType {
+	return &file_event_v1_event_proto_enumTypes[2]
+}
+
+func (x StoreState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use StoreState.Descriptor instead.
+func (StoreState) EnumDescriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{2}
+}
+
+// ReplicaRole is what the cluster wants of a replica; the shard's own configuration follows.
+type ReplicaRole int32
+
+const (
+	ReplicaRole_REPLICA_ROLE_UNSPECIFIED ReplicaRole = 0
+	ReplicaRole_REPLICA_ROLE_LEARNER     ReplicaRole = 1
+	ReplicaRole_REPLICA_ROLE_VOTER       ReplicaRole = 2
+	ReplicaRole_REPLICA_ROLE_LEAVING     ReplicaRole = 3 // to be taken out, and then destroyed
+)
+
+// Enum value maps for ReplicaRole.
+var (
+	ReplicaRole_name = map[int32]string{
+		0: "REPLICA_ROLE_UNSPECIFIED",
+		1: "REPLICA_ROLE_LEARNER",
+		2: "REPLICA_ROLE_VOTER",
+		3: "REPLICA_ROLE_LEAVING",
+	}
+	ReplicaRole_value = map[string]int32{
+		"REPLICA_ROLE_UNSPECIFIED": 0,
+		"REPLICA_ROLE_LEARNER":     1,
+		"REPLICA_ROLE_VOTER":       2,
+		"REPLICA_ROLE_LEAVING":     3,
+	}
+)
+
+func (x ReplicaRole) Enum() *ReplicaRole {
+	p := new(ReplicaRole)
+	*p = x
+	return p
+}
+
+func (x ReplicaRole) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ReplicaRole) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_v1_event_proto_enumTypes[3].Descriptor()
+}
+
+func (ReplicaRole) Type() protoreflect.EnumType {
+	return &file_event_v1_event_proto_enumTypes[3]
+}
+
+func (x ReplicaRole) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ReplicaRole.Descriptor instead.
+func (ReplicaRole) EnumDescriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{3}
+}
+
 // Event is one entry of a conversation's log. It has happened and is never changed,
 // except that deletion empties body and sets deleted_ms.
 type Event struct {
@@ -2090,6 +2199,403 @@ func (x *Image) GetNever() bool {
 	return false
 }
 
+// Store is a member of the cluster: one disk, with the node that has it and where that is reached.
+type Store struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Uuid          string                 `protobuf:"bytes,1,opt,name=uuid,proto3" json:"uuid,omitempty"`
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	State         StoreState             `protobuf:"varint,3,opt,name=state,proto3,enum=parley.event.v1.StoreState" json:"state,omitempty"`
+	Roles         []string               `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`              // "edge", "shards"; none = both
+	Incarnation   uint64                 `protobuf:"varint,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of the node's last start; an older one is refused
+	Http          string                 `protobuf:"bytes,6,opt,name=http,proto3" json:"http,omitempty"`                // addresses, host:port
+	Gossip        string                 `protobuf:"bytes,7,opt,name=gossip,proto3" json:"gossip,omitempty"`
+	Rpc           string                 `protobuf:"bytes,8,opt,name=rpc,proto3" json:"rpc,omitempty"`
+	Raft          string                 `protobuf:"bytes,9,opt,name=raft,proto3" json:"raft,omitempty"`
+	JoinedMs      int64                  `protobuf:"varint,10,opt,name=joined_ms,json=joinedMs,proto3" json:"joined_ms,omitempty"`
+	ChangedMs     int64                  `protobuf:"varint,11,opt,name=changed_ms,json=changedMs,proto3" json:"changed_ms,omitempty"` // of state
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Store) Reset() {
+	*x = Store{}
+	mi := &file_event_v1_event_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Store) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Store) ProtoMessage() {}
+
+func (x *Store) ProtoReflect() protoreflect.Message {
+	mi := &file_event_v1_event_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Store.ProtoReflect.Descriptor instead.
+func (*Store) Descriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Store) GetUuid() string {
+	if x != nil {
+		return x.Uuid
+	}
+	return ""
+}
+
+func (x *Store) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Store) GetState() StoreState {
+	if x != nil {
+		return x.State
+	}
+	return StoreState_STORE_STATE_UNSPECIFIED
+}
+
+func (x *Store) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *Store) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *Store) GetHttp() string {
+	if x != nil {
+		return x.Http
+	}
+	return ""
+}
+
+func (x *Store) GetGossip() string {
+	if x != nil {
+		return x.Gossip
+	}
+	return ""
+}
+
+func (x *Store) GetRpc() string {
+	if x != nil {
+		return x.Rpc
+	}
+	return ""
+}
+
+func (x *Store) GetRaft() string {
+	if x != nil {
+		return x.Raft
+	}
+	return ""
+}
+
+func (x *Store) GetJoinedMs() int64 {
+	if x != nil {
+		return x.JoinedMs
+	}
+	return 0
+}
+
+func (x *Store) GetChangedMs() int64 {
+	if x != nil {
+		return x.ChangedMs
+	}
+	return 0
+}
+
+type PlacedReplica struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // never used twice in a cluster
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Role          ReplicaRole            `protobuf:"varint,3,opt,name=role,proto3,enum=parley.event.v1.ReplicaRole" json:"role,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlacedReplica) Reset() {
+	*x = PlacedReplica{}
+	mi := &file_event_v1_event_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlacedReplica) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlacedReplica) ProtoMessage() {}
+
+func (x *PlacedReplica) ProtoReflect() protoreflect.Message {
+	mi := &file_event_v1_event_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlacedReplica.ProtoReflect.Descriptor instead.
+func (*PlacedReplica) Descriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *PlacedReplica) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *PlacedReplica) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *PlacedReplica) GetRole() ReplicaRole {
+	if x != nil {
+		return x.Role
+	}
+	return ReplicaRole_REPLICA_ROLE_UNSPECIFIED
+}
+
+// ShardMap is where a shard's replicas are wanted. It changes by compare-and-set on conf_version.
+type ShardMap struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shard         uint32                 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	ConfVersion   uint64                 `protobuf:"varint,2,opt,name=conf_version,json=confVersion,proto3" json:"conf_version,omitempty"` // rises by one with each change; 0 = never written
+	Replicas      []*PlacedReplica       `protobuf:"bytes,3,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShardMap) Reset() {
+	*x = ShardMap{}
+	mi := &file_event_v1_event_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShardMap) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShardMap) ProtoMessage() {}
+
+func (x *ShardMap) ProtoReflect() protoreflect.Message {
+	mi := &file_event_v1_event_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShardMap.ProtoReflect.Descriptor instead.
+func (*ShardMap) Descriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ShardMap) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *ShardMap) GetConfVersion() uint64 {
+	if x != nil {
+		return x.ConfVersion
+	}
+	return 0
+}
+
+func (x *ShardMap) GetReplicas() []*PlacedReplica {
+	if x != nil {
+		return x.Replicas
+	}
+	return nil
+}
+
+// Placement is what belongs to no shard and no store.
+type Placement struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	NextReplica   uint64                 `protobuf:"varint,1,opt,name=next_replica,json=nextReplica,proto3" json:"next_replica,omitempty"` // the next replica id
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Placement) Reset() {
+	*x = Placement{}
+	mi := &file_event_v1_event_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Placement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Placement) ProtoMessage() {}
+
+func (x *Placement) ProtoReflect() protoreflect.Message {
+	mi := &file_event_v1_event_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Placement.ProtoReflect.Descriptor instead.
+func (*Placement) Descriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Placement) GetNextReplica() uint64 {
+	if x != nil {
+		return x.NextReplica
+	}
+	return 0
+}
+
+// PublicCopy is the part of the meta shard that every node follows: members, the shard map,
+// settings, API keys and applications, as rows.
+type PublicCopy struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       uint64                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"` // applied index of the meta shard
+	Rows          []*PublicRow           `protobuf:"bytes,2,rep,name=rows,proto3" json:"rows,omitempty"`        // ascending by key
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublicCopy) Reset() {
+	*x = PublicCopy{}
+	mi := &file_event_v1_event_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublicCopy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublicCopy) ProtoMessage() {}
+
+func (x *PublicCopy) ProtoReflect() protoreflect.Message {
+	mi := &file_event_v1_event_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublicCopy.ProtoReflect.Descriptor instead.
+func (*PublicCopy) Descriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *PublicCopy) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *PublicCopy) GetRows() []*PublicRow {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
+type PublicRow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublicRow) Reset() {
+	*x = PublicRow{}
+	mi := &file_event_v1_event_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublicRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublicRow) ProtoMessage() {}
+
+func (x *PublicRow) ProtoReflect() protoreflect.Message {
+	mi := &file_event_v1_event_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublicRow.ProtoReflect.Descriptor instead.
+func (*PublicRow) Descriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *PublicRow) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *PublicRow) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
 var File_event_v1_event_proto protoreflect.FileDescriptor
 
 const file_event_v1_event_proto_rawDesc = "" +
@@ -2311,7 +2817,38 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"deleted_ms\x18\b \x01(\x03R\tdeletedMs\x12'\n" +
 	"\x0fidempotency_key\x18\t \x01(\tR\x0eidempotencyKey\x12\x14\n" +
 	"\x05never\x18\n" +
-	" \x01(\bR\x05never*\x94\x01\n" +
+	" \x01(\bR\x05never\"\xa8\x02\n" +
+	"\x05Store\x12\x12\n" +
+	"\x04uuid\x18\x01 \x01(\tR\x04uuid\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x121\n" +
+	"\x05state\x18\x03 \x01(\x0e2\x1b.parley.event.v1.StoreStateR\x05state\x12\x14\n" +
+	"\x05roles\x18\x04 \x03(\tR\x05roles\x12 \n" +
+	"\vincarnation\x18\x05 \x01(\x04R\vincarnation\x12\x12\n" +
+	"\x04http\x18\x06 \x01(\tR\x04http\x12\x16\n" +
+	"\x06gossip\x18\a \x01(\tR\x06gossip\x12\x10\n" +
+	"\x03rpc\x18\b \x01(\tR\x03rpc\x12\x12\n" +
+	"\x04raft\x18\t \x01(\tR\x04raft\x12\x1b\n" +
+	"\tjoined_ms\x18\n" +
+	" \x01(\x03R\bjoinedMs\x12\x1d\n" +
+	"\n" +
+	"changed_ms\x18\v \x01(\x03R\tchangedMs\"e\n" +
+	"\rPlacedReplica\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x120\n" +
+	"\x04role\x18\x03 \x01(\x0e2\x1c.parley.event.v1.ReplicaRoleR\x04role\"\x7f\n" +
+	"\bShardMap\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\rR\x05shard\x12!\n" +
+	"\fconf_version\x18\x02 \x01(\x04R\vconfVersion\x12:\n" +
+	"\breplicas\x18\x03 \x03(\v2\x1e.parley.event.v1.PlacedReplicaR\breplicas\".\n" +
+	"\tPlacement\x12!\n" +
+	"\fnext_replica\x18\x01 \x01(\x04R\vnextReplica\"V\n" +
+	"\n" +
+	"PublicCopy\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\x04R\aversion\x12.\n" +
+	"\x04rows\x18\x02 \x03(\v2\x1a.parley.event.v1.PublicRowR\x04rows\"3\n" +
+	"\tPublicRow\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value*\x94\x01\n" +
 	"\x11ConversationState\x12\"\n" +
 	"\x1eCONVERSATION_STATE_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19CONVERSATION_STATE_ACTIVE\x10\x01\x12\x1e\n" +
@@ -2321,7 +2858,19 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\x18MEMBER_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14MEMBER_STATE_INVITED\x10\x01\x12\x17\n" +
 	"\x13MEMBER_STATE_JOINED\x10\x02\x12\x15\n" +
-	"\x11MEMBER_STATE_LEFT\x10\x03B\x1fZ\x1dparley/proto/event/v1;eventv1b\x06proto3"
+	"\x11MEMBER_STATE_LEFT\x10\x03*\x8a\x01\n" +
+	"\n" +
+	"StoreState\x12\x1b\n" +
+	"\x17STORE_STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eSTORE_STATE_UP\x10\x01\x12\x18\n" +
+	"\x14STORE_STATE_DRAINING\x10\x02\x12\x18\n" +
+	"\x14STORE_STATE_REMOVING\x10\x03\x12\x17\n" +
+	"\x13STORE_STATE_REMOVED\x10\x04*w\n" +
+	"\vReplicaRole\x12\x1c\n" +
+	"\x18REPLICA_ROLE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14REPLICA_ROLE_LEARNER\x10\x01\x12\x16\n" +
+	"\x12REPLICA_ROLE_VOTER\x10\x02\x12\x18\n" +
+	"\x14REPLICA_ROLE_LEAVING\x10\x03B\x1fZ\x1dparley/proto/event/v1;eventv1b\x06proto3"
 
 var (
 	file_event_v1_event_proto_rawDescOnce sync.Once
@@ -2335,52 +2884,64 @@ func file_event_v1_event_proto_rawDescGZIP() []byte {
 	return file_event_v1_event_proto_rawDescData
 }
 
-var file_event_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_event_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_event_v1_event_proto_goTypes = []any{
 	(ConversationState)(0),  // 0: parley.event.v1.ConversationState
 	(MemberState)(0),        // 1: parley.event.v1.MemberState
-	(*Event)(nil),           // 2: parley.event.v1.Event
-	(*Author)(nil),          // 3: parley.event.v1.Author
-	(*Properties)(nil),      // 4: parley.event.v1.Properties
-	(*Callback)(nil),        // 5: parley.event.v1.Callback
-	(*Conversation)(nil),    // 6: parley.event.v1.Conversation
-	(*Head)(nil),            // 7: parley.event.v1.Head
-	(*Initiator)(nil),       // 8: parley.event.v1.Initiator
-	(*Member)(nil),          // 9: parley.event.v1.Member
-	(*Receipt)(nil),         // 10: parley.event.v1.Receipt
-	(*Cursor)(nil),          // 11: parley.event.v1.Cursor
-	(*User)(nil),            // 12: parley.event.v1.User
-	(*Membership)(nil),      // 13: parley.event.v1.Membership
-	(*Name)(nil),            // 14: parley.event.v1.Name
-	(*Webhook)(nil),         // 15: parley.event.v1.Webhook
-	(*Application)(nil),     // 16: parley.event.v1.Application
-	(*Credential)(nil),      // 17: parley.event.v1.Credential
-	(*ClusterSettings)(nil), // 18: parley.event.v1.ClusterSettings
-	(*Blob)(nil),            // 19: parley.event.v1.Blob
-	(*Hold)(nil),            // 20: parley.event.v1.Hold
-	(*Due)(nil),             // 21: parley.event.v1.Due
-	(*Picture)(nil),         // 22: parley.event.v1.Picture
-	(*Image)(nil),           // 23: parley.event.v1.Image
+	(StoreState)(0),         // 2: parley.event.v1.StoreState
+	(ReplicaRole)(0),        // 3: parley.event.v1.ReplicaRole
+	(*Event)(nil),           // 4: parley.event.v1.Event
+	(*Author)(nil),          // 5: parley.event.v1.Author
+	(*Properties)(nil),      // 6: parley.event.v1.Properties
+	(*Callback)(nil),        // 7: parley.event.v1.Callback
+	(*Conversation)(nil),    // 8: parley.event.v1.Conversation
+	(*Head)(nil),            // 9: parley.event.v1.Head
+	(*Initiator)(nil),       // 10: parley.event.v1.Initiator
+	(*Member)(nil),          // 11: parley.event.v1.Member
+	(*Receipt)(nil),         // 12: parley.event.v1.Receipt
+	(*Cursor)(nil),          // 13: parley.event.v1.Cursor
+	(*User)(nil),            // 14: parley.event.v1.User
+	(*Membership)(nil),      // 15: parley.event.v1.Membership
+	(*Name)(nil),            // 16: parley.event.v1.Name
+	(*Webhook)(nil),         // 17: parley.event.v1.Webhook
+	(*Application)(nil),     // 18: parley.event.v1.Application
+	(*Credential)(nil),      // 19: parley.event.v1.Credential
+	(*ClusterSettings)(nil), // 20: parley.event.v1.ClusterSettings
+	(*Blob)(nil),            // 21: parley.event.v1.Blob
+	(*Hold)(nil),            // 22: parley.event.v1.Hold
+	(*Due)(nil),             // 23: parley.event.v1.Due
+	(*Picture)(nil),         // 24: parley.event.v1.Picture
+	(*Image)(nil),           // 25: parley.event.v1.Image
+	(*Store)(nil),           // 26: parley.event.v1.Store
+	(*PlacedReplica)(nil),   // 27: parley.event.v1.PlacedReplica
+	(*ShardMap)(nil),        // 28: parley.event.v1.ShardMap
+	(*Placement)(nil),       // 29: parley.event.v1.Placement
+	(*PublicCopy)(nil),      // 30: parley.event.v1.PublicCopy
+	(*PublicRow)(nil),       // 31: parley.event.v1.PublicRow
 }
 var file_event_v1_event_proto_depIdxs = []int32{
 	0,  // 0: parley.event.v1.Conversation.state:type_name -> parley.event.v1.ConversationState
-	4,  // 1: parley.event.v1.Conversation.properties:type_name -> parley.event.v1.Properties
-	5,  // 2: parley.event.v1.Conversation.callback:type_name -> parley.event.v1.Callback
-	3,  // 3: parley.event.v1.Member.user:type_name -> parley.event.v1.Author
+	6,  // 1: parley.event.v1.Conversation.properties:type_name -> parley.event.v1.Properties
+	7,  // 2: parley.event.v1.Conversation.callback:type_name -> parley.event.v1.Callback
+	5,  // 3: parley.event.v1.Member.user:type_name -> parley.event.v1.Author
 	1,  // 4: parley.event.v1.Member.state:type_name -> parley.event.v1.MemberState
-	8,  // 5: parley.event.v1.Member.initiator_invited:type_name -> parley.event.v1.Initiator
-	8,  // 6: parley.event.v1.Member.initiator_joined:type_name -> parley.event.v1.Initiator
+	10, // 5: parley.event.v1.Member.initiator_invited:type_name -> parley.event.v1.Initiator
+	10, // 6: parley.event.v1.Member.initiator_joined:type_name -> parley.event.v1.Initiator
 	1,  // 7: parley.event.v1.Membership.state:type_name -> parley.event.v1.MemberState
-	15, // 8: parley.event.v1.Application.event_url:type_name -> parley.event.v1.Webhook
-	22, // 9: parley.event.v1.Image.original:type_name -> parley.event.v1.Picture
-	22, // 10: parley.event.v1.Image.medium:type_name -> parley.event.v1.Picture
-	22, // 11: parley.event.v1.Image.thumbnail:type_name -> parley.event.v1.Picture
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	17, // 8: parley.event.v1.Application.event_url:type_name -> parley.event.v1.Webhook
+	24, // 9: parley.event.v1.Image.original:type_name -> parley.event.v1.Picture
+	24, // 10: parley.event.v1.Image.medium:type_name -> parley.event.v1.Picture
+	24, // 11: parley.event.v1.Image.thumbnail:type_name -> parley.event.v1.Picture
+	2,  // 12: parley.event.v1.Store.state:type_name -> parley.event.v1.StoreState
+	3,  // 13: parley.event.v1.PlacedReplica.role:type_name -> parley.event.v1.ReplicaRole
+	27, // 14: parley.event.v1.ShardMap.replicas:type_name -> parley.event.v1.PlacedReplica
+	31, // 15: parley.event.v1.PublicCopy.rows:type_name -> parley.event.v1.PublicRow
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_event_v1_event_proto_init() }
@@ -2393,8 +2954,8 @@ func file_event_v1_event_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_v1_event_proto_rawDesc), len(file_event_v1_event_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   22,
+			NumEnums:      4,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -37,6 +37,7 @@ const (
 	Kind_KIND_SHARD        Kind = 5 // queries over a whole shard; id is the shard number in decimal
 	Kind_KIND_BLOB         Kind = 6 // id is the SHA-256 of the bytes, in lower-case hex
 	Kind_KIND_IMAGE        Kind = 7 // id is a bare UUID
+	Kind_KIND_PLACEMENT    Kind = 8 // the one entity of members and shard map; lives in the meta shard
 )
 
 // Enum value maps for Kind.
@@ -50,6 +51,7 @@ var (
 		5: "KIND_SHARD",
 		6: "KIND_BLOB",
 		7: "KIND_IMAGE",
+		8: "KIND_PLACEMENT",
 	}
 	Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED":  0,
@@ -60,6 +62,7 @@ var (
 		"KIND_SHARD":        5,
 		"KIND_BLOB":         6,
 		"KIND_IMAGE":        7,
+		"KIND_PLACEMENT":    8,
 	}
 )
 
@@ -140,6 +143,64 @@ func (x MemberAction) Number() protoreflect.EnumNumber {
 // Deprecated: Use MemberAction.Descriptor instead.
 func (MemberAction) EnumDescriptor() ([]byte, []int) {
 	return file_node_v1_node_proto_rawDescGZIP(), []int{1}
+}
+
+type OrderKind int32
+
+const (
+	OrderKind_ORDER_KIND_UNSPECIFIED OrderKind = 0
+	OrderKind_ORDER_KIND_MAKE        OrderKind = 1 // an empty replica
+	OrderKind_ORDER_KIND_CONFIGURE   OrderKind = 2 // of the shard, by its leader
+	OrderKind_ORDER_KIND_TRANSFER    OrderKind = 3 // of the leadership, by its leader
+	OrderKind_ORDER_KIND_DESTROY     OrderKind = 4 // a replica that is in no configuration any more
+	OrderKind_ORDER_KIND_REBALANCE   OrderKind = 5 // of all leaderships, by the meta shard's leader
+)
+
+// Enum value maps for OrderKind.
+var (
+	OrderKind_name = map[int32]string{
+		0: "ORDER_KIND_UNSPECIFIED",
+		1: "ORDER_KIND_MAKE",
+		2: "ORDER_KIND_CONFIGURE",
+		3: "ORDER_KIND_TRANSFER",
+		4: "ORDER_KIND_DESTROY",
+		5: "ORDER_KIND_REBALANCE",
+	}
+	OrderKind_value = map[string]int32{
+		"ORDER_KIND_UNSPECIFIED": 0,
+		"ORDER_KIND_MAKE":        1,
+		"ORDER_KIND_CONFIGURE":   2,
+		"ORDER_KIND_TRANSFER":    3,
+		"ORDER_KIND_DESTROY":     4,
+		"ORDER_KIND_REBALANCE":   5,
+	}
+)
+
+func (x OrderKind) Enum() *OrderKind {
+	p := new(OrderKind)
+	*p = x
+	return p
+}
+
+func (x OrderKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (OrderKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_node_v1_node_proto_enumTypes[2].Descriptor()
+}
+
+func (OrderKind) Type() protoreflect.EnumType {
+	return &file_node_v1_node_proto_enumTypes[2]
+}
+
+func (x OrderKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use OrderKind.Descriptor instead.
+func (OrderKind) EnumDescriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{2}
 }
 
 // Principal is who asks, as the edge has verified it.
@@ -517,6 +578,12 @@ type Command struct {
 	//	*Command_PurgeObject
 	//	*Command_CreateImage
 	//	*Command_DeleteImage
+	//	*Command_FoundPlacement
+	//	*Command_PutStore
+	//	*Command_SetStore
+	//	*Command_PutShard
+	//	*Command_Announce
+	//	*Command_Order
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -852,6 +919,60 @@ func (x *Command) GetDeleteImage() *DeleteImage {
 	return nil
 }
 
+func (x *Command) GetFoundPlacement() *FoundPlacement {
+	if x != nil {
+		if x, ok := x.Body.(*Command_FoundPlacement); ok {
+			return x.FoundPlacement
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPutStore() *PutStore {
+	if x != nil {
+		if x, ok := x.Body.(*Command_PutStore); ok {
+			return x.PutStore
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetStore() *SetStore {
+	if x != nil {
+		if x, ok := x.Body.(*Command_SetStore); ok {
+			return x.SetStore
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPutShard() *PutShard {
+	if x != nil {
+		if x, ok := x.Body.(*Command_PutShard); ok {
+			return x.PutShard
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetAnnounce() *Announce {
+	if x != nil {
+		if x, ok := x.Body.(*Command_Announce); ok {
+			return x.Announce
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetOrder() *Order {
+	if x != nil {
+		if x, ok := x.Body.(*Command_Order); ok {
+			return x.Order
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -980,6 +1101,30 @@ type Command_DeleteImage struct {
 	DeleteImage *DeleteImage `protobuf:"bytes,71,opt,name=delete_image,json=deleteImage,proto3,oneof"`
 }
 
+type Command_FoundPlacement struct {
+	FoundPlacement *FoundPlacement `protobuf:"bytes,80,opt,name=found_placement,json=foundPlacement,proto3,oneof"`
+}
+
+type Command_PutStore struct {
+	PutStore *PutStore `protobuf:"bytes,81,opt,name=put_store,json=putStore,proto3,oneof"`
+}
+
+type Command_SetStore struct {
+	SetStore *SetStore `protobuf:"bytes,82,opt,name=set_store,json=setStore,proto3,oneof"`
+}
+
+type Command_PutShard struct {
+	PutShard *PutShard `protobuf:"bytes,83,opt,name=put_shard,json=putShard,proto3,oneof"`
+}
+
+type Command_Announce struct {
+	Announce *Announce `protobuf:"bytes,84,opt,name=announce,proto3,oneof"` // from node to node, no grain
+}
+
+type Command_Order struct {
+	Order *Order `protobuf:"bytes,85,opt,name=order,proto3,oneof"` // likewise
+}
+
 func (*Command_CreateConversation) isCommand_Body() {}
 
 func (*Command_UpdateConversation) isCommand_Body() {}
@@ -1041,6 +1186,18 @@ func (*Command_PurgeObject) isCommand_Body() {}
 func (*Command_CreateImage) isCommand_Body() {}
 
 func (*Command_DeleteImage) isCommand_Body() {}
+
+func (*Command_FoundPlacement) isCommand_Body() {}
+
+func (*Command_PutStore) isCommand_Body() {}
+
+func (*Command_SetStore) isCommand_Body() {}
+
+func (*Command_PutShard) isCommand_Body() {}
+
+func (*Command_Announce) isCommand_Body() {}
+
+func (*Command_Order) isCommand_Body() {}
 
 type CreateConversation struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2712,6 +2869,477 @@ func (*DeleteImage) Descriptor() ([]byte, []int) {
 	return file_node_v1_node_proto_rawDescGZIP(), []int{36}
 }
 
+// FoundPlacement writes the first member and where the shards are; a repetition changes nothing.
+type FoundPlacement struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Founder       *v1.Store              `protobuf:"bytes,1,opt,name=founder,proto3" json:"founder,omitempty"`
+	Shards        []*v1.ShardMap         `protobuf:"bytes,2,rep,name=shards,proto3" json:"shards,omitempty"`
+	NextReplica   uint64                 `protobuf:"varint,3,opt,name=next_replica,json=nextReplica,proto3" json:"next_replica,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FoundPlacement) Reset() {
+	*x = FoundPlacement{}
+	mi := &file_node_v1_node_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FoundPlacement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FoundPlacement) ProtoMessage() {}
+
+func (x *FoundPlacement) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FoundPlacement.ProtoReflect.Descriptor instead.
+func (*FoundPlacement) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *FoundPlacement) GetFounder() *v1.Store {
+	if x != nil {
+		return x.Founder
+	}
+	return nil
+}
+
+func (x *FoundPlacement) GetShards() []*v1.ShardMap {
+	if x != nil {
+		return x.Shards
+	}
+	return nil
+}
+
+func (x *FoundPlacement) GetNextReplica() uint64 {
+	if x != nil {
+		return x.NextReplica
+	}
+	return 0
+}
+
+// PutStore makes a store a member, or says where a member is now.
+type PutStore struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Store         *v1.Store              `protobuf:"bytes,1,opt,name=store,proto3" json:"store,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutStore) Reset() {
+	*x = PutStore{}
+	mi := &file_node_v1_node_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutStore) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutStore) ProtoMessage() {}
+
+func (x *PutStore) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutStore.ProtoReflect.Descriptor instead.
+func (*PutStore) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *PutStore) GetStore() *v1.Store {
+	if x != nil {
+		return x.Store
+	}
+	return nil
+}
+
+// SetStore changes what the cluster does with a member.
+type SetStore struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	State         v1.StoreState          `protobuf:"varint,2,opt,name=state,proto3,enum=parley.event.v1.StoreState" json:"state,omitempty"`
+	Force         bool                   `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"` // removal that leaves fewer than three members
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetStore) Reset() {
+	*x = SetStore{}
+	mi := &file_node_v1_node_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetStore) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetStore) ProtoMessage() {}
+
+func (x *SetStore) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetStore.ProtoReflect.Descriptor instead.
+func (*SetStore) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *SetStore) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *SetStore) GetState() v1.StoreState {
+	if x != nil {
+		return x.State
+	}
+	return v1.StoreState(0)
+}
+
+func (x *SetStore) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+// PutShard replaces a shard's row. conf_version is that of the row it was made from; a replica
+// without an id gets the next one.
+type PutShard struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shard         *v1.ShardMap           `protobuf:"bytes,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutShard) Reset() {
+	*x = PutShard{}
+	mi := &file_node_v1_node_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutShard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutShard) ProtoMessage() {}
+
+func (x *PutShard) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutShard.ProtoReflect.Descriptor instead.
+func (*PutShard) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *PutShard) GetShard() *v1.ShardMap {
+	if x != nil {
+		return x.Shard
+	}
+	return nil
+}
+
+// Announce says which shards a node leads, at each change and every second.
+type Announce struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Incarnation   uint64                 `protobuf:"varint,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Rpc           string                 `protobuf:"bytes,3,opt,name=rpc,proto3" json:"rpc,omitempty"`
+	Leads         []*ShardLead           `protobuf:"bytes,4,rep,name=leads,proto3" json:"leads,omitempty"`
+	Public        uint64                 `protobuf:"varint,5,opt,name=public,proto3" json:"public,omitempty"` // version of the meta shard's public part, from its leader; 0 = unknown
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Announce) Reset() {
+	*x = Announce{}
+	mi := &file_node_v1_node_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Announce) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Announce) ProtoMessage() {}
+
+func (x *Announce) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Announce.ProtoReflect.Descriptor instead.
+func (*Announce) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *Announce) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Announce) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *Announce) GetRpc() string {
+	if x != nil {
+		return x.Rpc
+	}
+	return ""
+}
+
+func (x *Announce) GetLeads() []*ShardLead {
+	if x != nil {
+		return x.Leads
+	}
+	return nil
+}
+
+func (x *Announce) GetPublic() uint64 {
+	if x != nil {
+		return x.Public
+	}
+	return 0
+}
+
+type ShardLead struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shard         uint32                 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShardLead) Reset() {
+	*x = ShardLead{}
+	mi := &file_node_v1_node_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShardLead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShardLead) ProtoMessage() {}
+
+func (x *ShardLead) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShardLead.ProtoReflect.Descriptor instead.
+func (*ShardLead) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *ShardLead) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *ShardLead) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+// Order asks a node to change its replica of a shard; every order may be repeated.
+type Order struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shard         uint32                 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	Kind          OrderKind              `protobuf:"varint,2,opt,name=kind,proto3,enum=parley.node.v1.OrderKind" json:"kind,omitempty"`
+	Replica       uint64                 `protobuf:"varint,3,opt,name=replica,proto3" json:"replica,omitempty"` // MAKE, DESTROY: which; TRANSFER: to whom
+	Changes       []*ConfChange          `protobuf:"bytes,4,rep,name=changes,proto3" json:"changes,omitempty"`  // CONFIGURE
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Order) Reset() {
+	*x = Order{}
+	mi := &file_node_v1_node_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Order) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Order) ProtoMessage() {}
+
+func (x *Order) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Order.ProtoReflect.Descriptor instead.
+func (*Order) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *Order) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *Order) GetKind() OrderKind {
+	if x != nil {
+		return x.Kind
+	}
+	return OrderKind_ORDER_KIND_UNSPECIFIED
+}
+
+func (x *Order) GetReplica() uint64 {
+	if x != nil {
+		return x.Replica
+	}
+	return 0
+}
+
+func (x *Order) GetChanges() []*ConfChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+type ConfChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          uint32                 `protobuf:"varint,1,opt,name=kind,proto3" json:"kind,omitempty"` // 1 learner, 2 voter, 3 remove
+	Replica       uint64                 `protobuf:"varint,2,opt,name=replica,proto3" json:"replica,omitempty"`
+	Node          string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfChange) Reset() {
+	*x = ConfChange{}
+	mi := &file_node_v1_node_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfChange) ProtoMessage() {}
+
+func (x *ConfChange) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfChange.ProtoReflect.Descriptor instead.
+func (*ConfChange) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *ConfChange) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *ConfChange) GetReplica() uint64 {
+	if x != nil {
+		return x.Replica
+	}
+	return 0
+}
+
+func (x *ConfChange) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
 // Page asks for a part of an ordered list.
 type Page struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2724,7 +3352,7 @@ type Page struct {
 
 func (x *Page) Reset() {
 	*x = Page{}
-	mi := &file_node_v1_node_proto_msgTypes[37]
+	mi := &file_node_v1_node_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2736,7 +3364,7 @@ func (x *Page) String() string {
 func (*Page) ProtoMessage() {}
 
 func (x *Page) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[37]
+	mi := &file_node_v1_node_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2749,7 +3377,7 @@ func (x *Page) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Page.ProtoReflect.Descriptor instead.
 func (*Page) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{37}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Page) GetSize() uint32 {
@@ -2796,6 +3424,9 @@ type Query struct {
 	//	*Query_GetBlob
 	//	*Query_GetChunk
 	//	*Query_GetImage
+	//	*Query_Observe
+	//	*Query_GetPublic
+	//	*Query_ListSessions
 	Body          isQuery_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2803,7 +3434,7 @@ type Query struct {
 
 func (x *Query) Reset() {
 	*x = Query{}
-	mi := &file_node_v1_node_proto_msgTypes[38]
+	mi := &file_node_v1_node_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2815,7 +3446,7 @@ func (x *Query) String() string {
 func (*Query) ProtoMessage() {}
 
 func (x *Query) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[38]
+	mi := &file_node_v1_node_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2828,7 +3459,7 @@ func (x *Query) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Query.ProtoReflect.Descriptor instead.
 func (*Query) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{38}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Query) GetPrincipal() *Principal {
@@ -2998,6 +3629,33 @@ func (x *Query) GetGetImage() *GetImage {
 	return nil
 }
 
+func (x *Query) GetObserve() *Observe {
+	if x != nil {
+		if x, ok := x.Body.(*Query_Observe); ok {
+			return x.Observe
+		}
+	}
+	return nil
+}
+
+func (x *Query) GetGetPublic() *GetPublic {
+	if x != nil {
+		if x, ok := x.Body.(*Query_GetPublic); ok {
+			return x.GetPublic
+		}
+	}
+	return nil
+}
+
+func (x *Query) GetListSessions() *ListSessions {
+	if x != nil {
+		if x, ok := x.Body.(*Query_ListSessions); ok {
+			return x.ListSessions
+		}
+	}
+	return nil
+}
+
 type isQuery_Body interface {
 	isQuery_Body()
 }
@@ -3070,6 +3728,18 @@ type Query_GetImage struct {
 	GetImage *GetImage `protobuf:"bytes,62,opt,name=get_image,json=getImage,proto3,oneof"`
 }
 
+type Query_Observe struct {
+	Observe *Observe `protobuf:"bytes,80,opt,name=observe,proto3,oneof"` // from node to node, no grain
+}
+
+type Query_GetPublic struct {
+	GetPublic *GetPublic `protobuf:"bytes,81,opt,name=get_public,json=getPublic,proto3,oneof"` // likewise
+}
+
+type Query_ListSessions struct {
+	ListSessions *ListSessions `protobuf:"bytes,82,opt,name=list_sessions,json=listSessions,proto3,oneof"` // likewise
+}
+
 func (*Query_GetConversation) isQuery_Body() {}
 
 func (*Query_GetMember) isQuery_Body() {}
@@ -3104,6 +3774,12 @@ func (*Query_GetChunk) isQuery_Body() {}
 
 func (*Query_GetImage) isQuery_Body() {}
 
+func (*Query_Observe) isQuery_Body() {}
+
+func (*Query_GetPublic) isQuery_Body() {}
+
+func (*Query_ListSessions) isQuery_Body() {}
+
 // gone: tombstones are given too instead of an error, and nothing for what was never heard of; asked by
 // nodes, as an administrator.
 type GetConversation struct {
@@ -3116,7 +3792,7 @@ type GetConversation struct {
 
 func (x *GetConversation) Reset() {
 	*x = GetConversation{}
-	mi := &file_node_v1_node_proto_msgTypes[39]
+	mi := &file_node_v1_node_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3128,7 +3804,7 @@ func (x *GetConversation) String() string {
 func (*GetConversation) ProtoMessage() {}
 
 func (x *GetConversation) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[39]
+	mi := &file_node_v1_node_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3141,7 +3817,7 @@ func (x *GetConversation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConversation.ProtoReflect.Descriptor instead.
 func (*GetConversation) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{39}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GetConversation) GetWithMembers() bool {
@@ -3167,7 +3843,7 @@ type GetMember struct {
 
 func (x *GetMember) Reset() {
 	*x = GetMember{}
-	mi := &file_node_v1_node_proto_msgTypes[40]
+	mi := &file_node_v1_node_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3179,7 +3855,7 @@ func (x *GetMember) String() string {
 func (*GetMember) ProtoMessage() {}
 
 func (x *GetMember) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[40]
+	mi := &file_node_v1_node_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3192,7 +3868,7 @@ func (x *GetMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMember.ProtoReflect.Descriptor instead.
 func (*GetMember) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{40}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GetMember) GetMemberId() string {
@@ -3212,7 +3888,7 @@ type ListMembers struct {
 
 func (x *ListMembers) Reset() {
 	*x = ListMembers{}
-	mi := &file_node_v1_node_proto_msgTypes[41]
+	mi := &file_node_v1_node_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3224,7 +3900,7 @@ func (x *ListMembers) String() string {
 func (*ListMembers) ProtoMessage() {}
 
 func (x *ListMembers) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[41]
+	mi := &file_node_v1_node_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3237,7 +3913,7 @@ func (x *ListMembers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembers.ProtoReflect.Descriptor instead.
 func (*ListMembers) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{41}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ListMembers) GetPage() *Page {
@@ -3263,7 +3939,7 @@ type GetEvent struct {
 
 func (x *GetEvent) Reset() {
 	*x = GetEvent{}
-	mi := &file_node_v1_node_proto_msgTypes[42]
+	mi := &file_node_v1_node_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3275,7 +3951,7 @@ func (x *GetEvent) String() string {
 func (*GetEvent) ProtoMessage() {}
 
 func (x *GetEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[42]
+	mi := &file_node_v1_node_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3288,7 +3964,7 @@ func (x *GetEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEvent.ProtoReflect.Descriptor instead.
 func (*GetEvent) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{42}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *GetEvent) GetSequence() uint64 {
@@ -3312,7 +3988,7 @@ type ListEvents struct {
 
 func (x *ListEvents) Reset() {
 	*x = ListEvents{}
-	mi := &file_node_v1_node_proto_msgTypes[43]
+	mi := &file_node_v1_node_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3324,7 +4000,7 @@ func (x *ListEvents) String() string {
 func (*ListEvents) ProtoMessage() {}
 
 func (x *ListEvents) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[43]
+	mi := &file_node_v1_node_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3337,7 +4013,7 @@ func (x *ListEvents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEvents.ProtoReflect.Descriptor instead.
 func (*ListEvents) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{43}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListEvents) GetPage() *Page {
@@ -3391,7 +4067,7 @@ type GetUser struct {
 
 func (x *GetUser) Reset() {
 	*x = GetUser{}
-	mi := &file_node_v1_node_proto_msgTypes[44]
+	mi := &file_node_v1_node_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3403,7 +4079,7 @@ func (x *GetUser) String() string {
 func (*GetUser) ProtoMessage() {}
 
 func (x *GetUser) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[44]
+	mi := &file_node_v1_node_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3416,7 +4092,7 @@ func (x *GetUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUser.ProtoReflect.Descriptor instead.
 func (*GetUser) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{44}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *GetUser) GetGone() bool {
@@ -3436,7 +4112,7 @@ type ListMemberships struct {
 
 func (x *ListMemberships) Reset() {
 	*x = ListMemberships{}
-	mi := &file_node_v1_node_proto_msgTypes[45]
+	mi := &file_node_v1_node_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3448,7 +4124,7 @@ func (x *ListMemberships) String() string {
 func (*ListMemberships) ProtoMessage() {}
 
 func (x *ListMemberships) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[45]
+	mi := &file_node_v1_node_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3461,7 +4137,7 @@ func (x *ListMemberships) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMemberships.ProtoReflect.Descriptor instead.
 func (*ListMemberships) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{45}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ListMemberships) GetPage() *Page {
@@ -3486,7 +4162,7 @@ type GetName struct {
 
 func (x *GetName) Reset() {
 	*x = GetName{}
-	mi := &file_node_v1_node_proto_msgTypes[46]
+	mi := &file_node_v1_node_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3498,7 +4174,7 @@ func (x *GetName) String() string {
 func (*GetName) ProtoMessage() {}
 
 func (x *GetName) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[46]
+	mi := &file_node_v1_node_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3511,7 +4187,7 @@ func (x *GetName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetName.ProtoReflect.Descriptor instead.
 func (*GetName) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{46}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{54}
 }
 
 type GetApplication struct {
@@ -3522,7 +4198,7 @@ type GetApplication struct {
 
 func (x *GetApplication) Reset() {
 	*x = GetApplication{}
-	mi := &file_node_v1_node_proto_msgTypes[47]
+	mi := &file_node_v1_node_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3534,7 +4210,7 @@ func (x *GetApplication) String() string {
 func (*GetApplication) ProtoMessage() {}
 
 func (x *GetApplication) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[47]
+	mi := &file_node_v1_node_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3547,7 +4223,7 @@ func (x *GetApplication) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetApplication.ProtoReflect.Descriptor instead.
 func (*GetApplication) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{47}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{55}
 }
 
 type ListApplications struct {
@@ -3559,7 +4235,7 @@ type ListApplications struct {
 
 func (x *ListApplications) Reset() {
 	*x = ListApplications{}
-	mi := &file_node_v1_node_proto_msgTypes[48]
+	mi := &file_node_v1_node_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3571,7 +4247,7 @@ func (x *ListApplications) String() string {
 func (*ListApplications) ProtoMessage() {}
 
 func (x *ListApplications) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[48]
+	mi := &file_node_v1_node_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3584,7 +4260,7 @@ func (x *ListApplications) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListApplications.ProtoReflect.Descriptor instead.
 func (*ListApplications) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{48}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ListApplications) GetPage() *Page {
@@ -3604,7 +4280,7 @@ type GetCredential struct {
 
 func (x *GetCredential) Reset() {
 	*x = GetCredential{}
-	mi := &file_node_v1_node_proto_msgTypes[49]
+	mi := &file_node_v1_node_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3616,7 +4292,7 @@ func (x *GetCredential) String() string {
 func (*GetCredential) ProtoMessage() {}
 
 func (x *GetCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[49]
+	mi := &file_node_v1_node_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3629,7 +4305,7 @@ func (x *GetCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCredential.ProtoReflect.Descriptor instead.
 func (*GetCredential) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{49}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *GetCredential) GetKey() string {
@@ -3654,7 +4330,7 @@ type GetSettings struct {
 
 func (x *GetSettings) Reset() {
 	*x = GetSettings{}
-	mi := &file_node_v1_node_proto_msgTypes[50]
+	mi := &file_node_v1_node_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3666,7 +4342,7 @@ func (x *GetSettings) String() string {
 func (*GetSettings) ProtoMessage() {}
 
 func (x *GetSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[50]
+	mi := &file_node_v1_node_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3679,7 +4355,7 @@ func (x *GetSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSettings.ProtoReflect.Descriptor instead.
 func (*GetSettings) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{50}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{58}
 }
 
 type ListConversations struct {
@@ -3693,7 +4369,7 @@ type ListConversations struct {
 
 func (x *ListConversations) Reset() {
 	*x = ListConversations{}
-	mi := &file_node_v1_node_proto_msgTypes[51]
+	mi := &file_node_v1_node_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3705,7 +4381,7 @@ func (x *ListConversations) String() string {
 func (*ListConversations) ProtoMessage() {}
 
 func (x *ListConversations) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[51]
+	mi := &file_node_v1_node_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3718,7 +4394,7 @@ func (x *ListConversations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConversations.ProtoReflect.Descriptor instead.
 func (*ListConversations) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{51}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ListConversations) GetPage() *Page {
@@ -3752,7 +4428,7 @@ type ListUsers struct {
 
 func (x *ListUsers) Reset() {
 	*x = ListUsers{}
-	mi := &file_node_v1_node_proto_msgTypes[52]
+	mi := &file_node_v1_node_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3764,7 +4440,7 @@ func (x *ListUsers) String() string {
 func (*ListUsers) ProtoMessage() {}
 
 func (x *ListUsers) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[52]
+	mi := &file_node_v1_node_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3777,7 +4453,7 @@ func (x *ListUsers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsers.ProtoReflect.Descriptor instead.
 func (*ListUsers) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{52}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ListUsers) GetPage() *Page {
@@ -3802,7 +4478,7 @@ type GetBlob struct {
 
 func (x *GetBlob) Reset() {
 	*x = GetBlob{}
-	mi := &file_node_v1_node_proto_msgTypes[53]
+	mi := &file_node_v1_node_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3814,7 +4490,7 @@ func (x *GetBlob) String() string {
 func (*GetBlob) ProtoMessage() {}
 
 func (x *GetBlob) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[53]
+	mi := &file_node_v1_node_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3827,7 +4503,7 @@ func (x *GetBlob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlob.ProtoReflect.Descriptor instead.
 func (*GetBlob) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{53}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{61}
 }
 
 type GetChunk struct {
@@ -3839,7 +4515,7 @@ type GetChunk struct {
 
 func (x *GetChunk) Reset() {
 	*x = GetChunk{}
-	mi := &file_node_v1_node_proto_msgTypes[54]
+	mi := &file_node_v1_node_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3851,7 +4527,7 @@ func (x *GetChunk) String() string {
 func (*GetChunk) ProtoMessage() {}
 
 func (x *GetChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[54]
+	mi := &file_node_v1_node_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3864,7 +4540,7 @@ func (x *GetChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetChunk.ProtoReflect.Descriptor instead.
 func (*GetChunk) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{54}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *GetChunk) GetIndex() uint32 {
@@ -3882,7 +4558,7 @@ type GetImage struct {
 
 func (x *GetImage) Reset() {
 	*x = GetImage{}
-	mi := &file_node_v1_node_proto_msgTypes[55]
+	mi := &file_node_v1_node_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3894,7 +4570,7 @@ func (x *GetImage) String() string {
 func (*GetImage) ProtoMessage() {}
 
 func (x *GetImage) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[55]
+	mi := &file_node_v1_node_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3907,7 +4583,134 @@ func (x *GetImage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetImage.ProtoReflect.Descriptor instead.
 func (*GetImage) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{55}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{63}
+}
+
+// Observe asks a node how the shards that it leads fare.
+type Observe struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Observe) Reset() {
+	*x = Observe{}
+	mi := &file_node_v1_node_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Observe) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Observe) ProtoMessage() {}
+
+func (x *Observe) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Observe.ProtoReflect.Descriptor instead.
+func (*Observe) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{64}
+}
+
+// GetPublic asks the meta shard's leader for rows of its public part after a key.
+type GetPublic struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	After         []byte                 `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPublic) Reset() {
+	*x = GetPublic{}
+	mi := &file_node_v1_node_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPublic) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPublic) ProtoMessage() {}
+
+func (x *GetPublic) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPublic.ProtoReflect.Descriptor instead.
+func (*GetPublic) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *GetPublic) GetAfter() []byte {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+// ListSessions asks an edge for a user's sessions.
+type ListSessions struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSessions) Reset() {
+	*x = ListSessions{}
+	mi := &file_node_v1_node_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSessions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSessions) ProtoMessage() {}
+
+func (x *ListSessions) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSessions.ProtoReflect.Descriptor instead.
+func (*ListSessions) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *ListSessions) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
 }
 
 // Reply answers a command or a query; fields are filled as the request asks.
@@ -3937,13 +4740,18 @@ type Reply struct {
 	Users         []*v1.User             `protobuf:"bytes,25,rep,name=users,proto3" json:"users,omitempty"`
 	Next          []byte                 `protobuf:"bytes,26,opt,name=next,proto3" json:"next,omitempty"`           // position for the following page, empty = the end
 	Positions     [][]byte               `protobuf:"bytes,27,rep,name=positions,proto3" json:"positions,omitempty"` // of each listed item, parallel to it
+	Store         *v1.Store              `protobuf:"bytes,40,opt,name=store,proto3" json:"store,omitempty"`
+	ShardMap      *v1.ShardMap           `protobuf:"bytes,41,opt,name=shard_map,json=shardMap,proto3" json:"shard_map,omitempty"`
+	Observed      []*ObservedShard       `protobuf:"bytes,42,rep,name=observed,proto3" json:"observed,omitempty"`
+	Public        *v1.PublicCopy         `protobuf:"bytes,43,opt,name=public,proto3" json:"public,omitempty"` // one page; next is set when there is more
+	Sessions      []string               `protobuf:"bytes,44,rep,name=sessions,proto3" json:"sessions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_node_v1_node_proto_msgTypes[56]
+	mi := &file_node_v1_node_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3955,7 +4763,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[56]
+	mi := &file_node_v1_node_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3968,7 +4776,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{56}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Reply) GetConversation() *v1.Conversation {
@@ -4139,6 +4947,202 @@ func (x *Reply) GetPositions() [][]byte {
 	return nil
 }
 
+func (x *Reply) GetStore() *v1.Store {
+	if x != nil {
+		return x.Store
+	}
+	return nil
+}
+
+func (x *Reply) GetShardMap() *v1.ShardMap {
+	if x != nil {
+		return x.ShardMap
+	}
+	return nil
+}
+
+func (x *Reply) GetObserved() []*ObservedShard {
+	if x != nil {
+		return x.Observed
+	}
+	return nil
+}
+
+func (x *Reply) GetPublic() *v1.PublicCopy {
+	if x != nil {
+		return x.Public
+	}
+	return nil
+}
+
+func (x *Reply) GetSessions() []string {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+// ObservedShard is how a shard fares, as its leader sees it.
+type ObservedShard struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shard         uint32                 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Leader        uint64                 `protobuf:"varint,3,opt,name=leader,proto3" json:"leader,omitempty"`
+	Joint         bool                   `protobuf:"varint,4,opt,name=joint,proto3" json:"joint,omitempty"`
+	Commit        uint64                 `protobuf:"varint,5,opt,name=commit,proto3" json:"commit,omitempty"`
+	Replicas      []*ObservedReplica     `protobuf:"bytes,6,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObservedShard) Reset() {
+	*x = ObservedShard{}
+	mi := &file_node_v1_node_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObservedShard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObservedShard) ProtoMessage() {}
+
+func (x *ObservedShard) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObservedShard.ProtoReflect.Descriptor instead.
+func (*ObservedShard) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *ObservedShard) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *ObservedShard) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *ObservedShard) GetLeader() uint64 {
+	if x != nil {
+		return x.Leader
+	}
+	return 0
+}
+
+func (x *ObservedShard) GetJoint() bool {
+	if x != nil {
+		return x.Joint
+	}
+	return false
+}
+
+func (x *ObservedShard) GetCommit() uint64 {
+	if x != nil {
+		return x.Commit
+	}
+	return 0
+}
+
+func (x *ObservedShard) GetReplicas() []*ObservedReplica {
+	if x != nil {
+		return x.Replicas
+	}
+	return nil
+}
+
+type ObservedReplica struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Voter         bool                   `protobuf:"varint,3,opt,name=voter,proto3" json:"voter,omitempty"`
+	Match         uint64                 `protobuf:"varint,4,opt,name=match,proto3" json:"match,omitempty"`
+	CaughtUp      bool                   `protobuf:"varint,5,opt,name=caught_up,json=caughtUp,proto3" json:"caught_up,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObservedReplica) Reset() {
+	*x = ObservedReplica{}
+	mi := &file_node_v1_node_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObservedReplica) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObservedReplica) ProtoMessage() {}
+
+func (x *ObservedReplica) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObservedReplica.ProtoReflect.Descriptor instead.
+func (*ObservedReplica) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *ObservedReplica) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *ObservedReplica) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *ObservedReplica) GetVoter() bool {
+	if x != nil {
+		return x.Voter
+	}
+	return false
+}
+
+func (x *ObservedReplica) GetMatch() uint64 {
+	if x != nil {
+		return x.Match
+	}
+	return 0
+}
+
+func (x *ObservedReplica) GetCaughtUp() bool {
+	if x != nil {
+		return x.CaughtUp
+	}
+	return false
+}
+
 // EventView is an event with what its rendering needs.
 type EventView struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4151,7 +5155,7 @@ type EventView struct {
 
 func (x *EventView) Reset() {
 	*x = EventView{}
-	mi := &file_node_v1_node_proto_msgTypes[57]
+	mi := &file_node_v1_node_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4163,7 +5167,7 @@ func (x *EventView) String() string {
 func (*EventView) ProtoMessage() {}
 
 func (x *EventView) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[57]
+	mi := &file_node_v1_node_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4176,7 +5180,7 @@ func (x *EventView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventView.ProtoReflect.Descriptor instead.
 func (*EventView) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{57}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *EventView) GetEvent() *v1.Event {
@@ -4220,7 +5224,7 @@ type Fanout struct {
 
 func (x *Fanout) Reset() {
 	*x = Fanout{}
-	mi := &file_node_v1_node_proto_msgTypes[58]
+	mi := &file_node_v1_node_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4232,7 +5236,7 @@ func (x *Fanout) String() string {
 func (*Fanout) ProtoMessage() {}
 
 func (x *Fanout) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[58]
+	mi := &file_node_v1_node_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4245,7 +5249,7 @@ func (x *Fanout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fanout.ProtoReflect.Descriptor instead.
 func (*Fanout) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{58}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Fanout) GetApplicationId() string {
@@ -4365,7 +5369,7 @@ type MembershipChange struct {
 
 func (x *MembershipChange) Reset() {
 	*x = MembershipChange{}
-	mi := &file_node_v1_node_proto_msgTypes[59]
+	mi := &file_node_v1_node_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4377,7 +5381,7 @@ func (x *MembershipChange) String() string {
 func (*MembershipChange) ProtoMessage() {}
 
 func (x *MembershipChange) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[59]
+	mi := &file_node_v1_node_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4390,7 +5394,7 @@ func (x *MembershipChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembershipChange.ProtoReflect.Descriptor instead.
 func (*MembershipChange) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{59}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *MembershipChange) GetMembership() *v1.Membership {
@@ -4410,15 +5414,17 @@ func (x *MembershipChange) GetEvent() *EventView {
 // FanoutBatch is what leaves for one edge node at once.
 type FanoutBatch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Feed          uint64                 `protobuf:"varint,1,opt,name=feed,proto3" json:"feed,omitempty"` // number of this batch in its (node, edge) feed, from 1
-	Items         []*Fanout              `protobuf:"bytes,2,rep,name=items,proto3" json:"items,omitempty"`
+	Feed          uint64                 `protobuf:"varint,1,opt,name=feed,proto3" json:"feed,omitempty"`               // number of this batch in its (node, edge) feed, from 1
+	Items         []*Fanout              `protobuf:"bytes,2,rep,name=items,proto3" json:"items,omitempty"`              // none: the last number again, because the feed is idle
+	Node          string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`                // whose feed it is
+	Incarnation   uint64                 `protobuf:"varint,4,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of that node: its feeds begin anew with it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FanoutBatch) Reset() {
 	*x = FanoutBatch{}
-	mi := &file_node_v1_node_proto_msgTypes[60]
+	mi := &file_node_v1_node_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4430,7 +5436,7 @@ func (x *FanoutBatch) String() string {
 func (*FanoutBatch) ProtoMessage() {}
 
 func (x *FanoutBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[60]
+	mi := &file_node_v1_node_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4443,7 +5449,7 @@ func (x *FanoutBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FanoutBatch.ProtoReflect.Descriptor instead.
 func (*FanoutBatch) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{60}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *FanoutBatch) GetFeed() uint64 {
@@ -4458,6 +5464,20 @@ func (x *FanoutBatch) GetItems() []*Fanout {
 		return x.Items
 	}
 	return nil
+}
+
+func (x *FanoutBatch) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *FanoutBatch) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
 }
 
 // Interest registers or withdraws an edge's wish for one conversation's or user's fan-out.
@@ -4475,7 +5495,7 @@ type Interest struct {
 
 func (x *Interest) Reset() {
 	*x = Interest{}
-	mi := &file_node_v1_node_proto_msgTypes[61]
+	mi := &file_node_v1_node_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4487,7 +5507,7 @@ func (x *Interest) String() string {
 func (*Interest) ProtoMessage() {}
 
 func (x *Interest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[61]
+	mi := &file_node_v1_node_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4500,7 +5520,7 @@ func (x *Interest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interest.ProtoReflect.Descriptor instead.
 func (*Interest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{61}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Interest) GetEdgeIncarnation() uint64 {
@@ -4556,7 +5576,7 @@ type InterestReply struct {
 
 func (x *InterestReply) Reset() {
 	*x = InterestReply{}
-	mi := &file_node_v1_node_proto_msgTypes[62]
+	mi := &file_node_v1_node_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4568,7 +5588,7 @@ func (x *InterestReply) String() string {
 func (*InterestReply) ProtoMessage() {}
 
 func (x *InterestReply) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[62]
+	mi := &file_node_v1_node_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4581,7 +5601,7 @@ func (x *InterestReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InterestReply.ProtoReflect.Descriptor instead.
 func (*InterestReply) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{62}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *InterestReply) GetEpoch() uint64 {
@@ -4622,7 +5642,7 @@ type OutboxRow struct {
 
 func (x *OutboxRow) Reset() {
 	*x = OutboxRow{}
-	mi := &file_node_v1_node_proto_msgTypes[63]
+	mi := &file_node_v1_node_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4634,7 +5654,7 @@ func (x *OutboxRow) String() string {
 func (*OutboxRow) ProtoMessage() {}
 
 func (x *OutboxRow) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[63]
+	mi := &file_node_v1_node_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4647,7 +5667,7 @@ func (x *OutboxRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboxRow.ProtoReflect.Descriptor instead.
 func (*OutboxRow) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{63}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *OutboxRow) GetTargetKind() Kind {
@@ -4729,7 +5749,7 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x05reply\x18\x02 \x01(\v2\x15.parley.node.v1.ReplyR\x05reply\x12\x1d\n" +
 	"\n" +
 	"not_leader\x18\x03 \x01(\bR\tnotLeader\x12\x14\n" +
-	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\xaf\x11\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\x8c\x14\n" +
 	"\aCommand\x127\n" +
 	"\tprincipal\x18\x01 \x01(\v2\x19.parley.node.v1.PrincipalR\tprincipal\x12\x1b\n" +
 	"\tclient_id\x18\x02 \x01(\tR\bclientId\x12U\n" +
@@ -4769,7 +5789,13 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\frelease_hold\x18@ \x01(\v2\x1b.parley.node.v1.ReleaseHoldH\x00R\vreleaseHold\x12@\n" +
 	"\fpurge_object\x18A \x01(\v2\x1b.parley.node.v1.PurgeObjectH\x00R\vpurgeObject\x12@\n" +
 	"\fcreate_image\x18F \x01(\v2\x1b.parley.node.v1.CreateImageH\x00R\vcreateImage\x12@\n" +
-	"\fdelete_image\x18G \x01(\v2\x1b.parley.node.v1.DeleteImageH\x00R\vdeleteImageB\x06\n" +
+	"\fdelete_image\x18G \x01(\v2\x1b.parley.node.v1.DeleteImageH\x00R\vdeleteImage\x12I\n" +
+	"\x0ffound_placement\x18P \x01(\v2\x1e.parley.node.v1.FoundPlacementH\x00R\x0efoundPlacement\x127\n" +
+	"\tput_store\x18Q \x01(\v2\x18.parley.node.v1.PutStoreH\x00R\bputStore\x127\n" +
+	"\tset_store\x18R \x01(\v2\x18.parley.node.v1.SetStoreH\x00R\bsetStore\x127\n" +
+	"\tput_shard\x18S \x01(\v2\x18.parley.node.v1.PutShardH\x00R\bputShard\x126\n" +
+	"\bannounce\x18T \x01(\v2\x18.parley.node.v1.AnnounceH\x00R\bannounce\x12-\n" +
+	"\x05order\x18U \x01(\v2\x15.parley.node.v1.OrderH\x00R\x05orderB\x06\n" +
 	"\x04body\"W\n" +
 	"\x12CreateConversation\x12A\n" +
 	"\fconversation\x18\x01 \x01(\v2\x1d.parley.event.v1.ConversationR\fconversation\"\xcc\x02\n" +
@@ -4895,13 +5921,45 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x06due_ms\x18\x02 \x01(\x03R\x05dueMs\";\n" +
 	"\vCreateImage\x12,\n" +
 	"\x05image\x18\x01 \x01(\v2\x16.parley.event.v1.ImageR\x05image\"\r\n" +
-	"\vDeleteImage\"P\n" +
+	"\vDeleteImage\"\x98\x01\n" +
+	"\x0eFoundPlacement\x120\n" +
+	"\afounder\x18\x01 \x01(\v2\x16.parley.event.v1.StoreR\afounder\x121\n" +
+	"\x06shards\x18\x02 \x03(\v2\x19.parley.event.v1.ShardMapR\x06shards\x12!\n" +
+	"\fnext_replica\x18\x03 \x01(\x04R\vnextReplica\"8\n" +
+	"\bPutStore\x12,\n" +
+	"\x05store\x18\x01 \x01(\v2\x16.parley.event.v1.StoreR\x05store\"g\n" +
+	"\bSetStore\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x121\n" +
+	"\x05state\x18\x02 \x01(\x0e2\x1b.parley.event.v1.StoreStateR\x05state\x12\x14\n" +
+	"\x05force\x18\x03 \x01(\bR\x05force\";\n" +
+	"\bPutShard\x12/\n" +
+	"\x05shard\x18\x01 \x01(\v2\x19.parley.event.v1.ShardMapR\x05shard\"\x9b\x01\n" +
+	"\bAnnounce\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12\x10\n" +
+	"\x03rpc\x18\x03 \x01(\tR\x03rpc\x12/\n" +
+	"\x05leads\x18\x04 \x03(\v2\x19.parley.node.v1.ShardLeadR\x05leads\x12\x16\n" +
+	"\x06public\x18\x05 \x01(\x04R\x06public\"7\n" +
+	"\tShardLead\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\x9c\x01\n" +
+	"\x05Order\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\rR\x05shard\x12-\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x19.parley.node.v1.OrderKindR\x04kind\x12\x18\n" +
+	"\areplica\x18\x03 \x01(\x04R\areplica\x124\n" +
+	"\achanges\x18\x04 \x03(\v2\x1a.parley.node.v1.ConfChangeR\achanges\"N\n" +
+	"\n" +
+	"ConfChange\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x18\n" +
+	"\areplica\x18\x02 \x01(\x04R\areplica\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\"P\n" +
 	"\x04Page\x12\x12\n" +
 	"\x04size\x18\x01 \x01(\rR\x04size\x12\x1e\n" +
 	"\n" +
 	"descending\x18\x02 \x01(\bR\n" +
 	"descending\x12\x14\n" +
-	"\x05after\x18\x03 \x01(\fR\x05after\"\xa4\t\n" +
+	"\x05after\x18\x03 \x01(\fR\x05after\"\xda\n" +
+	"\n" +
 	"\x05Query\x127\n" +
 	"\tprincipal\x18\x01 \x01(\v2\x19.parley.node.v1.PrincipalR\tprincipal\x12L\n" +
 	"\x10get_conversation\x18\n" +
@@ -4924,7 +5982,11 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"list_users\x183 \x01(\v2\x19.parley.node.v1.ListUsersH\x00R\tlistUsers\x124\n" +
 	"\bget_blob\x18< \x01(\v2\x17.parley.node.v1.GetBlobH\x00R\agetBlob\x127\n" +
 	"\tget_chunk\x18= \x01(\v2\x18.parley.node.v1.GetChunkH\x00R\bgetChunk\x127\n" +
-	"\tget_image\x18> \x01(\v2\x18.parley.node.v1.GetImageH\x00R\bgetImageB\x06\n" +
+	"\tget_image\x18> \x01(\v2\x18.parley.node.v1.GetImageH\x00R\bgetImage\x123\n" +
+	"\aobserve\x18P \x01(\v2\x17.parley.node.v1.ObserveH\x00R\aobserve\x12:\n" +
+	"\n" +
+	"get_public\x18Q \x01(\v2\x19.parley.node.v1.GetPublicH\x00R\tgetPublic\x12C\n" +
+	"\rlist_sessions\x18R \x01(\v2\x1c.parley.node.v1.ListSessionsH\x00R\flistSessionsB\x06\n" +
 	"\x04body\"H\n" +
 	"\x0fGetConversation\x12!\n" +
 	"\fwith_members\x18\x01 \x01(\bR\vwithMembers\x12\x12\n" +
@@ -4968,7 +6030,13 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\bGetChunk\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\"\n" +
 	"\n" +
-	"\bGetImage\"\xec\b\n" +
+	"\bGetImage\"\t\n" +
+	"\aObserve\"!\n" +
+	"\tGetPublic\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\fR\x05after\"\"\n" +
+	"\fListSessions\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\"\xde\n" +
+	"\n" +
 	"\x05Reply\x12A\n" +
 	"\fconversation\x18\x01 \x01(\v2\x1d.parley.event.v1.ConversationR\fconversation\x12)\n" +
 	"\x04head\x18\x02 \x01(\v2\x15.parley.event.v1.HeadR\x04head\x12/\n" +
@@ -4996,7 +6064,25 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\rconversations\x18\x18 \x03(\v2\x1d.parley.event.v1.ConversationR\rconversations\x12+\n" +
 	"\x05users\x18\x19 \x03(\v2\x15.parley.event.v1.UserR\x05users\x12\x12\n" +
 	"\x04next\x18\x1a \x01(\fR\x04next\x12\x1c\n" +
-	"\tpositions\x18\x1b \x03(\fR\tpositions\"\xa0\x01\n" +
+	"\tpositions\x18\x1b \x03(\fR\tpositions\x12,\n" +
+	"\x05store\x18( \x01(\v2\x16.parley.event.v1.StoreR\x05store\x126\n" +
+	"\tshard_map\x18) \x01(\v2\x19.parley.event.v1.ShardMapR\bshardMap\x129\n" +
+	"\bobserved\x18* \x03(\v2\x1d.parley.node.v1.ObservedShardR\bobserved\x123\n" +
+	"\x06public\x18+ \x01(\v2\x1b.parley.event.v1.PublicCopyR\x06public\x12\x1a\n" +
+	"\bsessions\x18, \x03(\tR\bsessions\"\xbe\x01\n" +
+	"\rObservedShard\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +
+	"\x06leader\x18\x03 \x01(\x04R\x06leader\x12\x14\n" +
+	"\x05joint\x18\x04 \x01(\bR\x05joint\x12\x16\n" +
+	"\x06commit\x18\x05 \x01(\x04R\x06commit\x12;\n" +
+	"\breplicas\x18\x06 \x03(\v2\x1f.parley.node.v1.ObservedReplicaR\breplicas\"~\n" +
+	"\x0fObservedReplica\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
+	"\x05voter\x18\x03 \x01(\bR\x05voter\x12\x14\n" +
+	"\x05match\x18\x04 \x01(\x04R\x05match\x12\x1b\n" +
+	"\tcaught_up\x18\x05 \x01(\bR\bcaughtUp\"\xa0\x01\n" +
 	"\tEventView\x12,\n" +
 	"\x05event\x18\x01 \x01(\v2\x16.parley.event.v1.EventR\x05event\x12/\n" +
 	"\x06author\x18\x02 \x01(\v2\x17.parley.event.v1.AuthorR\x06author\x124\n" +
@@ -5017,10 +6103,12 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"membership\x18\x01 \x01(\v2\x1b.parley.event.v1.MembershipR\n" +
 	"membership\x12/\n" +
-	"\x05event\x18\x02 \x01(\v2\x19.parley.node.v1.EventViewR\x05event\"O\n" +
+	"\x05event\x18\x02 \x01(\v2\x19.parley.node.v1.EventViewR\x05event\"\x85\x01\n" +
 	"\vFanoutBatch\x12\x12\n" +
 	"\x04feed\x18\x01 \x01(\x04R\x04feed\x12,\n" +
-	"\x05items\x18\x02 \x03(\v2\x16.parley.node.v1.FanoutR\x05items\"\xb6\x01\n" +
+	"\x05items\x18\x02 \x03(\v2\x16.parley.node.v1.FanoutR\x05items\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\x12 \n" +
+	"\vincarnation\x18\x04 \x01(\x04R\vincarnation\"\xb6\x01\n" +
 	"\bInterest\x12)\n" +
 	"\x10edge_incarnation\x18\x01 \x01(\x04R\x0fedgeIncarnation\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12%\n" +
@@ -5042,7 +6130,7 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\brevision\x18\x05 \x01(\x04R\brevision\x121\n" +
 	"\acommand\x18\x06 \x01(\v2\x17.parley.node.v1.CommandR\acommand\x12\x1d\n" +
 	"\n" +
-	"created_ms\x18\a \x01(\x03R\tcreatedMs*\x96\x01\n" +
+	"created_ms\x18\a \x01(\x03R\tcreatedMs*\xaa\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11KIND_CONVERSATION\x10\x01\x12\r\n" +
@@ -5053,12 +6141,20 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"KIND_SHARD\x10\x05\x12\r\n" +
 	"\tKIND_BLOB\x10\x06\x12\x0e\n" +
 	"\n" +
-	"KIND_IMAGE\x10\a*x\n" +
+	"KIND_IMAGE\x10\a\x12\x12\n" +
+	"\x0eKIND_PLACEMENT\x10\b*x\n" +
 	"\fMemberAction\x12\x1d\n" +
 	"\x19MEMBER_ACTION_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12MEMBER_ACTION_JOIN\x10\x01\x12\x18\n" +
 	"\x14MEMBER_ACTION_INVITE\x10\x02\x12\x17\n" +
-	"\x13MEMBER_ACTION_LEAVE\x10\x03B\x1dZ\x1bparley/proto/node/v1;nodev1b\x06proto3"
+	"\x13MEMBER_ACTION_LEAVE\x10\x03*\xa1\x01\n" +
+	"\tOrderKind\x12\x1a\n" +
+	"\x16ORDER_KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fORDER_KIND_MAKE\x10\x01\x12\x18\n" +
+	"\x14ORDER_KIND_CONFIGURE\x10\x02\x12\x17\n" +
+	"\x13ORDER_KIND_TRANSFER\x10\x03\x12\x16\n" +
+	"\x12ORDER_KIND_DESTROY\x10\x04\x12\x18\n" +
+	"\x14ORDER_KIND_REBALANCE\x10\x05B\x1dZ\x1bparley/proto/node/v1;nodev1b\x06proto3"
 
 var (
 	file_node_v1_node_proto_rawDescOnce sync.Once
@@ -5072,208 +6168,248 @@ func file_node_v1_node_proto_rawDescGZIP() []byte {
 	return file_node_v1_node_proto_rawDescData
 }
 
-var file_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
+var file_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 77)
 var file_node_v1_node_proto_goTypes = []any{
 	(Kind)(0),                  // 0: parley.node.v1.Kind
 	(MemberAction)(0),          // 1: parley.node.v1.MemberAction
-	(*Principal)(nil),          // 2: parley.node.v1.Principal
-	(*Field)(nil),              // 3: parley.node.v1.Field
-	(*Error)(nil),              // 4: parley.node.v1.Error
-	(*GrainRequest)(nil),       // 5: parley.node.v1.GrainRequest
-	(*GrainReply)(nil),         // 6: parley.node.v1.GrainReply
-	(*Command)(nil),            // 7: parley.node.v1.Command
-	(*CreateConversation)(nil), // 8: parley.node.v1.CreateConversation
-	(*UpdateConversation)(nil), // 9: parley.node.v1.UpdateConversation
-	(*DeleteConversation)(nil), // 10: parley.node.v1.DeleteConversation
-	(*AddMember)(nil),          // 11: parley.node.v1.AddMember
-	(*UpdateMember)(nil),       // 12: parley.node.v1.UpdateMember
-	(*PostEvent)(nil),          // 13: parley.node.v1.PostEvent
-	(*DeleteEvent)(nil),        // 14: parley.node.v1.DeleteEvent
-	(*AdvanceCursor)(nil),      // 15: parley.node.v1.AdvanceCursor
-	(*Probe)(nil),              // 16: parley.node.v1.Probe
-	(*UserChanged)(nil),        // 17: parley.node.v1.UserChanged
-	(*PurgeConversation)(nil),  // 18: parley.node.v1.PurgeConversation
-	(*CreateUser)(nil),         // 19: parley.node.v1.CreateUser
-	(*UpdateUser)(nil),         // 20: parley.node.v1.UpdateUser
-	(*DeleteUser)(nil),         // 21: parley.node.v1.DeleteUser
-	(*IndexMembership)(nil),    // 22: parley.node.v1.IndexMembership
-	(*PropagateUser)(nil),      // 23: parley.node.v1.PropagateUser
-	(*ReserveName)(nil),        // 24: parley.node.v1.ReserveName
-	(*ConfirmName)(nil),        // 25: parley.node.v1.ConfirmName
-	(*ReleaseName)(nil),        // 26: parley.node.v1.ReleaseName
-	(*PutApplication)(nil),     // 27: parley.node.v1.PutApplication
-	(*DeleteApplication)(nil),  // 28: parley.node.v1.DeleteApplication
-	(*PutCredential)(nil),      // 29: parley.node.v1.PutCredential
-	(*PutSettings)(nil),        // 30: parley.node.v1.PutSettings
-	(*HoldBlob)(nil),           // 31: parley.node.v1.HoldBlob
-	(*PutChunk)(nil),           // 32: parley.node.v1.PutChunk
-	(*SealBlob)(nil),           // 33: parley.node.v1.SealBlob
-	(*ConfirmHold)(nil),        // 34: parley.node.v1.ConfirmHold
-	(*ReleaseHold)(nil),        // 35: parley.node.v1.ReleaseHold
-	(*PurgeObject)(nil),        // 36: parley.node.v1.PurgeObject
-	(*CreateImage)(nil),        // 37: parley.node.v1.CreateImage
-	(*DeleteImage)(nil),        // 38: parley.node.v1.DeleteImage
-	(*Page)(nil),               // 39: parley.node.v1.Page
-	(*Query)(nil),              // 40: parley.node.v1.Query
-	(*GetConversation)(nil),    // 41: parley.node.v1.GetConversation
-	(*GetMember)(nil),          // 42: parley.node.v1.GetMember
-	(*ListMembers)(nil),        // 43: parley.node.v1.ListMembers
-	(*GetEvent)(nil),           // 44: parley.node.v1.GetEvent
-	(*ListEvents)(nil),         // 45: parley.node.v1.ListEvents
-	(*GetUser)(nil),            // 46: parley.node.v1.GetUser
-	(*ListMemberships)(nil),    // 47: parley.node.v1.ListMemberships
-	(*GetName)(nil),            // 48: parley.node.v1.GetName
-	(*GetApplication)(nil),     // 49: parley.node.v1.GetApplication
-	(*ListApplications)(nil),   // 50: parley.node.v1.ListApplications
-	(*GetCredential)(nil),      // 51: parley.node.v1.GetCredential
-	(*GetSettings)(nil),        // 52: parley.node.v1.GetSettings
-	(*ListConversations)(nil),  // 53: parley.node.v1.ListConversations
-	(*ListUsers)(nil),          // 54: parley.node.v1.ListUsers
-	(*GetBlob)(nil),            // 55: parley.node.v1.GetBlob
-	(*GetChunk)(nil),           // 56: parley.node.v1.GetChunk
-	(*GetImage)(nil),           // 57: parley.node.v1.GetImage
-	(*Reply)(nil),              // 58: parley.node.v1.Reply
-	(*EventView)(nil),          // 59: parley.node.v1.EventView
-	(*Fanout)(nil),             // 60: parley.node.v1.Fanout
-	(*MembershipChange)(nil),   // 61: parley.node.v1.MembershipChange
-	(*FanoutBatch)(nil),        // 62: parley.node.v1.FanoutBatch
-	(*Interest)(nil),           // 63: parley.node.v1.Interest
-	(*InterestReply)(nil),      // 64: parley.node.v1.InterestReply
-	(*OutboxRow)(nil),          // 65: parley.node.v1.OutboxRow
-	(*v1.Conversation)(nil),    // 66: parley.event.v1.Conversation
-	(*v1.Properties)(nil),      // 67: parley.event.v1.Properties
-	(*v1.Callback)(nil),        // 68: parley.event.v1.Callback
-	(*v1.Author)(nil),          // 69: parley.event.v1.Author
-	(*v1.User)(nil),            // 70: parley.event.v1.User
-	(*v1.Membership)(nil),      // 71: parley.event.v1.Membership
-	(*v1.Event)(nil),           // 72: parley.event.v1.Event
-	(*v1.Application)(nil),     // 73: parley.event.v1.Application
-	(*v1.Credential)(nil),      // 74: parley.event.v1.Credential
-	(*v1.ClusterSettings)(nil), // 75: parley.event.v1.ClusterSettings
-	(*v1.Image)(nil),           // 76: parley.event.v1.Image
-	(v1.MemberState)(0),        // 77: parley.event.v1.MemberState
-	(*v1.Head)(nil),            // 78: parley.event.v1.Head
-	(*v1.Member)(nil),          // 79: parley.event.v1.Member
-	(*v1.Name)(nil),            // 80: parley.event.v1.Name
-	(*v1.Cursor)(nil),          // 81: parley.event.v1.Cursor
-	(*v1.Blob)(nil),            // 82: parley.event.v1.Blob
-	(*v1.Receipt)(nil),         // 83: parley.event.v1.Receipt
+	(OrderKind)(0),             // 2: parley.node.v1.OrderKind
+	(*Principal)(nil),          // 3: parley.node.v1.Principal
+	(*Field)(nil),              // 4: parley.node.v1.Field
+	(*Error)(nil),              // 5: parley.node.v1.Error
+	(*GrainRequest)(nil),       // 6: parley.node.v1.GrainRequest
+	(*GrainReply)(nil),         // 7: parley.node.v1.GrainReply
+	(*Command)(nil),            // 8: parley.node.v1.Command
+	(*CreateConversation)(nil), // 9: parley.node.v1.CreateConversation
+	(*UpdateConversation)(nil), // 10: parley.node.v1.UpdateConversation
+	(*DeleteConversation)(nil), // 11: parley.node.v1.DeleteConversation
+	(*AddMember)(nil),          // 12: parley.node.v1.AddMember
+	(*UpdateMember)(nil),       // 13: parley.node.v1.UpdateMember
+	(*PostEvent)(nil),          // 14: parley.node.v1.PostEvent
+	(*DeleteEvent)(nil),        // 15: parley.node.v1.DeleteEvent
+	(*AdvanceCursor)(nil),      // 16: parley.node.v1.AdvanceCursor
+	(*Probe)(nil),              // 17: parley.node.v1.Probe
+	(*UserChanged)(nil),        // 18: parley.node.v1.UserChanged
+	(*PurgeConversation)(nil),  // 19: parley.node.v1.PurgeConversation
+	(*CreateUser)(nil),         // 20: parley.node.v1.CreateUser
+	(*UpdateUser)(nil),         // 21: parley.node.v1.UpdateUser
+	(*DeleteUser)(nil),         // 22: parley.node.v1.DeleteUser
+	(*IndexMembership)(nil),    // 23: parley.node.v1.IndexMembership
+	(*PropagateUser)(nil),      // 24: parley.node.v1.PropagateUser
+	(*ReserveName)(nil),        // 25: parley.node.v1.ReserveName
+	(*ConfirmName)(nil),        // 26: parley.node.v1.ConfirmName
+	(*ReleaseName)(nil),        // 27: parley.node.v1.ReleaseName
+	(*PutApplication)(nil),     // 28: parley.node.v1.PutApplication
+	(*DeleteApplication)(nil),  // 29: parley.node.v1.DeleteApplication
+	(*PutCredential)(nil),      // 30: parley.node.v1.PutCredential
+	(*PutSettings)(nil),        // 31: parley.node.v1.PutSettings
+	(*HoldBlob)(nil),           // 32: parley.node.v1.HoldBlob
+	(*PutChunk)(nil),           // 33: parley.node.v1.PutChunk
+	(*SealBlob)(nil),           // 34: parley.node.v1.SealBlob
+	(*ConfirmHold)(nil),        // 35: parley.node.v1.ConfirmHold
+	(*ReleaseHold)(nil),        // 36: parley.node.v1.ReleaseHold
+	(*PurgeObject)(nil),        // 37: parley.node.v1.PurgeObject
+	(*CreateImage)(nil),        // 38: parley.node.v1.CreateImage
+	(*DeleteImage)(nil),        // 39: parley.node.v1.DeleteImage
+	(*FoundPlacement)(nil),     // 40: parley.node.v1.FoundPlacement
+	(*PutStore)(nil),           // 41: parley.node.v1.PutStore
+	(*SetStore)(nil),           // 42: parley.node.v1.SetStore
+	(*PutShard)(nil),           // 43: parley.node.v1.PutShard
+	(*Announce)(nil),           // 44: parley.node.v1.Announce
+	(*ShardLead)(nil),          // 45: parley.node.v1.ShardLead
+	(*Order)(nil),              // 46: parley.node.v1.Order
+	(*ConfChange)(nil),         // 47: parley.node.v1.ConfChange
+	(*Page)(nil),               // 48: parley.node.v1.Page
+	(*Query)(nil),              // 49: parley.node.v1.Query
+	(*GetConversation)(nil),    // 50: parley.node.v1.GetConversation
+	(*GetMember)(nil),          // 51: parley.node.v1.GetMember
+	(*ListMembers)(nil),        // 52: parley.node.v1.ListMembers
+	(*GetEvent)(nil),           // 53: parley.node.v1.GetEvent
+	(*ListEvents)(nil),         // 54: parley.node.v1.ListEvents
+	(*GetUser)(nil),            // 55: parley.node.v1.GetUser
+	(*ListMemberships)(nil),    // 56: parley.node.v1.ListMemberships
+	(*GetName)(nil),            // 57: parley.node.v1.GetName
+	(*GetApplication)(nil),     // 58: parley.node.v1.GetApplication
+	(*ListApplications)(nil),   // 59: parley.node.v1.ListApplications
+	(*GetCredential)(nil),      // 60: parley.node.v1.GetCredential
+	(*GetSettings)(nil),        // 61: parley.node.v1.GetSettings
+	(*ListConversations)(nil),  // 62: parley.node.v1.ListConversations
+	(*ListUsers)(nil),          // 63: parley.node.v1.ListUsers
+	(*GetBlob)(nil),            // 64: parley.node.v1.GetBlob
+	(*GetChunk)(nil),           // 65: parley.node.v1.GetChunk
+	(*GetImage)(nil),           // 66: parley.node.v1.GetImage
+	(*Observe)(nil),            // 67: parley.node.v1.Observe
+	(*GetPublic)(nil),          // 68: parley.node.v1.GetPublic
+	(*ListSessions)(nil),       // 69: parley.node.v1.ListSessions
+	(*Reply)(nil),              // 70: parley.node.v1.Reply
+	(*ObservedShard)(nil),      // 71: parley.node.v1.ObservedShard
+	(*ObservedReplica)(nil),    // 72: parley.node.v1.ObservedReplica
+	(*EventView)(nil),          // 73: parley.node.v1.EventView
+	(*Fanout)(nil),             // 74: parley.node.v1.Fanout
+	(*MembershipChange)(nil),   // 75: parley.node.v1.MembershipChange
+	(*FanoutBatch)(nil),        // 76: parley.node.v1.FanoutBatch
+	(*Interest)(nil),           // 77: parley.node.v1.Interest
+	(*InterestReply)(nil),      // 78: parley.node.v1.InterestReply
+	(*OutboxRow)(nil),          // 79: parley.node.v1.OutboxRow
+	(*v1.Conversation)(nil),    // 80: parley.event.v1.Conversation
+	(*v1.Properties)(nil),      // 81: parley.event.v1.Properties
+	(*v1.Callback)(nil),        // 82: parley.event.v1.Callback
+	(*v1.Author)(nil),          // 83: parley.event.v1.Author
+	(*v1.User)(nil),            // 84: parley.event.v1.User
+	(*v1.Membership)(nil),      // 85: parley.event.v1.Membership
+	(*v1.Event)(nil),           // 86: parley.event.v1.Event
+	(*v1.Application)(nil),     // 87: parley.event.v1.Application
+	(*v1.Credential)(nil),      // 88: parley.event.v1.Credential
+	(*v1.ClusterSettings)(nil), // 89: parley.event.v1.ClusterSettings
+	(*v1.Image)(nil),           // 90: parley.event.v1.Image
+	(*v1.Store)(nil),           // 91: parley.event.v1.Store
+	(*v1.ShardMap)(nil),        // 92: parley.event.v1.ShardMap
+	(v1.StoreState)(0),         // 93: parley.event.v1.StoreState
+	(v1.MemberState)(0),        // 94: parley.event.v1.MemberState
+	(*v1.Head)(nil),            // 95: parley.event.v1.Head
+	(*v1.Member)(nil),          // 96: parley.event.v1.Member
+	(*v1.Name)(nil),            // 97: parley.event.v1.Name
+	(*v1.Cursor)(nil),          // 98: parley.event.v1.Cursor
+	(*v1.Blob)(nil),            // 99: parley.event.v1.Blob
+	(*v1.PublicCopy)(nil),      // 100: parley.event.v1.PublicCopy
+	(*v1.Receipt)(nil),         // 101: parley.event.v1.Receipt
 }
 var file_node_v1_node_proto_depIdxs = []int32{
-	3,   // 0: parley.node.v1.Error.fields:type_name -> parley.node.v1.Field
+	4,   // 0: parley.node.v1.Error.fields:type_name -> parley.node.v1.Field
 	0,   // 1: parley.node.v1.GrainRequest.kind:type_name -> parley.node.v1.Kind
-	7,   // 2: parley.node.v1.GrainRequest.command:type_name -> parley.node.v1.Command
-	40,  // 3: parley.node.v1.GrainRequest.query:type_name -> parley.node.v1.Query
-	4,   // 4: parley.node.v1.GrainReply.error:type_name -> parley.node.v1.Error
-	58,  // 5: parley.node.v1.GrainReply.reply:type_name -> parley.node.v1.Reply
-	2,   // 6: parley.node.v1.Command.principal:type_name -> parley.node.v1.Principal
-	8,   // 7: parley.node.v1.Command.create_conversation:type_name -> parley.node.v1.CreateConversation
-	9,   // 8: parley.node.v1.Command.update_conversation:type_name -> parley.node.v1.UpdateConversation
-	10,  // 9: parley.node.v1.Command.delete_conversation:type_name -> parley.node.v1.DeleteConversation
-	11,  // 10: parley.node.v1.Command.add_member:type_name -> parley.node.v1.AddMember
-	12,  // 11: parley.node.v1.Command.update_member:type_name -> parley.node.v1.UpdateMember
-	13,  // 12: parley.node.v1.Command.post_event:type_name -> parley.node.v1.PostEvent
-	14,  // 13: parley.node.v1.Command.delete_event:type_name -> parley.node.v1.DeleteEvent
-	15,  // 14: parley.node.v1.Command.advance_cursor:type_name -> parley.node.v1.AdvanceCursor
-	16,  // 15: parley.node.v1.Command.probe:type_name -> parley.node.v1.Probe
-	17,  // 16: parley.node.v1.Command.user_changed:type_name -> parley.node.v1.UserChanged
-	18,  // 17: parley.node.v1.Command.purge_conversation:type_name -> parley.node.v1.PurgeConversation
-	19,  // 18: parley.node.v1.Command.create_user:type_name -> parley.node.v1.CreateUser
-	20,  // 19: parley.node.v1.Command.update_user:type_name -> parley.node.v1.UpdateUser
-	21,  // 20: parley.node.v1.Command.delete_user:type_name -> parley.node.v1.DeleteUser
-	22,  // 21: parley.node.v1.Command.index_membership:type_name -> parley.node.v1.IndexMembership
-	23,  // 22: parley.node.v1.Command.propagate_user:type_name -> parley.node.v1.PropagateUser
-	24,  // 23: parley.node.v1.Command.reserve_name:type_name -> parley.node.v1.ReserveName
-	25,  // 24: parley.node.v1.Command.confirm_name:type_name -> parley.node.v1.ConfirmName
-	26,  // 25: parley.node.v1.Command.release_name:type_name -> parley.node.v1.ReleaseName
-	27,  // 26: parley.node.v1.Command.put_application:type_name -> parley.node.v1.PutApplication
-	28,  // 27: parley.node.v1.Command.delete_application:type_name -> parley.node.v1.DeleteApplication
-	29,  // 28: parley.node.v1.Command.put_credential:type_name -> parley.node.v1.PutCredential
-	30,  // 29: parley.node.v1.Command.put_settings:type_name -> parley.node.v1.PutSettings
-	31,  // 30: parley.node.v1.Command.hold_blob:type_name -> parley.node.v1.HoldBlob
-	32,  // 31: parley.node.v1.Command.put_chunk:type_name -> parley.node.v1.PutChunk
-	33,  // 32: parley.node.v1.Command.seal_blob:type_name -> parley.node.v1.SealBlob
-	34,  // 33: parley.node.v1.Command.confirm_hold:type_name -> parley.node.v1.ConfirmHold
-	35,  // 34: parley.node.v1.Command.release_hold:type_name -> parley.node.v1.ReleaseHold
-	36,  // 35: parley.node.v1.Command.purge_object:type_name -> parley.node.v1.PurgeObject
-	37,  // 36: parley.node.v1.Command.create_image:type_name -> parley.node.v1.CreateImage
-	38,  // 37: parley.node.v1.Command.delete_image:type_name -> parley.node.v1.DeleteImage
-	66,  // 38: parley.node.v1.CreateConversation.conversation:type_name -> parley.event.v1.Conversation
-	67,  // 39: parley.node.v1.UpdateConversation.properties:type_name -> parley.event.v1.Properties
-	68,  // 40: parley.node.v1.UpdateConversation.callback:type_name -> parley.event.v1.Callback
-	69,  // 41: parley.node.v1.AddMember.user:type_name -> parley.event.v1.Author
-	1,   // 42: parley.node.v1.AddMember.action:type_name -> parley.node.v1.MemberAction
-	1,   // 43: parley.node.v1.UpdateMember.action:type_name -> parley.node.v1.MemberAction
-	69,  // 44: parley.node.v1.UserChanged.user:type_name -> parley.event.v1.Author
-	70,  // 45: parley.node.v1.CreateUser.user:type_name -> parley.event.v1.User
-	71,  // 46: parley.node.v1.IndexMembership.membership:type_name -> parley.event.v1.Membership
-	72,  // 47: parley.node.v1.IndexMembership.event:type_name -> parley.event.v1.Event
-	69,  // 48: parley.node.v1.IndexMembership.author:type_name -> parley.event.v1.Author
-	73,  // 49: parley.node.v1.PutApplication.application:type_name -> parley.event.v1.Application
-	74,  // 50: parley.node.v1.PutCredential.credential:type_name -> parley.event.v1.Credential
-	75,  // 51: parley.node.v1.PutSettings.settings:type_name -> parley.event.v1.ClusterSettings
-	76,  // 52: parley.node.v1.CreateImage.image:type_name -> parley.event.v1.Image
-	2,   // 53: parley.node.v1.Query.principal:type_name -> parley.node.v1.Principal
-	41,  // 54: parley.node.v1.Query.get_conversation:type_name -> parley.node.v1.GetConversation
-	42,  // 55: parley.node.v1.Query.get_member:type_name -> parley.node.v1.GetMember
-	43,  // 56: parley.node.v1.Query.list_members:type_name -> parley.node.v1.ListMembers
-	44,  // 57: parley.node.v1.Query.get_event:type_name -> parley.node.v1.GetEvent
-	45,  // 58: parley.node.v1.Query.list_events:type_name -> parley.node.v1.ListEvents
-	46,  // 59: parley.node.v1.Query.get_user:type_name -> parley.node.v1.GetUser
-	47,  // 60: parley.node.v1.Query.list_memberships:type_name -> parley.node.v1.ListMemberships
-	48,  // 61: parley.node.v1.Query.get_name:type_name -> parley.node.v1.GetName
-	49,  // 62: parley.node.v1.Query.get_application:type_name -> parley.node.v1.GetApplication
-	50,  // 63: parley.node.v1.Query.list_applications:type_name -> parley.node.v1.ListApplications
-	51,  // 64: parley.node.v1.Query.get_credential:type_name -> parley.node.v1.GetCredential
-	52,  // 65: parley.node.v1.Query.get_settings:type_name -> parley.node.v1.GetSettings
-	53,  // 66: parley.node.v1.Query.list_conversations:type_name -> parley.node.v1.ListConversations
-	54,  // 67: parley.node.v1.Query.list_users:type_name -> parley.node.v1.ListUsers
-	55,  // 68: parley.node.v1.Query.get_blob:type_name -> parley.node.v1.GetBlob
-	56,  // 69: parley.node.v1.Query.get_chunk:type_name -> parley.node.v1.GetChunk
-	57,  // 70: parley.node.v1.Query.get_image:type_name -> parley.node.v1.GetImage
-	39,  // 71: parley.node.v1.ListMembers.page:type_name -> parley.node.v1.Page
-	39,  // 72: parley.node.v1.ListEvents.page:type_name -> parley.node.v1.Page
-	39,  // 73: parley.node.v1.ListMemberships.page:type_name -> parley.node.v1.Page
-	77,  // 74: parley.node.v1.ListMemberships.states:type_name -> parley.event.v1.MemberState
-	39,  // 75: parley.node.v1.ListApplications.page:type_name -> parley.node.v1.Page
-	39,  // 76: parley.node.v1.ListConversations.page:type_name -> parley.node.v1.Page
-	39,  // 77: parley.node.v1.ListUsers.page:type_name -> parley.node.v1.Page
-	66,  // 78: parley.node.v1.Reply.conversation:type_name -> parley.event.v1.Conversation
-	78,  // 79: parley.node.v1.Reply.head:type_name -> parley.event.v1.Head
-	79,  // 80: parley.node.v1.Reply.member:type_name -> parley.event.v1.Member
-	59,  // 81: parley.node.v1.Reply.event:type_name -> parley.node.v1.EventView
-	70,  // 82: parley.node.v1.Reply.user:type_name -> parley.event.v1.User
-	80,  // 83: parley.node.v1.Reply.name:type_name -> parley.event.v1.Name
-	73,  // 84: parley.node.v1.Reply.application:type_name -> parley.event.v1.Application
-	74,  // 85: parley.node.v1.Reply.credential:type_name -> parley.event.v1.Credential
-	75,  // 86: parley.node.v1.Reply.settings:type_name -> parley.event.v1.ClusterSettings
-	81,  // 87: parley.node.v1.Reply.cursor:type_name -> parley.event.v1.Cursor
-	82,  // 88: parley.node.v1.Reply.blob:type_name -> parley.event.v1.Blob
-	76,  // 89: parley.node.v1.Reply.image:type_name -> parley.event.v1.Image
-	79,  // 90: parley.node.v1.Reply.members:type_name -> parley.event.v1.Member
-	59,  // 91: parley.node.v1.Reply.events:type_name -> parley.node.v1.EventView
-	71,  // 92: parley.node.v1.Reply.memberships:type_name -> parley.event.v1.Membership
-	73,  // 93: parley.node.v1.Reply.applications:type_name -> parley.event.v1.Application
-	66,  // 94: parley.node.v1.Reply.conversations:type_name -> parley.event.v1.Conversation
-	70,  // 95: parley.node.v1.Reply.users:type_name -> parley.event.v1.User
-	72,  // 96: parley.node.v1.EventView.event:type_name -> parley.event.v1.Event
-	69,  // 97: parley.node.v1.EventView.author:type_name -> parley.event.v1.Author
-	83,  // 98: parley.node.v1.EventView.receipts:type_name -> parley.event.v1.Receipt
-	59,  // 99: parley.node.v1.Fanout.event:type_name -> parley.node.v1.EventView
-	59,  // 100: parley.node.v1.Fanout.soft:type_name -> parley.node.v1.EventView
-	81,  // 101: parley.node.v1.Fanout.cursor:type_name -> parley.event.v1.Cursor
-	61,  // 102: parley.node.v1.Fanout.membership:type_name -> parley.node.v1.MembershipChange
-	71,  // 103: parley.node.v1.MembershipChange.membership:type_name -> parley.event.v1.Membership
-	59,  // 104: parley.node.v1.MembershipChange.event:type_name -> parley.node.v1.EventView
-	60,  // 105: parley.node.v1.FanoutBatch.items:type_name -> parley.node.v1.Fanout
-	0,   // 106: parley.node.v1.OutboxRow.target_kind:type_name -> parley.node.v1.Kind
-	7,   // 107: parley.node.v1.OutboxRow.command:type_name -> parley.node.v1.Command
-	108, // [108:108] is the sub-list for method output_type
-	108, // [108:108] is the sub-list for method input_type
-	108, // [108:108] is the sub-list for extension type_name
-	108, // [108:108] is the sub-list for extension extendee
-	0,   // [0:108] is the sub-list for field type_name
+	8,   // 2: parley.node.v1.GrainRequest.command:type_name -> parley.node.v1.Command
+	49,  // 3: parley.node.v1.GrainRequest.query:type_name -> parley.node.v1.Query
+	5,   // 4: parley.node.v1.GrainReply.error:type_name -> parley.node.v1.Error
+	70,  // 5: parley.node.v1.GrainReply.reply:type_name -> parley.node.v1.Reply
+	3,   // 6: parley.node.v1.Command.principal:type_name -> parley.node.v1.Principal
+	9,   // 7: parley.node.v1.Command.create_conversation:type_name -> parley.node.v1.CreateConversation
+	10,  // 8: parley.node.v1.Command.update_conversation:type_name -> parley.node.v1.UpdateConversation
+	11,  // 9: parley.node.v1.Command.delete_conversation:type_name -> parley.node.v1.DeleteConversation
+	12,  // 10: parley.node.v1.Command.add_member:type_name -> parley.node.v1.AddMember
+	13,  // 11: parley.node.v1.Command.update_member:type_name -> parley.node.v1.UpdateMember
+	14,  // 12: parley.node.v1.Command.post_event:type_name -> parley.node.v1.PostEvent
+	15,  // 13: parley.node.v1.Command.delete_event:type_name -> parley.node.v1.DeleteEvent
+	16,  // 14: parley.node.v1.Command.advance_cursor:type_name -> parley.node.v1.AdvanceCursor
+	17,  // 15: parley.node.v1.Command.probe:type_name -> parley.node.v1.Probe
+	18,  // 16: parley.node.v1.Command.user_changed:type_name -> parley.node.v1.UserChanged
+	19,  // 17: parley.node.v1.Command.purge_conversation:type_name -> parley.node.v1.PurgeConversation
+	20,  // 18: parley.node.v1.Command.create_user:type_name -> parley.node.v1.CreateUser
+	21,  // 19: parley.node.v1.Command.update_user:type_name -> parley.node.v1.UpdateUser
+	22,  // 20: parley.node.v1.Command.delete_user:type_name -> parley.node.v1.DeleteUser
+	23,  // 21: parley.node.v1.Command.index_membership:type_name -> parley.node.v1.IndexMembership
+	24,  // 22: parley.node.v1.Command.propagate_user:type_name -> parley.node.v1.PropagateUser
+	25,  // 23: parley.node.v1.Command.reserve_name:type_name -> parley.node.v1.ReserveName
+	26,  // 24: parley.node.v1.Command.confirm_name:type_name -> parley.node.v1.ConfirmName
+	27,  // 25: parley.node.v1.Command.release_name:type_name -> parley.node.v1.ReleaseName
+	28,  // 26: parley.node.v1.Command.put_application:type_name -> parley.node.v1.PutApplication
+	29,  // 27: parley.node.v1.Command.delete_application:type_name -> parley.node.v1.DeleteApplication
+	30,  // 28: parley.node.v1.Command.put_credential:type_name -> parley.node.v1.PutCredential
+	31,  // 29: parley.node.v1.Command.put_settings:type_name -> parley.node.v1.PutSettings
+	32,  // 30: parley.node.v1.Command.hold_blob:type_name -> parley.node.v1.HoldBlob
+	33,  // 31: parley.node.v1.Command.put_chunk:type_name -> parley.node.v1.PutChunk
+	34,  // 32: parley.node.v1.Command.seal_blob:type_name -> parley.node.v1.SealBlob
+	35,  // 33: parley.node.v1.Command.confirm_hold:type_name -> parley.node.v1.ConfirmHold
+	36,  // 34: parley.node.v1.Command.release_hold:type_name -> parley.node.v1.ReleaseHold
+	37,  // 35: parley.node.v1.Command.purge_object:type_name -> parley.node.v1.PurgeObject
+	38,  // 36: parley.node.v1.Command.create_image:type_name -> parley.node.v1.CreateImage
+	39,  // 37: parley.node.v1.Command.delete_image:type_name -> parley.node.v1.DeleteImage
+	40,  // 38: parley.node.v1.Command.found_placement:type_name -> parley.node.v1.FoundPlacement
+	41,  // 39: parley.node.v1.Command.put_store:type_name -> parley.node.v1.PutStore
+	42,  // 40: parley.node.v1.Command.set_store:type_name -> parley.node.v1.SetStore
+	43,  // 41: parley.node.v1.Command.put_shard:type_name -> parley.node.v1.PutShard
+	44,  // 42: parley.node.v1.Command.announce:type_name -> parley.node.v1.Announce
+	46,  // 43: parley.node.v1.Command.order:type_name -> parley.node.v1.Order
+	80,  // 44: parley.node.v1.CreateConversation.conversation:type_name -> parley.event.v1.Conversation
+	81,  // 45: parley.node.v1.UpdateConversation.properties:type_name -> parley.event.v1.Properties
+	82,  // 46: parley.node.v1.UpdateConversation.callback:type_name -> parley.event.v1.Callback
+	83,  // 47: parley.node.v1.AddMember.user:type_name -> parley.event.v1.Author
+	1,   // 48: parley.node.v1.AddMember.action:type_name -> parley.node.v1.MemberAction
+	1,   // 49: parley.node.v1.UpdateMember.action:type_name -> parley.node.v1.MemberAction
+	83,  // 50: parley.node.v1.UserChanged.user:type_name -> parley.event.v1.Author
+	84,  // 51: parley.node.v1.CreateUser.user:type_name -> parley.event.v1.User
+	85,  // 52: parley.node.v1.IndexMembership.membership:type_name -> parley.event.v1.Membership
+	86,  // 53: parley.node.v1.IndexMembership.event:type_name -> parley.event.v1.Event
+	83,  // 54: parley.node.v1.IndexMembership.author:type_name -> parley.event.v1.Author
+	87,  // 55: parley.node.v1.PutApplication.application:type_name -> parley.event.v1.Application
+	88,  // 56: parley.node.v1.PutCredential.credential:type_name -> parley.event.v1.Credential
+	89,  // 57: parley.node.v1.PutSettings.settings:type_name -> parley.event.v1.ClusterSettings
+	90,  // 58: parley.node.v1.CreateImage.image:type_name -> parley.event.v1.Image
+	91,  // 59: parley.node.v1.FoundPlacement.founder:type_name -> parley.event.v1.Store
+	92,  // 60: parley.node.v1.FoundPlacement.shards:type_name -> parley.event.v1.ShardMap
+	91,  // 61: parley.node.v1.PutStore.store:type_name -> parley.event.v1.Store
+	93,  // 62: parley.node.v1.SetStore.state:type_name -> parley.event.v1.StoreState
+	92,  // 63: parley.node.v1.PutShard.shard:type_name -> parley.event.v1.ShardMap
+	45,  // 64: parley.node.v1.Announce.leads:type_name -> parley.node.v1.ShardLead
+	2,   // 65: parley.node.v1.Order.kind:type_name -> parley.node.v1.OrderKind
+	47,  // 66: parley.node.v1.Order.changes:type_name -> parley.node.v1.ConfChange
+	3,   // 67: parley.node.v1.Query.principal:type_name -> parley.node.v1.Principal
+	50,  // 68: parley.node.v1.Query.get_conversation:type_name -> parley.node.v1.GetConversation
+	51,  // 69: parley.node.v1.Query.get_member:type_name -> parley.node.v1.GetMember
+	52,  // 70: parley.node.v1.Query.list_members:type_name -> parley.node.v1.ListMembers
+	53,  // 71: parley.node.v1.Query.get_event:type_name -> parley.node.v1.GetEvent
+	54,  // 72: parley.node.v1.Query.list_events:type_name -> parley.node.v1.ListEvents
+	55,  // 73: parley.node.v1.Query.get_user:type_name -> parley.node.v1.GetUser
+	56,  // 74: parley.node.v1.Query.list_memberships:type_name -> parley.node.v1.ListMemberships
+	57,  // 75: parley.node.v1.Query.get_name:type_name -> parley.node.v1.GetName
+	58,  // 76: parley.node.v1.Query.get_application:type_name -> parley.node.v1.GetApplication
+	59,  // 77: parley.node.v1.Query.list_applications:type_name -> parley.node.v1.ListApplications
+	60,  // 78: parley.node.v1.Query.get_credential:type_name -> parley.node.v1.GetCredential
+	61,  // 79: parley.node.v1.Query.get_settings:type_name -> parley.node.v1.GetSettings
+	62,  // 80: parley.node.v1.Query.list_conversations:type_name -> parley.node.v1.ListConversations
+	63,  // 81: parley.node.v1.Query.list_users:type_name -> parley.node.v1.ListUsers
+	64,  // 82: parley.node.v1.Query.get_blob:type_name -> parley.node.v1.GetBlob
+	65,  // 83: parley.node.v1.Query.get_chunk:type_name -> parley.node.v1.GetChunk
+	66,  // 84: parley.node.v1.Query.get_image:type_name -> parley.node.v1.GetImage
+	67,  // 85: parley.node.v1.Query.observe:type_name -> parley.node.v1.Observe
+	68,  // 86: parley.node.v1.Query.get_public:type_name -> parley.node.v1.GetPublic
+	69,  // 87: parley.node.v1.Query.list_sessions:type_name -> parley.node.v1.ListSessions
+	48,  // 88: parley.node.v1.ListMembers.page:type_name -> parley.node.v1.Page
+	48,  // 89: parley.node.v1.ListEvents.page:type_name -> parley.node.v1.Page
+	48,  // 90: parley.node.v1.ListMemberships.page:type_name -> parley.node.v1.Page
+	94,  // 91: parley.node.v1.ListMemberships.states:type_name -> parley.event.v1.MemberState
+	48,  // 92: parley.node.v1.ListApplications.page:type_name -> parley.node.v1.Page
+	48,  // 93: parley.node.v1.ListConversations.page:type_name -> parley.node.v1.Page
+	48,  // 94: parley.node.v1.ListUsers.page:type_name -> parley.node.v1.Page
+	80,  // 95: parley.node.v1.Reply.conversation:type_name -> parley.event.v1.Conversation
+	95,  // 96: parley.node.v1.Reply.head:type_name -> parley.event.v1.Head
+	96,  // 97: parley.node.v1.Reply.member:type_name -> parley.event.v1.Member
+	73,  // 98: parley.node.v1.Reply.event:type_name -> parley.node.v1.EventView
+	84,  // 99: parley.node.v1.Reply.user:type_name -> parley.event.v1.User
+	97,  // 100: parley.node.v1.Reply.name:type_name -> parley.event.v1.Name
+	87,  // 101: parley.node.v1.Reply.application:type_name -> parley.event.v1.Application
+	88,  // 102: parley.node.v1.Reply.credential:type_name -> parley.event.v1.Credential
+	89,  // 103: parley.node.v1.Reply.settings:type_name -> parley.event.v1.ClusterSettings
+	98,  // 104: parley.node.v1.Reply.cursor:type_name -> parley.event.v1.Cursor
+	99,  // 105: parley.node.v1.Reply.blob:type_name -> parley.event.v1.Blob
+	90,  // 106: parley.node.v1.Reply.image:type_name -> parley.event.v1.Image
+	96,  // 107: parley.node.v1.Reply.members:type_name -> parley.event.v1.Member
+	73,  // 108: parley.node.v1.Reply.events:type_name -> parley.node.v1.EventView
+	85,  // 109: parley.node.v1.Reply.memberships:type_name -> parley.event.v1.Membership
+	87,  // 110: parley.node.v1.Reply.applications:type_name -> parley.event.v1.Application
+	80,  // 111: parley.node.v1.Reply.conversations:type_name -> parley.event.v1.Conversation
+	84,  // 112: parley.node.v1.Reply.users:type_name -> parley.event.v1.User
+	91,  // 113: parley.node.v1.Reply.store:type_name -> parley.event.v1.Store
+	92,  // 114: parley.node.v1.Reply.shard_map:type_name -> parley.event.v1.ShardMap
+	71,  // 115: parley.node.v1.Reply.observed:type_name -> parley.node.v1.ObservedShard
+	100, // 116: parley.node.v1.Reply.public:type_name -> parley.event.v1.PublicCopy
+	72,  // 117: parley.node.v1.ObservedShard.replicas:type_name -> parley.node.v1.ObservedReplica
+	86,  // 118: parley.node.v1.EventView.event:type_name -> parley.event.v1.Event
+	83,  // 119: parley.node.v1.EventView.author:type_name -> parley.event.v1.Author
+	101, // 120: parley.node.v1.EventView.receipts:type_name -> parley.event.v1.Receipt
+	73,  // 121: parley.node.v1.Fanout.event:type_name -> parley.node.v1.EventView
+	73,  // 122: parley.node.v1.Fanout.soft:type_name -> parley.node.v1.EventView
+	98,  // 123: parley.node.v1.Fanout.cursor:type_name -> parley.event.v1.Cursor
+	75,  // 124: parley.node.v1.Fanout.membership:type_name -> parley.node.v1.MembershipChange
+	85,  // 125: parley.node.v1.MembershipChange.membership:type_name -> parley.event.v1.Membership
+	73,  // 126: parley.node.v1.MembershipChange.event:type_name -> parley.node.v1.EventView
+	74,  // 127: parley.node.v1.FanoutBatch.items:type_name -> parley.node.v1.Fanout
+	0,   // 128: parley.node.v1.OutboxRow.target_kind:type_name -> parley.node.v1.Kind
+	8,   // 129: parley.node.v1.OutboxRow.command:type_name -> parley.node.v1.Command
+	130, // [130:130] is the sub-list for method output_type
+	130, // [130:130] is the sub-list for method input_type
+	130, // [130:130] is the sub-list for extension type_name
+	130, // [130:130] is the sub-list for extension extendee
+	0,   // [0:130] is the sub-list for field type_name
 }
 
 func init() { file_node_v1_node_proto_init() }
@@ -5313,10 +6449,16 @@ func file_node_v1_node_proto_init() {
 		(*Command_PurgeObject)(nil),
 		(*Command_CreateImage)(nil),
 		(*Command_DeleteImage)(nil),
+		(*Command_FoundPlacement)(nil),
+		(*Command_PutStore)(nil),
+		(*Command_SetStore)(nil),
+		(*Command_PutShard)(nil),
+		(*Command_Announce)(nil),
+		(*Command_Order)(nil),
 	}
 	file_node_v1_node_proto_msgTypes[7].OneofWrappers = []any{}
 	file_node_v1_node_proto_msgTypes[18].OneofWrappers = []any{}
-	file_node_v1_node_proto_msgTypes[38].OneofWrappers = []any{
+	file_node_v1_node_proto_msgTypes[46].OneofWrappers = []any{
 		(*Query_GetConversation)(nil),
 		(*Query_GetMember)(nil),
 		(*Query_ListMembers)(nil),
@@ -5334,8 +6476,11 @@ func file_node_v1_node_proto_init() {
 		(*Query_GetBlob)(nil),
 		(*Query_GetChunk)(nil),
 		(*Query_GetImage)(nil),
+		(*Query_Observe)(nil),
+		(*Query_GetPublic)(nil),
+		(*Query_ListSessions)(nil),
 	}
-	file_node_v1_node_proto_msgTypes[58].OneofWrappers = []any{
+	file_node_v1_node_proto_msgTypes[71].OneofWrappers = []any{
 		(*Fanout_Event)(nil),
 		(*Fanout_Soft)(nil),
 		(*Fanout_Cursor)(nil),
@@ -5347,8 +6492,8 @@ func file_node_v1_node_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_node_v1_node_proto_rawDesc), len(file_node_v1_node_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   64,
+			NumEnums:      3,
+			NumMessages:   77,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,60 @@
+package placement
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"parley/persistence/keys"
+	"parley/persistence/store"
+	eventv1 "parley/proto/event/v1"
+)
+
+// Stores reads all members that r shows, removed ones included, by node name and then by uuid.
+func Stores(r store.Reader) ([]*eventv1.Store, error) {
+	var all []*eventv1.Store
+	prefix := keys.Stores()
+	err := r.Scan(prefix, keys.End(prefix), false, func(_, value []byte) (bool, error) {
+		s := &eventv1.Store{}
+		all = append(all, s)
+		return true, s.UnmarshalVT(value)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the members: %w", err)
+	}
+	slices.SortFunc(all, func(a, b *eventv1.Store) int {
+		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Uuid, b.Uuid))
+	})
+	return all, nil
+}
+
+// Shards reads the shard map that r shows, by shard.
+func Shards(r store.Reader) ([]*eventv1.ShardMap, error) {
+	var all []*eventv1.ShardMap
+	prefix := keys.ShardMaps()
+	err := r.Scan(prefix, keys.End(prefix), false, func(_, value []byte) (bool, error) {
+		s := &eventv1.ShardMap{}
+		all = append(all, s)
+		return true, s.UnmarshalVT(value)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the shard map: %w", err)
+	}
+	return all, nil
+}
+
+// StateName is a state as people read and type it.
+func StateName(s eventv1.StoreState) string {
+	switch s {
+	case eventv1.StoreState_STORE_STATE_UP:
+		return "up"
+	case eventv1.StoreState_STORE_STATE_DRAINING:
+		return "draining"
+	case eventv1.StoreState_STORE_STATE_REMOVING:
+		return "removing"
+	case eventv1.StoreState_STORE_STATE_REMOVED:
+		return "removed"
+	default:
+		return "unknown"
+	}
+}

@@ -1,0 +1,209 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"parley/cluster/shard"
+	"parley/persistence/keys"
+	"parley/proto/code"
+	nodev1 "parley/proto/node/v1"
+)
+
+// nodeReceiver is the name under which nodes speak to each other as nodes: announcements, orders
+// and questions that are for no grain.
+const nodeReceiver = "node"
+
+// nodeTasksMax bounds the orders and questions of other nodes that are worked on at once.
+const nodeTasksMax = 64
+
+// onNode takes what another node says. It does not block: work that waits has a goroutine of its own.
+func (r *Runtime) onNode(msg proto.Message, respond func(proto.Message)) {
+	req, ok := msg.(*nodev1.GrainRequest)
+	if !ok {
+		return
+	}
+	if a := req.GetCommand().GetAnnounce(); a != nil {
+		r.heard(a)
+		return
+	}
+	if !r.tasks.TryGo(func() error {
+		reply, err := r.serve(r.ctx, req)
+		respond(answer(reply, err))
+		return nil
+	}) {
+		respond(answer(nil, code.New(code.Unavailable, "too many requests of other nodes are being worked on")))
+	}
+}
+
+func answer(reply *nodev1.Reply, err error) *nodev1.GrainReply {
+	if err == nil {
+		return &nodev1.GrainReply{Reply: reply}
+	}
+	e, ok := code.Of(err)
+	if !ok {
+		e = code.New(code.Unavailable, "%v", err)
+	}
+	return &nodev1.GrainReply{Error: &nodev1.Error{Code: string(e.Code), Message: e.Message}}
+}
+
+// serve carries out a request of another node, or of this one.
+func (r *Runtime) serve(ctx context.Context, req *nodev1.GrainRequest) (*nodev1.Reply, error) {
+	if o := req.GetCommand().GetOrder(); o != nil {
+		return &nodev1.Reply{}, r.obey(ctx, o)
+	}
+	switch q := req.GetQuery().GetBody().(type) {
+	case *nodev1.Query_Observe:
+		return r.observe(ctx)
+	case *nodev1.Query_GetPublic:
+		if err := r.readIndex(ctx, keys.Meta); err != nil {
+			return nil, err
+		}
+		return r.public.page(q.GetPublic.GetAfter())
+	case *nodev1.Query_ListSessions:
+		ids, err := r.localSessions(ctx, req.ApplicationId, q.ListSessions.GetUser())
+		return &nodev1.Reply{Sessions: ids}, err
+	default:
+		return nil, code.New(code.NotAvailable, "this node does not know this request; it may be of an older version")
+	}
+}
+
+// request asks a node, which may be this one.
+func (r *Runtime) request(ctx context.Context, node string, req *nodev1.GrainRequest) (*nodev1.Reply, error) {
+	if node == "" {
+		return nil, code.New(code.Unavailable, "nobody leads this shard at the moment; try again")
+	}
+	if node == r.options.NodeName {
+		return r.serve(ctx, req)
+	}
+	msg, err := r.system.Request(ctx, node, nodeReceiver, req)
+	if err != nil {
+		return nil, err
+	}
+	reply, ok := msg.(*nodev1.GrainReply)
+	if !ok {
+		return nil, fmt.Errorf("node %s answered with %T", node, msg)
+	}
+	if reply.Error != nil {
+		return nil, code.New(code.Code(reply.Error.Code), "%s", reply.Error.Message)
+	}
+	return reply.GetReply(), nil
+}
+
+// obey changes this node's replica of a shard. Each order may come again, and late.
+func (r *Runtime) obey(ctx context.Context, o *nodev1.Order) error {
+	s, replica := keys.Shard(o.Shard), shard.ReplicaID(o.Replica)
+	switch o.Kind {
+	case nodev1.OrderKind_ORDER_KIND_MAKE:
+		return r.makeReplica(ctx, s, replica)
+	case nodev1.OrderKind_ORDER_KIND_CONFIGURE:
+		return r.configure(ctx, s, o.Changes)
+	case nodev1.OrderKind_ORDER_KIND_TRANSFER:
+		r.host.Transfer(s, replica)
+		return nil
+	case nodev1.OrderKind_ORDER_KIND_DESTROY:
+		return r.destroyReplica(ctx, s, replica)
+	case nodev1.OrderKind_ORDER_KIND_REBALANCE:
+		r.driver.Rebalance()
+		return nil
+	default:
+		return code.New(code.NotAvailable, "this node does not know this order; it may be of an older version")
+	}
+}
+
+func (r *Runtime) makeReplica(ctx context.Context, s keys.Shard, replica shard.ReplicaID) error {
+	err := r.host.AddReplica(s, replica)
+	if !errors.Is(err, shard.ErrExists) {
+		return err
+	}
+	if status, known := r.host.Status(ctx, s); known == nil && status.Replica == replica {
+		return nil // made by an earlier order
+	}
+	return err
+}
+
+func (r *Runtime) configure(ctx context.Context, s keys.Shard, changes []*nodev1.ConfChange) error {
+	list := make([]shard.Change, len(changes))
+	for i, c := range changes {
+		list[i] = shard.Change{Kind: shard.ChangeKind(c.Kind), Replica: shard.ReplicaID(c.Replica), Node: c.Node}
+	}
+	done := make(chan error, 1) // one answer, also when nobody waits any more
+	r.host.ChangeConf(s, list, func(err error) { done <- err })
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// destroyReplica drops a replica that its shard's leader no longer has. Before its replica of the
+// meta shard goes, a node takes a copy of what it must know on.
+func (r *Runtime) destroyReplica(ctx context.Context, s keys.Shard, replica shard.ReplicaID) error {
+	if s == keys.Meta {
+		if err := r.pull(ctx); err != nil {
+			return err
+		}
+		r.public.own.Store(false)
+	}
+	err := r.host.RemoveReplica(s, replica)
+	if errors.Is(err, shard.ErrNoReplica) {
+		err = nil // it was dropped before, or never made
+	}
+	if s == keys.Meta {
+		err = errors.Join(err, r.public.look())
+	}
+	return err
+}
+
+func (r *Runtime) readIndex(ctx context.Context, s keys.Shard) error {
+	done := make(chan error, 1) // one answer, also when nobody waits any more
+	r.host.ReadIndex(s, func(_ shard.Epoch, err error) { done <- err })
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// observe says how the shards fare that this node leads.
+func (r *Runtime) observe(ctx context.Context) (*nodev1.Reply, error) {
+	reply := &nodev1.Reply{}
+	for s := keys.Meta; s <= keys.Shard(r.shards); s++ {
+		if !r.directory.Get(s).Serves() {
+			continue
+		}
+		status, err := r.host.Status(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		if status.Role == roleLeader {
+			reply.Observed = append(reply.Observed, r.observed(status))
+		}
+	}
+	return reply, nil
+}
+
+// What shard.Status calls a leader, and a follower whose log the leader knows.
+const (
+	roleLeader     = "leader"
+	stateReplicate = "replicate"
+)
+
+func (r *Runtime) observed(status shard.Status) *nodev1.ObservedShard {
+	o := &nodev1.ObservedShard{
+		Shard: uint32(status.Shard), Epoch: status.Term, Leader: uint64(status.Replica), Joint: status.Joint, Commit: status.Commit,
+	}
+	for _, m := range status.Replicas {
+		follows := m.State == stateReplicate || m.Replica == status.Replica
+		o.Replicas = append(o.Replicas, &nodev1.ObservedReplica{
+			Id: uint64(m.Replica), Node: m.Node, Voter: m.Voter, Match: m.Match,
+			CaughtUp: follows && m.Match+uint64(r.options.Host.CaughtUpEntries) >= status.Commit,
+		})
+	}
+	return o
+}

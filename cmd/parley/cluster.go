@@ -1,0 +1,305 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"parley/cmd/parley/client"
+	"parley/edge/admin"
+)
+
+func newCluster(t *terminal) *cobra.Command {
+	command := &cobra.Command{Use: "cluster", Short: "Look after the cluster", Args: cobra.ArbitraryArgs,
+		RunE: func(command *cobra.Command, args []string) error { return onlySubcommands(command, args) }}
+	status := &cobra.Command{
+		Use: "status", Short: "Show nodes, shards, what is under way and what is missing",
+		Args: between(0, 0, "none"),
+		RunE: func(command *cobra.Command, _ []string) error { return clusterStatus(t, command) },
+	}
+	rebalance := &cobra.Command{
+		Use: "rebalance", Short: "Spread the leaderships evenly over the nodes",
+		Long: "Spread the leaderships evenly over the nodes. Replicas and leaderships are balanced without this command, too, but\n" +
+			"with some slack, so that they do not move to and fro when a node restarts.",
+		Args: between(0, 0, "none"),
+		RunE: func(command *cobra.Command, _ []string) error { return rebalance(t, command) },
+	}
+	for _, c := range []*cobra.Command{status, rebalance} {
+		addTargetFlags(c)
+		command.AddCommand(c)
+	}
+	rebalance.Flags().Bool("yes", false, "do not ask")
+	return command
+}
+
+// onlySubcommands answers a command that does nothing by itself.
+func onlySubcommands(command *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return command.Help()
+	}
+	return usagef("unknown command %q for %q", args[0], command.CommandPath())
+}
+
+func newNode(t *terminal) *cobra.Command {
+	command := &cobra.Command{Use: "node", Short: "Drain, take back or remove a node", Args: cobra.ArbitraryArgs,
+		RunE: func(command *cobra.Command, args []string) error { return onlySubcommands(command, args) }}
+	for _, v := range nodeVerbs() {
+		c := &cobra.Command{
+			Use: v.name + " NAME", Short: v.short, Long: v.long, Args: between(1, 1, "NAME"),
+			RunE: func(command *cobra.Command, args []string) error { return changeNode(t, command, v, args[0]) },
+		}
+		addTargetFlags(c)
+		c.Flags().Bool("yes", false, "do not ask")
+		c.Flags().Bool("no-wait", false, "return at once; the cluster goes on by itself")
+		if v.name == "remove" {
+			c.Flags().Bool("force", false, "remove although fewer than three nodes are left")
+		}
+		command.AddCommand(c)
+	}
+	return command
+}
+
+// nodeVerb is one thing to do with a node.
+type nodeVerb struct {
+	name, short, long string
+	ask               string // what will happen; %s is the node
+	// remaining says how much is left to do, and what; done when 0.
+	remaining func(s *admin.Status, node string) (int, string)
+}
+
+func nodeVerbs() []nodeVerb {
+	return []nodeVerb{{
+		name: "drain", short: "Take the leaderships and clients from a node, for maintenance",
+		long: "Take the leaderships and clients from a node. It keeps its copies of the data and stays a member; stop it, work on\n" +
+			"it, start it, and take it back with 'parley node undrain NAME'.",
+		ask: "Node %s will hand over what it leads and send its clients to other nodes. It keeps its data.",
+		remaining: func(s *admin.Status, node string) (int, string) {
+			n, _ := find(s, node)
+			return n.Leads, "leaderships to hand over"
+		},
+	}, {
+		name: "undrain", short: "Let a drained node lead again",
+		ask: "Node %s will lead shards and serve clients again.",
+		remaining: func(s *admin.Status, node string) (int, string) {
+			if n, ok := find(s, node); ok && n.State == "draining" {
+				return 1, "change to be seen"
+			}
+			return 0, ""
+		},
+	}, {
+		name: "remove", short: "Move a node's replicas elsewhere and end its membership, for good",
+		long: "Move a node's replicas to other nodes and end its membership. This cannot be undone: its data directory is refused\n" +
+			"from then on. A node whose disk is lost is removed in the same way; then start a new one with an empty directory.",
+		ask: "Node %s will be removed for good: its replicas move to other nodes, and its data directory will be refused.",
+		remaining: func(s *admin.Status, node string) (int, string) {
+			n, ok := find(s, node)
+			if !ok {
+				return 0, ""
+			}
+			return max(n.Holds, 1), "replicas to move"
+		},
+	}}
+}
+
+func find(s *admin.Status, node string) (admin.Node, bool) {
+	for _, n := range s.Nodes {
+		if n.Name == node && n.State != "joining" {
+			return n, true
+		}
+	}
+	return admin.Node{}, false
+}
+
+// operator is a connection to a node with the operator's credentials.
+type operator struct {
+	*target
+	auth client.Authorization
+}
+
+func openOperator(t *terminal, command *cobra.Command) (*operator, error) {
+	g, err := openTarget(t, command)
+	if err != nil {
+		return nil, err
+	}
+	auth, err := g.asOperator()
+	if err != nil {
+		g.node.Close()
+		return nil, err
+	}
+	return &operator{g, auth}, nil
+}
+
+func (o *operator) status(ctx context.Context) (*admin.Status, error) {
+	s := &admin.Status{}
+	return s, o.node.Call(ctx, o.auth, http.MethodGet, admin.Prefix+"status", nil, s)
+}
+
+func clusterStatus(t *terminal, command *cobra.Command) error {
+	o, err := openOperator(t, command)
+	if err != nil {
+		return err
+	}
+	defer o.node.Close()
+	s, err := o.status(command.Context())
+	if err != nil {
+		return err
+	}
+	if flagSet(command, "json") {
+		return printJSON(command.OutOrStdout(), s)
+	}
+	return printStatus(command.OutOrStdout(), s)
+}
+
+func printStatus(w io.Writer, s *admin.Status) error {
+	rows := make([][]string, 0, len(s.Nodes))
+	for _, n := range s.Nodes {
+		rows = append(rows, []string{n.Name, n.State, strings.Join(n.Roles, ","), strconv.Itoa(n.Leads), strconv.Itoa(n.Holds),
+			strconv.FormatUint(n.LagEntries, 10), n.HTTP})
+	}
+	fmt.Fprintf(w, "Cluster %s\n\n", s.ClusterID)
+	if err := printTable(w, []string{"node", "state", "roles", "leads", "holds", "lag", "http"}, rows); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "\n%d shards, %d under-replicated, %d without a leader; %s\n",
+		s.Shards, s.UnderReplicatedShards, s.LeaderlessShards, tolerance(s.FailuresTolerated))
+	if len(s.Operations) == 0 {
+		_, err := fmt.Fprintln(w, "Nothing is under way.")
+		return err
+	}
+	fmt.Fprintf(w, "\n%d operations under way:\n", len(s.Operations))
+	for _, o := range s.Operations {
+		about := "node " + o.Node
+		if o.Shard != nil {
+			about = fmt.Sprintf("shard %d", *o.Shard)
+		}
+		fmt.Fprintf(w, "  %s %s: %s\n", o.Kind, about, o.Detail)
+	}
+	return nil
+}
+
+func tolerance(n int) string {
+	switch n {
+	case 0:
+		return "no failure is tolerated: with three nodes or more, one would be"
+	case 1:
+		return "1 node may fail"
+	default:
+		return fmt.Sprintf("%d nodes may fail at once", n)
+	}
+}
+
+func rebalance(t *terminal, command *cobra.Command) error {
+	o, err := openOperator(t, command)
+	if err != nil {
+		return err
+	}
+	defer o.node.Close()
+	if err := confirm(t, command, "Leaderships will move until no node leads much more than another. Clients notice a short pause."); err != nil {
+		return err
+	}
+	if err := o.node.Call(command.Context(), o.auth, http.MethodPost, admin.Prefix+"rebalance", struct{}{}, nil); err != nil {
+		return err
+	}
+	return watch(t, command, o, "rebalance", func(s *admin.Status) (int, string) { return spread(s), "leaderships out of balance" })
+}
+
+// spread is by how much the nodes that lead differ, beyond what cannot be avoided.
+func spread(s *admin.Status) int {
+	least, most := -1, 0
+	for _, n := range s.Nodes {
+		if n.State != "up" || n.Holds == 0 {
+			continue
+		}
+		if least < 0 || n.Leads < least {
+			least = n.Leads
+		}
+		most = max(most, n.Leads)
+	}
+	return max(most-max(least, 0)-2, 0)
+}
+
+func changeNode(t *terminal, command *cobra.Command, v nodeVerb, node string) error {
+	o, err := openOperator(t, command)
+	if err != nil {
+		return err
+	}
+	defer o.node.Close()
+	if err := confirm(t, command, fmt.Sprintf(v.ask, node)); err != nil {
+		return err
+	}
+	body := map[string]bool{}
+	if v.name == "remove" {
+		body["force"] = flagSet(command, "force")
+	}
+	path := admin.Prefix + "nodes/" + url.PathEscape(node) + "/" + v.name
+	if err := o.node.Call(command.Context(), o.auth, http.MethodPost, path, body, nil); err != nil {
+		return err
+	}
+	if flagSet(command, "no-wait") {
+		_, err := fmt.Fprintf(command.OutOrStdout(), "Begun: %s %s. See 'parley cluster status'.\n", v.name, node)
+		return err
+	}
+	return watch(t, command, o, v.name+" "+node, func(s *admin.Status) (int, string) { return v.remaining(s, node) })
+}
+
+// confirm says what will happen and asks, unless --yes.
+func confirm(t *terminal, command *cobra.Command, what string) error {
+	fmt.Fprintln(t.err, what)
+	if flagSet(command, "yes") {
+		return nil
+	}
+	fmt.Fprint(t.err, "Go on? [y/N] ")
+	var answer string
+	_, _ = fmt.Fscanln(t.in, &answer) // nothing, and no terminal at all, mean no
+	if a := strings.ToLower(answer); a != "y" && a != "yes" {
+		return fmt.Errorf("not confirmed: nothing was done (--yes does not ask)")
+	}
+	return nil
+}
+
+// watchEvery is how often progress is looked at.
+const watchEvery = 300 * time.Millisecond
+
+// watch shows how much remains until nothing does. To interrupt it stops the watching alone; the
+// same command begins to watch again.
+func watch(t *terminal, command *cobra.Command, o *operator, what string, remaining func(*admin.Status) (int, string)) error {
+	ctx := command.Context()
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	last := -1
+	for {
+		s, err := o.status(ctx)
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s goes on without this command; give it again to watch: %w", what, ctx.Err())
+		}
+		if err == nil {
+			left, of := remaining(s)
+			if left == 0 {
+				return done(command, what)
+			}
+			if left != last {
+				fmt.Fprintf(t.err, "%s: %d %s\n", what, left, of)
+				last = left
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		}
+	}
+}
+
+func done(command *cobra.Command, what string) error {
+	if flagSet(command, "json") {
+		return printJSON(command.OutOrStdout(), map[string]string{"done": what})
+	}
+	_, err := fmt.Fprintf(command.OutOrStdout(), "Done: %s\n", what)
+	return err
+}

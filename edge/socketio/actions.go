@@ -1,0 +1,330 @@
+package socketio
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"parley/actors/api"
+	"parley/edge/limit"
+	"parley/proto/code"
+	eventv1 "parley/proto/event/v1"
+	nodev1 "parley/proto/node/v1"
+)
+
+// call is one request being carried out.
+type call struct {
+	*conn
+	session *session
+	request *request
+}
+
+// action carries out a request and gives the body of the answer.
+type action func(c *call, ctx context.Context) (any, error)
+
+// actions are the requests of the socket besides sending events: the protocol's table of contents.
+var actions = map[string]action{
+	"user:conversations":         (*call).listConversations,
+	"user:get":                   (*call).getUser,
+	"new:conversation":           (*call).createConversation,
+	"conversation:get":           (*call).getConversation,
+	"conversation:events":        (*call).listEvents,
+	"conversation:join":          (*call).join,
+	"conversation:invite":        (*call).invite,
+	"conversation:member:delete": (*call).removeMember,
+	"conversation:delete":        (*call).deleteConversation,
+	"event:delete":               (*call).deleteEvent,
+}
+
+// conversation checks that the request names one and that the token covers what REST would call.
+func (c *call) conversation(method, rest string) (string, error) {
+	if c.request.cid == "" {
+		return "", code.Invalid("cid", "is required")
+	}
+	return c.request.cid, c.session.allows(method, "/v1/conversations/"+c.request.cid+rest)
+}
+
+func (c *call) listConversations(ctx context.Context) (any, error) {
+	user := c.session.principal.GetUserId()
+	if err := c.session.allows(http.MethodGet, "/v1/users/"+user+"/conversations"); err != nil {
+		return nil, err
+	}
+	items := []conversationItem{}
+	page := &nodev1.Page{Size: pageSize}
+	for {
+		r, err := c.handler.Cluster.ListMemberships(ctx, c.session.principal, user, page, []eventv1.MemberState{stateJoined, stateInvited})
+		if err != nil {
+			return nil, err
+		}
+		heads, err := c.heads(ctx, r.GetConversations())
+		if err != nil {
+			return nil, err
+		}
+		for i, k := range r.GetConversations() {
+			items = append(items, itemOf(k, r.GetMemberships()[i], heads[i]))
+		}
+		if len(r.GetNext()) == 0 {
+			return items, nil
+		}
+		page = &nodev1.Page{Size: pageSize, After: r.GetNext()}
+	}
+}
+
+// heads reads the last sequence of each conversation: by it a client knows what it has missed.
+func (c *call) heads(ctx context.Context, list []*eventv1.Conversation) ([]*eventv1.Head, error) {
+	heads := make([]*eventv1.Head, len(list))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for i, k := range list {
+		g.Go(func() error {
+			r, err := c.handler.Cluster.GetConversation(gctx, c.session.principal, k.GetId(), false)
+			if code.Has(err, code.ConversationNotFound) {
+				return nil // deleted, or left, since the list was made
+			}
+			heads[i] = r.GetHead()
+			return err
+		})
+	}
+	return heads, g.Wait()
+}
+
+func (c *call) getUser(ctx context.Context) (any, error) {
+	id := c.request.field("user_id")
+	if id == "" {
+		id = c.session.principal.GetUserId()
+	}
+	if err := c.session.allows(http.MethodGet, "/v1/users/"+id); err != nil {
+		return nil, err
+	}
+	u, err := c.handler.Cluster.GetUser(ctx, c.session.principal, api.UserRef{ID: id})
+	if err != nil {
+		return nil, err
+	}
+	return userOf(u, u.GetId() == c.session.principal.GetUserId()), nil
+}
+
+func (c *call) createConversation(ctx context.Context) (any, error) {
+	if err := c.session.allows(http.MethodPost, "/v1/conversations"); err != nil {
+		return nil, err
+	}
+	k, _, err := c.handler.Cluster.CreateConversation(ctx, c.session.principal, "", &eventv1.Conversation{
+		Name: c.request.field("name"), DisplayName: c.request.field("display_name"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return createdOf(k), nil
+}
+
+func (c *call) getConversation(ctx context.Context) (any, error) {
+	conv, err := c.conversation(http.MethodGet, "")
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.handler.Cluster.GetConversation(ctx, c.session.principal, conv, true)
+	if err != nil {
+		return nil, err
+	}
+	return conversationOf(r), nil
+}
+
+// listEvents gives the whole range: this wire knows no pages. It is read in bounded steps; an
+// answer that grows large takes one of a few places until it has left.
+func (c *call) listEvents(ctx context.Context) (any, error) {
+	conv, err := c.conversation(http.MethodGet, "/events")
+	if err != nil {
+		return nil, err
+	}
+	l := &nodev1.ListEvents{Start: c.request.number("start_id"), End: c.request.number("end_id"), BytesMax: 256 << 10}
+	out := []byte{'['}
+	const large = 1 << 20
+	for at, held := []byte(nil), false; ; {
+		l.Page = &nodev1.Page{Size: pageSize, After: at}
+		r, err := c.handler.Cluster.ListEvents(ctx, c.session.principal, conv, l)
+		if err != nil {
+			return nil, err
+		}
+		out = c.appendEvents(out, r.GetEvents())
+		if at = r.GetNext(); len(at) == 0 {
+			return json.RawMessage(append(out, ']')), nil
+		}
+		if len(out) > c.handler.options.AnswerBytesMax {
+			return nil, code.New(code.TooLarge, "the range is too large for one answer; ask for a part of it by start_id and end_id")
+		}
+		if len(out) > large && !held {
+			select {
+			case c.handler.large <- struct{}{}:
+				held = true
+				defer func() { <-c.handler.large }()
+			case <-ctx.Done():
+				return nil, code.New(code.Unavailable, "too many large answers are being made; try again")
+			}
+		}
+	}
+}
+
+func (c *call) appendEvents(dst []byte, events []*nodev1.EventView) []byte {
+	for _, v := range events {
+		before := len(dst)
+		if before > 1 {
+			dst = append(dst, ',')
+		}
+		next, ok := c.session.dialect.Generation.AppendHistory(dst, v)
+		if !ok {
+			dst = dst[:before]
+			continue
+		}
+		dst = next
+	}
+	return dst
+}
+
+// number reads a sequence of the body, a number or a numeric string; 0 for none.
+func (r *request) number(name string) uint64 {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(r.body, &fields) != nil {
+		return 0
+	}
+	n, err := strconv.ParseUint(strings.Trim(string(fields[name]), `"`), 10, 53)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// appChannel is the channel of a member that chats from an application.
+var appChannel = []byte(`{"type":"app"}`)
+
+func (c *call) join(ctx context.Context) (any, error) {
+	conv, err := c.conversation(http.MethodPost, "/members")
+	if err != nil {
+		return nil, err
+	}
+	ref := api.UserRef{ID: c.request.field("user_id"), Name: c.request.field("user_name")}
+	r, err := c.handler.Cluster.AddMember(ctx, c.session.principal, conv, "", ref, &nodev1.AddMember{
+		Action: nodev1.MemberAction_MEMBER_ACTION_JOIN, Channel: appChannel, MemberId: c.request.field("member_id"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return memberOf(r.GetMember()), nil
+}
+
+func (c *call) invite(ctx context.Context) (any, error) {
+	conv, err := c.conversation(http.MethodPost, "/members")
+	if err != nil {
+		return nil, err
+	}
+	ref := api.UserRef{ID: c.request.field("user_id"), Name: c.request.field("user_name")}
+	if ref == (api.UserRef{}) {
+		return nil, code.Invalid("user_name", "or user_id is required")
+	}
+	r, err := c.handler.Cluster.AddMember(ctx, c.session.principal, conv, "", ref, &nodev1.AddMember{
+		Action: nodev1.MemberAction_MEMBER_ACTION_INVITE, Channel: appChannel, Media: c.request.object("media"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return memberOf(r.GetMember()), nil
+}
+
+// removeMember lets a member leave, rejects an invitation or removes somebody else.
+func (c *call) removeMember(ctx context.Context) (any, error) {
+	member := c.request.field("member_id")
+	if member == "" {
+		member = "me"
+	}
+	conv, err := c.conversation(http.MethodDelete, "/members/"+member)
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.handler.Cluster.UpdateMember(ctx, c.session.principal, conv, "", &nodev1.UpdateMember{
+		MemberId: member, Action: nodev1.MemberAction_MEMBER_ACTION_LEAVE, Reason: c.request.object("reason"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return memberOf(r.GetMember()), nil
+}
+
+func (c *call) deleteConversation(ctx context.Context) (any, error) {
+	conv, err := c.conversation(http.MethodDelete, "")
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, c.handler.Cluster.DeleteConversation(ctx, c.session.principal, conv)
+}
+
+func (c *call) deleteEvent(ctx context.Context) (any, error) {
+	sequence := c.request.number("event_id")
+	conv, err := c.conversation(http.MethodDelete, "/events/"+strconv.FormatUint(sequence, 10))
+	if err != nil {
+		return nil, err
+	}
+	if sequence == 0 {
+		return nil, code.New(code.EventNotFound, "body.event_id names no event")
+	}
+	r, err := c.handler.Cluster.DeleteEvent(ctx, c.session.principal, conv, "", &nodev1.DeleteEvent{Sequence: sequence, From: c.request.member()})
+	if err != nil {
+		return nil, err
+	}
+	return postedOf(r), nil
+}
+
+// member is the sender that the request names, if it is a member's id; the cluster takes the
+// user's own member otherwise.
+func (r *request) member() string {
+	if strings.HasPrefix(r.from, "MEM-") {
+		return r.from
+	}
+	return ""
+}
+
+// post hands an event to the cluster and lets the reader go on: a client sends many before the
+// first answer, and they keep their order. When too many wait, the reader waits too.
+func (c *conn) post(s *session, r *request) {
+	if err := c.mayPost(s, r); err != nil {
+		c.refuse(r, s, err)
+		return
+	}
+	h := c.handler
+	select {
+	case c.posts <- struct{}{}:
+	case <-h.ctx.Done():
+		return
+	}
+	event := &nodev1.PostEvent{Type: r.kind, From: r.member(), To: r.to, Body: r.body}
+	h.Cluster.PostAsync(h.ctx, s.principal, r.cid, "", event, func(reply *nodev1.Reply, err error) {
+		<-c.posts
+		if err != nil {
+			c.refuse(r, s, err)
+			return
+		}
+		h.metrics.requests.WithLabelValues("ok").Inc()
+		c.wire.Send(eventFrame(successName(s, r.kind), appendJSON(nil, success{Rid: r.rid, Cid: r.cid, Body: appendJSON(nil, postedOf(reply))})))
+	})
+}
+
+// mayPost says why a request is no event that this session may send.
+func (c *conn) mayPost(s *session, r *request) error {
+	family, _, _ := strings.Cut(r.kind, ":")
+	switch family {
+	case "text", "image", "message", "custom", "ephemeral", "event", "audio", "video":
+	default:
+		return code.New(code.InvalidEvent, "this server does not know the request")
+	}
+	switch {
+	case r.cid == "":
+		return code.Invalid("cid", "is required")
+	case r.body[0] != '{':
+		return code.Invalid("body", "must be an object")
+	}
+	if err := s.allows(http.MethodPost, "/v1/conversations/"+r.cid+"/events"); err != nil {
+		return err
+	}
+	return c.handler.Limits.Allow(limit.Conversation, s.principal.GetApplicationId()+"/"+r.cid, 1)
+}

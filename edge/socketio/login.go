@@ -1,0 +1,277 @@
+package socketio
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"parley/actors/api"
+	"parley/edge/auth"
+	"parley/edge/dialect/nexmo"
+	"parley/edge/hub"
+	"parley/edge/limit"
+	"parley/edge/socket"
+	"parley/proto/code"
+)
+
+// welcome is the body of session:success.
+type welcome struct {
+	ID            string            `json:"id"`
+	UserID        string            `json:"user_id"`
+	Name          string            `json:"name"`
+	APIKey        string            `json:"api_key"` // the newest SDK insists on one
+	ApplicationID string            `json:"application_id"`
+	Pending       []json.RawMessage `json:"pending_events,omitempty"`
+}
+
+// wish is how a client wants to log in.
+type wish struct {
+	token, session, device string
+	dialect                nexmo.Dialect
+}
+
+// loginByQuery logs in with the handshake's query. A refusal is the first event, and the last.
+func (c *conn) loginByQuery(ctx context.Context) {
+	q := c.query
+	r := &request{kind: "session:login"}
+	err := c.login(ctx, r, wish{q.token, q.session, q.device, nexmo.Dialect{Generation: q.generation, Acks: q.acks}})
+	if err != nil {
+		c.refuse(r, nil, err)
+		c.wire.Send(controlFrame(typeDisconnect, ""))
+		c.wire.Close(socket.LoginRefused)
+	}
+}
+
+// loginByEvent logs in at /rtc/. A refusal leaves the connection open for another try.
+func (c *conn) loginByEvent(ctx context.Context, r *request) {
+	generation := nexmo.GenerationOf(r.field("SDK_version"))
+	err := c.login(ctx, r, wish{
+		token: r.field("token"), device: r.field("device_id"), dialect: nexmo.Dialect{Generation: generation},
+	})
+	if err != nil {
+		c.refuse(r, nil, err)
+		return
+	}
+	for _, held := range c.release() {
+		c.mu.Lock()
+		s := c.session
+		c.mu.Unlock()
+		if s == nil {
+			c.refuseStranger(held)
+			continue
+		}
+		// This goroutine is a request's own already; the reader waits for it.
+		c.serveHeld(ctx, s, held)
+	}
+}
+
+// serveHeld is serve for a request that waited, within the login's own command.
+func (c *conn) serveHeld(ctx context.Context, s *session, r *request) {
+	run := actions[r.kind]
+	if run == nil {
+		c.serve(s, r)
+		return
+	}
+	if err := c.handler.Limits.Allow(limit.Connection, s.id, 1); err != nil {
+		c.refuse(r, s, err)
+		return
+	}
+	c.answer(ctx, s, r, run)
+}
+
+// login opens a session and answers. No state is made before the token is found good. A login of
+// the same user on the same connection renews what is there: some SDKs log in twice.
+func (c *conn) login(ctx context.Context, r *request, w wish) error {
+	claims, err := c.verify(ctx, w.token)
+	if err != nil {
+		c.count(err)
+		return err
+	}
+	c.mu.Lock()
+	before := c.session
+	c.mu.Unlock()
+	if before != nil && before.same(claims) {
+		before.renew(claims)
+		c.handler.metrics.logins.WithLabelValues("again").Inc()
+		c.greet(r, before, nil)
+		return nil
+	}
+	if before != nil {
+		c.part(before)
+	}
+	s, err := c.start(ctx, claims, w)
+	if err != nil {
+		c.count(err)
+		return err
+	}
+	c.greet(r, s, s.missedInvitations())
+	s.opened()
+	return nil
+}
+
+// count notes a refused login.
+func (c *conn) count(err error) {
+	outcome := string(code.Internal)
+	if e, ok := code.Of(err); ok {
+		outcome = string(e.Code)
+	}
+	c.handler.metrics.logins.WithLabelValues(outcome).Inc()
+}
+
+// start makes or resumes a session and begins to follow its conversations, so that nothing which
+// happens after the answer is missed.
+func (c *conn) start(ctx context.Context, claims *auth.Claims, w wish) (*session, error) {
+	h := c.handler
+	user, err := h.Cluster.GetUser(ctx, claims.Principal(), api.UserRef{ID: claims.UserID})
+	if err != nil {
+		return nil, err
+	}
+	s := newSession(c, claims, user.GetName(), w.dialect)
+	opened, resumed, err := h.Hub.OpenSession(hub.Session{
+		ID: w.session, Application: claims.ApplicationID, User: claims.UserID, UserName: claims.UserName, Device: w.device,
+	}, s)
+	if err != nil {
+		return nil, err
+	}
+	s.id = opened.ID
+	outcome := "ok"
+	if resumed {
+		outcome = "resumed"
+		s.resume(h.kept)
+	}
+	if !c.adopt(s) {
+		h.Hub.CloseSession(s.id, s, false)
+		return nil, code.New(code.Unavailable, "the connection is closing")
+	}
+	h.metrics.logins.WithLabelValues(outcome).Inc()
+	s.follow(ctx)
+	return s, nil
+}
+
+// adopt makes s the connection's session.
+func (c *conn) adopt(s *session) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.session, c.lapsed, c.loginBy = s, nil, time.Time{}
+	c.handler.mu.Lock()
+	c.handler.sessions[s.id] = s
+	c.handler.mu.Unlock()
+	return true
+}
+
+// part ends a session and leaves the connection open for another login.
+func (c *conn) part(s *session) {
+	c.mu.Lock()
+	if c.session == s {
+		c.session = nil
+		c.loginBy = time.Now().Add(c.handler.options.LoginWithin)
+		c.wire.Wake(c.loginBy)
+	}
+	c.mu.Unlock()
+	s.close(true)
+}
+
+// greet answers a login.
+func (c *conn) greet(r *request, s *session, pending []json.RawMessage) {
+	body := appendJSON(nil, welcome{
+		ID: s.id, UserID: s.principal.GetUserId(), Name: s.name,
+		APIKey: s.principal.GetApplicationId(), ApplicationID: s.principal.GetApplicationId(), Pending: pending,
+	})
+	c.wire.Send(eventFrame("session:success", appendJSON(nil, success{Rid: r.rid, Body: body})))
+}
+
+// verify checks a token and that it may log in. Too many bad ones of an address are refused unread.
+func (c *conn) verify(ctx context.Context, token string) (*auth.Claims, error) {
+	h := c.handler
+	if err := h.Limits.Spent(limit.Guess, c.peer); err != nil {
+		return nil, err
+	}
+	claims, err := h.Verifier.Verify(ctx, token)
+	if e, ok := code.Of(err); ok && e.HTTPStatus() == http.StatusUnauthorized {
+		if spent := h.Limits.Allow(limit.Guess, c.peer, 1); spent != nil {
+			return nil, spent
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if claims.Admin() {
+		return nil, code.New(code.Permission, "a session needs a user's token (with sub); this one is the application's")
+	}
+	return claims, claims.Allows(http.MethodPost, "/v1/sessions")
+}
+
+// updateToken moves the session's end, or takes a session up again whose token has expired.
+func (c *conn) updateToken(ctx context.Context, r *request) {
+	claims, err := c.verify(ctx, r.field("token"))
+	if err != nil {
+		c.refuse(r, nil, err)
+		return
+	}
+	c.mu.Lock()
+	s, lapsed := c.session, c.lapsed
+	c.mu.Unlock()
+	switch {
+	case s == nil && lapsed == nil:
+		c.refuseStranger(r)
+	case s == nil && lapsed.same(claims):
+		c.revive(ctx, r, lapsed, claims)
+	case s == nil || !s.same(claims):
+		c.refuse(r, s, code.New(code.InvalidToken, "the new token is another user's; log in with it instead"))
+	default:
+		s.renew(claims)
+		c.succeed(ctx, s, r, struct{}{})
+	}
+}
+
+// revive takes up a session whose token had expired.
+func (c *conn) revive(ctx context.Context, r *request, lapsed *session, claims *auth.Claims) {
+	s, err := c.start(ctx, claims, wish{session: lapsed.id, dialect: lapsed.dialect})
+	if err != nil {
+		c.refuse(r, nil, err)
+		return
+	}
+	c.succeed(ctx, s, r, struct{}{})
+	s.opened()
+}
+
+// lapse ends a session because its token has. At /rtc/ the client is told and may log in again;
+// at /v2/rtc/ a disconnect means just this.
+func (c *conn) lapse(s *session) {
+	c.mu.Lock()
+	mine := c.session == s
+	if mine {
+		c.session, c.lapsed = nil, s
+		c.loginBy = time.Now().Add(c.handler.options.LoginWithin)
+		c.wire.Wake(c.loginBy)
+	}
+	c.mu.Unlock()
+	if !mine {
+		return
+	}
+	s.close(false)
+	if c.query != nil {
+		c.wire.Send(controlFrame(typeDisconnect, ""))
+		c.wire.Close(socket.TokenExpired)
+		return
+	}
+	f := failure{Code: string(code.ExpiredToken), Description: "the session's token has expired; update it or log in again"}
+	c.wire.Send(eventFrame(f.Code, appendJSON(nil, f)))
+}
+
+// logout ends the session for good.
+func (c *conn) logout(r *request) {
+	c.mu.Lock()
+	s := c.session
+	c.mu.Unlock()
+	if s == nil {
+		c.refuseStranger(r)
+		return
+	}
+	c.part(s)
+	c.wire.Send(eventFrame("session:logged-out", appendJSON(nil, success{Rid: r.rid, Body: json.RawMessage("{}")})))
+}

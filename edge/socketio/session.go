@@ -1,0 +1,284 @@
+package socketio
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"parley/edge/auth"
+	"parley/edge/dialect"
+	"parley/edge/dialect/nexmo"
+	"parley/edge/hub"
+	"parley/edge/limit"
+	"parley/edge/socket"
+	"parley/proto/code"
+	nodev1 "parley/proto/node/v1"
+)
+
+// phase is how far a session is.
+//
+//	gated ──the login is answered──▶ open ──▶ over
+//
+// Gated events wait: the answer to the login must be the first event that a client sees.
+type phase = int32
+
+const (
+	gated phase = iota
+	open
+	over
+)
+
+// session is one user's login on a connection. It follows all conversations that the user has
+// joined, and is told of invitations.
+type session struct {
+	// Fixed by start, before anybody else knows of it.
+	conn      *conn
+	id        string // SES-…
+	principal *nodev1.Principal
+	name      string
+	dialect   nexmo.Dialect
+	resumed   bool
+	since     time.Time     // resumed: when the connection before this ended
+	synced    chan struct{} // closed when the conversations are followed for the first time
+
+	phase atomic.Int32
+
+	mu        sync.Mutex
+	claims    *auth.Claims               // guarded by mu
+	waiting   []byte                     // guarded by mu; frames of the gated phase
+	feed      *hub.Subscription          // guarded by mu; the user's own
+	follows   map[string]*followed       // guarded by mu; by conversation
+	byAck     map[uint64]*followed       // guarded by mu; by what their acknowledgements have in common
+	positions map[string]uint64          // guarded by mu; resumed: where to begin
+	changes   []*nodev1.MembershipChange // guarded by mu; to be worked on
+	missed    bool                       // guarded by mu; the memberships are to be listed
+	working   bool                       // guarded by mu; a goroutine works on changes
+	began     bool                       // guarded by mu; synced is closed
+	retryAt   time.Time                  // guarded by mu; when missed is tried again, zero = not
+	pending   []json.RawMessage          // guarded by mu; invitations of the time without connection
+	replaced  bool                       // guarded by mu; resumed on another connection
+}
+
+// followed is a conversation that a session follows.
+type followed struct {
+	subscription *hub.Subscription
+	position     uint64 // every event up to it has been acknowledged
+	vague        bool   // its acknowledgements may be another conversation's
+}
+
+var _ hub.Follower = (*session)(nil)
+
+func newSession(c *conn, claims *auth.Claims, name string, d nexmo.Dialect) *session {
+	return &session{
+		conn: c, claims: claims, principal: claims.Principal(), name: name, dialect: d, synced: make(chan struct{}),
+		follows: map[string]*followed{}, byAck: map[uint64]*followed{},
+	}
+}
+
+// resume takes over what is kept of the session.
+func (s *session) resume(from *limit.Recent[string, kept]) {
+	s.resumed, s.since = true, time.Now()
+	k, ok := from.Get(s.id)
+	if !ok {
+		return
+	}
+	from.Delete(s.id)
+	s.dialect, s.positions, s.since = k.dialect, k.positions, k.ended
+}
+
+// same says whether a token is of the session's user.
+func (s *session) same(claims *auth.Claims) bool {
+	return claims.ApplicationID == s.principal.GetApplicationId() && claims.UserID == s.principal.GetUserId()
+}
+
+// renew moves the session's end.
+func (s *session) renew(claims *auth.Claims) {
+	s.mu.Lock()
+	s.claims = claims
+	s.mu.Unlock()
+	s.conn.wire.Wake(claims.ExpiresAt)
+}
+
+// allows says whether the session's token covers what REST would call by method and path.
+func (s *session) allows(method, path string) error {
+	s.mu.Lock()
+	claims := s.claims
+	s.mu.Unlock()
+	return claims.Allows(method, path)
+}
+
+// opened lets events through: the login is answered.
+func (s *session) opened() {
+	s.mu.Lock()
+	if s.phase.Load() != gated {
+		s.mu.Unlock()
+		return
+	}
+	s.conn.wire.Send(s.waiting)
+	s.waiting = nil
+	s.phase.Store(open)
+	expires := s.claims.ExpiresAt
+	s.mu.Unlock()
+	s.conn.handler.metrics.sessions.WithLabelValues(s.dialect.Name()).Inc()
+	s.conn.wire.Wake(expires)
+}
+
+// Send implements hub.Subscriber.
+func (s *session) Send(frame []byte) {
+	if s.phase.Load() == open {
+		s.conn.wire.Send(frame)
+		return
+	}
+	s.wait(frame)
+}
+
+// SendNow implements hub.Subscriber.
+func (s *session) SendNow(frame []byte) {
+	if s.phase.Load() == open {
+		s.conn.wire.SendNow(frame)
+		return
+	}
+	s.wait(frame)
+}
+
+// wait keeps frames until the login is answered.
+func (s *session) wait(frame []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	const waitingMax = 1 << 20
+	switch {
+	case s.phase.Load() == over:
+	case s.phase.Load() == open:
+		s.conn.wire.Send(frame)
+	case len(s.waiting)+len(frame) > waitingMax:
+		s.conn.handler.metrics.dropped.WithLabelValues("gate_full").Inc() // the client finds the gap
+	default:
+		s.waiting = append(s.waiting, frame...)
+	}
+}
+
+// Ended implements hub.Subscriber.
+func (s *session) Ended(sub *hub.Subscription) {
+	if sub.Conversation() == s.principal.GetUserId() {
+		s.terminate()
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unfollow(sub)
+	if sub.Why() == dialect.Unavailable {
+		s.missed = true
+		s.work()
+	}
+}
+
+// terminate ends everything: the user is gone.
+func (s *session) terminate() {
+	if s.phase.Load() == over {
+		return
+	}
+	s.conn.wire.Send(eventFrame("session:terminated", []byte(`{"body":{}}`)))
+	s.conn.wire.Send(controlFrame(typeDisconnect, ""))
+	s.conn.wire.Close(socket.Terminated)
+}
+
+// Replaced implements hub.Replaced: the session was resumed on another connection, which begins
+// where this one stood.
+func (s *session) Replaced() {
+	s.mu.Lock()
+	s.replaced = true
+	k := s.keep(time.Now())
+	s.mu.Unlock()
+	s.conn.handler.kept.Put(s.id, k)
+	s.conn.wire.Close(socket.SessionReplaced)
+}
+
+// keep is what a resumed session begins with. Guarded by mu.
+func (s *session) keep(now time.Time) kept {
+	k := kept{dialect: s.dialect, ended: now}
+	if s.dialect.Acks {
+		k.positions = make(map[string]uint64, len(s.follows))
+		for conversation, f := range s.follows {
+			k.positions[conversation] = f.position
+		}
+	}
+	return k
+}
+
+// due is the clock's: it ends the session with its token, and tries again what failed.
+func (s *session) due(now time.Time) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase.Load() != open {
+		return time.Time{}
+	}
+	if !now.Before(s.claims.ExpiresAt) {
+		s.conn.handler.spawn(func() { s.conn.lapse(s) })
+		return time.Time{}
+	}
+	if !s.retryAt.IsZero() && !now.Before(s.retryAt) {
+		s.retryAt, s.missed = time.Time{}, true
+		s.work()
+	}
+	return sooner(s.retryAt, s.claims.ExpiresAt)
+}
+
+// acknowledged notes how far the client has got.
+func (s *session) acknowledged(ack uint64) {
+	conversation, sequence := nexmo.SplitAck(ack)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.byAck[conversation]; f != nil && !f.vague && sequence > f.position {
+		f.position = sequence
+	}
+}
+
+// close ends the session on this connection. forget: it cannot be resumed.
+func (s *session) close(forget bool) {
+	h := s.conn.handler
+	s.mu.Lock()
+	before := s.phase.Swap(over)
+	if before == over {
+		s.mu.Unlock()
+		return
+	}
+	k, keeps := s.keep(time.Now()), !forget && !s.replaced
+	follows, feed := s.follows, s.feed
+	s.follows, s.byAck, s.changes, s.waiting = nil, nil, nil, nil
+	s.mu.Unlock()
+
+	for _, f := range follows {
+		h.Hub.Abandon(f.subscription)
+	}
+	if feed != nil {
+		h.Hub.Abandon(feed)
+	}
+	if keeps {
+		h.kept.Put(s.id, k)
+	}
+	h.Hub.CloseSession(s.id, s, forget)
+	if before == open {
+		h.metrics.sessions.WithLabelValues(s.dialect.Name()).Dec()
+	}
+	h.mu.Lock()
+	if h.sessions[s.id] == s {
+		delete(h.sessions, s.id)
+	}
+	h.mu.Unlock()
+}
+
+// RefreshSession lets a connected session of this node go on with other claims of its user: from
+// now on its rights and its end are theirs. A session that is unknown here, or another user's, is
+// code.SessionNotFound.
+func (h *Handler) RefreshSession(_ context.Context, sessionID string, claims *auth.Claims) error {
+	h.mu.Lock()
+	s := h.sessions[sessionID]
+	h.mu.Unlock()
+	if s == nil || !s.same(claims) {
+		return code.New(code.SessionNotFound, "no such session is connected to this node")
+	}
+	s.renew(claims)
+	return nil
+}

@@ -1,0 +1,204 @@
+// Package socketio serves the SDKs of the hosted Conversation API on their own wire: Socket.IO
+// over Engine.IO, at /rtc/ and at /v2/rtc/. At /rtc/ a client logs in by an event and asks for
+// everything by events; at /v2/rtc/ its token stands in the query of the handshake, events need
+// an acknowledgement, and a session is resumed by its id. What a session is told is rendered in
+// the dialect of its SDK's generation (package nexmo).
+package socketio
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"parley/actors/api"
+	"parley/edge/auth"
+	"parley/edge/dialect/nexmo"
+	"parley/edge/engineio"
+	"parley/edge/hub"
+	"parley/edge/limit"
+	"parley/edge/socket"
+)
+
+// Verifier checks tokens; *auth.Verifier is one.
+type Verifier interface {
+	Verify(ctx context.Context, token string) (*auth.Claims, error)
+}
+
+// Limits are the token buckets; *limit.Limits is one.
+type Limits interface {
+	Allow(s limit.Scope, key string, cost float64) error
+	Spent(s limit.Scope, key string) error
+}
+
+// Options are the limits of the protocol. Start from DefaultOptions.
+type Options struct {
+	Engine         engineio.Options
+	ConnectWithin  time.Duration // at /v2/rtc/: to say CONNECT
+	LoginWithin    time.Duration // at /rtc/: to log in, or in again after a logout
+	HoldWithin     time.Duration // a request before login waits this long for it
+	HeldMax        int           // requests that wait for a login
+	CommandWithin  time.Duration // for one request
+	SyncWithin     time.Duration // by which a login waits until its conversations are followed
+	PostsInFlight  int           // posts of one connection without answer; more are not read
+	Subscriptions  int           // conversations that one session follows
+	EventBytesMax  int           // of one packet of a client
+	AnswerBytesMax int           // of one list of events
+	LargeAnswers   int           // answers above a mebibyte that are held at once
+	JSONDepth      int
+	JSONMembers    int
+	SessionsKept   int // disconnected sessions whose positions are remembered
+	Logger         *slog.Logger
+	Registerer     prometheus.Registerer // nil = metrics are kept but not published
+}
+
+// DefaultOptions are the production limits.
+func DefaultOptions() Options {
+	return Options{
+		Engine:        engineio.DefaultOptions(),
+		ConnectWithin: 10 * time.Second,
+		// An SDK connects when it is made and logs in when the user has typed a name.
+		LoginWithin: 15 * time.Minute,
+		HoldWithin:  time.Second, HeldMax: 256, CommandWithin: 10 * time.Second, SyncWithin: 2 * time.Second,
+		PostsInFlight: 64, Subscriptions: 1000, EventBytesMax: 64 << 10,
+		AnswerBytesMax: 32 << 20, LargeAnswers: 8,
+		JSONDepth: limit.JSONDepth, JSONMembers: limit.JSONMembers, SessionsKept: 64 << 10,
+		Logger: slog.New(slog.DiscardHandler),
+	}
+}
+
+// Validate says what is wrong with o.
+func (o Options) Validate() error {
+	switch {
+	case o.ConnectWithin <= 0 || o.LoginWithin <= 0 || o.HoldWithin <= 0 || o.CommandWithin <= 0 || o.SyncWithin <= 0:
+		return errors.New("socketio: times must be positive")
+	case o.HeldMax < 1 || o.PostsInFlight < 1 || o.Subscriptions < 1 || o.SessionsKept < 1 || o.LargeAnswers < 1:
+		return errors.New("socketio: counts must be positive")
+	case o.EventBytesMax < 1 || o.AnswerBytesMax < 1:
+		return errors.New("socketio: sizes must be positive")
+	case o.JSONDepth < 4 || o.JSONMembers < 32:
+		return errors.New("socketio: JSON limits leave no room for a request")
+	case o.Logger == nil:
+		return errors.New("socketio: a logger is needed")
+	}
+	return o.Engine.Validate()
+}
+
+// Parts are what a Handler works with. All are needed.
+type Parts struct {
+	Cluster  api.Cluster
+	Sockets  *socket.Server
+	Hub      *hub.Hub
+	Verifier Verifier
+	Limits   Limits
+}
+
+// Handler serves /rtc/ and /v2/rtc/.
+type Handler struct {
+	Parts
+	options Options
+	metrics metrics
+	engine  *engineio.Server
+	large   chan struct{}               // a place for each large answer
+	kept    *limit.Recent[string, kept] // by session id: what a resumed session begins with
+
+	ctx    context.Context // ends with Close: the life of commands, which outlive their connection
+	cancel context.CancelFunc
+
+	mu       sync.Mutex
+	closed   bool                // guarded by mu
+	sessions map[string]*session // guarded by mu; those of this node that are connected, by id
+	group    sync.WaitGroup
+}
+
+// kept is what is remembered of a session without connection.
+type kept struct {
+	dialect   nexmo.Dialect
+	positions map[string]uint64 // last acknowledged sequence, by conversation
+	ended     time.Time
+}
+
+// New makes a Handler. ctx bounds the life of its commands.
+func New(ctx context.Context, p Parts, o Options) (*Handler, error) {
+	o.Engine.Logger, o.Engine.Registerer = o.Logger, o.Registerer
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	if p.Cluster == nil || p.Sockets == nil || p.Hub == nil || p.Verifier == nil || p.Limits == nil {
+		return nil, errors.New("socketio: cluster, sockets, hub, verifier and limits are needed")
+	}
+	m, err := newMetrics(o.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	h := &Handler{
+		Parts: p, options: o, metrics: m, large: make(chan struct{}, o.LargeAnswers),
+		kept: limit.NewRecent[string, kept](o.SessionsKept, nil), sessions: map[string]*session{},
+	}
+	h.ctx, h.cancel = context.WithCancel(ctx)
+	h.engine, err = engineio.New(ctx, p.Sockets, o.Engine, h.open)
+	return h, err
+}
+
+// Close ends the polling connections and the commands on their way. Close the socket server
+// before, which ends the WebSockets.
+func (h *Handler) Close(ctx context.Context) error {
+	err := h.engine.Close(ctx)
+	h.mu.Lock()
+	h.closed = true
+	h.mu.Unlock()
+	h.cancel()
+	h.group.Wait()
+	return err
+}
+
+// ServeHTTP serves both paths.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.engine.ServeHTTP(w, r) }
+
+// open makes the state of a new connection.
+func (h *Handler) open(wire *engineio.Conn, r *http.Request) engineio.Handler {
+	c := &conn{handler: h, wire: wire, posts: make(chan struct{}, h.options.PostsInFlight)}
+	c.peer, _, _ = net.SplitHostPort(r.RemoteAddr)
+	now := time.Now()
+	if q := r.URL.Query(); strings.HasPrefix(r.URL.Path, "/v2/") {
+		c.query = &query{
+			token: q.Get("token"), session: q.Get("session_id"), device: q.Get("device_id"),
+			// A client that resumes may not repeat the rest: what is kept of its session counts then.
+			acks: q.Get("acknowledge_events") != "false", generation: nexmo.Client,
+		}
+		if q.Has("SDK_name") {
+			c.query.generation = nexmo.SDK
+		}
+		c.loginBy = now.Add(h.options.ConnectWithin)
+	} else {
+		c.loginBy = now.Add(h.options.LoginWithin)
+	}
+	if wire.Version() == 3 {
+		c.connected = true
+		wire.Send(controlFrame(typeConnect, ""))
+	}
+	wire.Wake(c.loginBy)
+	return c
+}
+
+// spawn runs f unless the handler is closed; Close waits for it.
+func (h *Handler) spawn(f func()) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return false
+	}
+	h.group.Go(f)
+	return true
+}
+
+// command gives a context for one command.
+func (h *Handler) command() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(h.ctx, h.options.CommandWithin)
+}
