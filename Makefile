@@ -8,7 +8,7 @@ E2E_FLAGS ?= --test-reporter=spec
 # Packages with tests of their own; the whole-process ones have their own targets.
 PACKAGES := ./...
 
-.PHONY: run build test race check integration e2e bench proto fuzz clean
+.PHONY: run build test race check integration e2e bench proto fuzz storm clean
 
 run: build ## Build and start one node on ./data
 	$(BIN) serve
@@ -47,6 +47,11 @@ fuzz: ## Each fuzz target for FUZZTIME
 	while read -r package target; do \
 		echo "$$package $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$package" || exit 1; \
 	done
+
+STORMS ?= 500
+SEED ?= 0
+storm: ## Seeded storms of three replicas; a failure is repeated with SEED=n STORMS=1
+	$(GO) test ./cluster/shard -count=1 -timeout 60m -run TestStormsOfThreeNodes -storm.seed $(SEED) -storm.seeds $(STORMS)
 
 clean:
 	rm -rf bin

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -56,10 +57,44 @@ func (a *API) changeMember(ctx context.Context, conv, usr string, c *nodev1.Comm
 	if err != nil {
 		return nil, err
 	}
-	if waits && !reply.Duplicate {
-		a.awaitIndex(ctx, indexed, reply.GetEvent().GetEvent().GetSequence())
+	switch sequence := reply.GetEvent().GetEvent().GetSequence(); {
+	case reply.Duplicate:
+	case waits:
+		a.awaitIndex(ctx, indexed, sequence)
+	default:
+		a.lookForIndex(ctx, outbox.Link{Application: app, Source: conv, Target: usr}, sequence)
 	}
 	return reply, nil
+}
+
+// The pauses between looks at a user's index, doubling, and how many there are.
+const (
+	indexPause = 5 * time.Millisecond
+	indexLooks = 5
+)
+
+// lookForIndex waits like awaitIndex where the acks are heard by another node: it asks the index
+// itself, a few times. It sees a user's youngest conversations only; others are not waited for.
+func (a *API) lookForIndex(ctx context.Context, l outbox.Link, sequence uint64) {
+	p := node(l.Application)
+	pause := time.NewTimer(indexPause)
+	defer pause.Stop()
+	for look := range indexLooks {
+		reply, err := a.query(ctx, user(p, l.Target), &nodev1.Query{Principal: p, Body: &nodev1.Query_ListMemberships{
+			ListMemberships: &nodev1.ListMemberships{Page: &nodev1.Page{Size: 10, Descending: true}},
+		}})
+		if err != nil || slices.ContainsFunc(reply.Memberships, func(m *eventv1.Membership) bool {
+			return m.ConversationId == l.Source && m.Sequence >= sequence
+		}) {
+			return
+		}
+		pause.Reset(indexPause << look)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // awaitIndex waits until the membership that an event made has reached the user's index.

@@ -296,3 +296,71 @@ func TestRemovalKeepsThree(t *testing.T) {
 	closed(t, c.Runtime)
 	newConversation(t, b.API(), "", "tea")
 }
+
+// TestEventsCrossNodes: an edge hears every event of a conversation, whichever node leads it, also
+// after the leader has gone.
+func TestEventsCrossNodes(t *testing.T) {
+	all := grow(t)
+	a, b := all[0], all[1]
+	defer closed(t, a.Runtime)
+	defer closed(t, b.Runtime)
+	ctx := t.Context()
+	ann := newUser(t, a.API(), "ann")
+	for i := range 8 { // over several leaders
+		con := newConversation(t, a.API(), "", fmt.Sprint("tea", i))
+		join(t, a.API(), con.Id, ann.Id)
+		told, err := b.API().Interest(ctx, &nodev1.Interest{EdgeIncarnation: 1, Version: uint64(i + 1), ApplicationId: app, Id: con.Id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range 5 {
+			if _, err := all[n%3].API().Post(ctx, as(ann), con.Id, fmt.Sprint("c", n), text("hi")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for n, s := range b.edge.await(t, con.Id, 5) {
+			if s != told.Head+uint64(n)+1 {
+				t.Fatalf("event %d was heard as number %d", s, n+1)
+			}
+		}
+	}
+	closed(t, all[2].Runtime)
+}
+
+// TestAnApplicationIsKnownEverywhere: what one node was told about an application, every other
+// node knows when it is asked, also one without a replica of the meta shard.
+func TestAnApplicationIsKnownEverywhere(t *testing.T) {
+	all := grow(t)
+	d := start(t, "d", vfs.NewMem(), all[0].Addresses().Gossip).ready(t)
+	all = append(all, d)
+	for _, m := range all {
+		defer closed(t, m.Runtime)
+	}
+	for i, m := range all {
+		made, err := m.API().PutApplication(t.Context(), &eventv1.Application{Name: fmt.Sprint("app", i)}, true)
+		if err != nil {
+			t.Fatal(m.name, err)
+		}
+		for _, o := range all {
+			if found, err := o.API().Application(t.Context(), made.Id); err != nil || found.Name != made.Name {
+				t.Errorf("made through %s, asked through %s: %v %v", m.name, o.name, found, err)
+			}
+		}
+	}
+}
+
+// TestForeignCluster: a node of another cluster is not let in, wherever it is told to join.
+func TestForeignCluster(t *testing.T) {
+	a := start(t, "a", vfs.NewMem()).ready(t)
+	defer closed(t, a.Runtime)
+	other := start(t, "z", vfs.NewMem()).ready(t)
+	closed(t, other.Runtime)
+	z := start(t, "z", other.fs, a.Addresses().Gossip).ready(t)
+	defer closed(t, z.Runtime)
+	b := start(t, "b", vfs.NewMem(), a.Addresses().Gossip).ready(t) // gossip has gone round
+	defer closed(t, b.Runtime)
+	p, err := b.Picture(t.Context())
+	if err != nil || len(p.Members()) != 2 || len(b.Joining()) != 0 || b.ClusterID() != a.ClusterID() || b.ClusterID() == z.ClusterID() {
+		t.Fatal(p.Members(), b.Joining(), err)
+	}
+}

@@ -44,8 +44,8 @@ func (s *Shard) adopt(v *View) (rows []Replica, changed bool) {
 	return rows, changed
 }
 
-// giveUp lets replicas go that were to come, on nodes that will not keep them; voters that were
-// to leave in exchange stay.
+// giveUp lets replicas go that were to come, on nodes that will not keep them. Voters that were to
+// leave in exchange stay, and so they do when those that were to remain have no quorum any more.
 func (s *Shard) giveUp(v *View) (rows []Replica, changed bool) {
 	rows = slices.Clone(s.Rows)
 	for i, r := range rows {
@@ -55,15 +55,30 @@ func (s *Shard) giveUp(v *View) (rows []Replica, changed bool) {
 			rows[i].Role, changed = Leaving, true
 		}
 	}
-	if !changed {
+	if !changed && s.hopeful(v) {
 		return nil, false
 	}
 	for i, r := range rows {
-		if m, in := s.member(r.ID); in && m.Voter && v.Node(r.Node).Keeps {
-			rows[i].Role = Voter
+		if m, in := s.member(r.ID); in && m.Voter && r.Role == Leaving {
+			rows[i].Role, changed = Voter, true
 		}
 	}
-	return rows, true
+	return rows, changed
+}
+
+// hopeful says that the voters that the row wants would have a quorum of live replicas.
+func (s *Shard) hopeful(v *View) bool {
+	voters, good := 0, 0
+	for _, r := range s.Rows {
+		if r.Role != Voter {
+			continue
+		}
+		voters++
+		if m, in := s.member(r.ID); in && m.CaughtUp && v.Node(m.Node).Live {
+			good++
+		}
+	}
+	return good > voters/2
 }
 
 // atRest says that the configuration is what the row wants, and nobody has to be destroyed.

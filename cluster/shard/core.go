@@ -30,6 +30,8 @@ type core struct {
 
 	tombs    map[keys.Shard]uint64      // the last replica that was removed here, of shards without one
 	removing map[keys.Shard]func(error) // who waits for a replica to be dropped
+	// Shards whose state an interrupted removal has left; the first step has it dropped.
+	leftovers []keys.Shard
 }
 
 // outputs are what one step asks its driver to do. The driver does it in the order of the
@@ -147,6 +149,10 @@ func newCore(o *Options, m *metrics) *core {
 // step takes inputs and gives what follows from them. The outputs are valid until the next step.
 func (c *core) step(inputs []any, proposals []Proposal) *outputs {
 	c.out.reset()
+	for _, s := range c.leftovers {
+		c.onRemovalLogged(s)
+	}
+	c.leftovers = nil
 	for _, in := range inputs {
 		c.take(in)
 	}

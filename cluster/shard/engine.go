@@ -66,10 +66,9 @@ func openEngine(st *store.Store, tr transport.Transport, obs Observer, o Options
 	}
 	for _, l := range local {
 		if l.Removed {
-			if err := finishRemoval(st, l.shard); err != nil {
+			if err := e.openTombstone(l); err != nil {
 				return nil, err
 			}
-			e.core.tombs[l.shard] = l.Replica
 			continue
 		}
 		g, err := openGroup(st, &e.o, l.shard, l.Replica)

@@ -84,7 +84,8 @@ func (g *group) alone() bool {
 // quiet says that the group wants no ticks: it has fallen idle, leads nobody but itself, still
 // waits for its first snapshot, or is here no more.
 func (g *group) quiet() bool {
-	return g.departure == confirmed || g.quiesced && g.departure == belongs || g.leads() && g.alone() || len(g.conf.GetVoters()) == 0 && g.leader == 0
+	return g.departure == confirmed || g.quiesced && g.departure == belongs || g.leads() && g.alone() ||
+		len(g.conf.GetVoters()) == 0 && g.leader == 0
 }
 
 // campaign stands for election. Raft refuses by itself who must not.

@@ -165,7 +165,8 @@ func (h *Host) Status(ctx context.Context, s keys.Shard) (Status, error) {
 
 // AddReplica makes an empty replica of a shard here, durably. It votes for nobody and applies
 // nothing until the shard's leader, told by AddLearner, has sent it a snapshot (invariant I5).
-// ErrExists when the store has a replica of the shard, or the id has ever been removed here.
+// ErrExists when the store has a replica of the shard, also one that is still being dropped after
+// a crash, or the id has ever been removed here.
 func (h *Host) AddReplica(s keys.Shard, id ReplicaID) error {
 	h.placing.Lock()
 	defer h.placing.Unlock()

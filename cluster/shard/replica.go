@@ -1,7 +1,6 @@
 package shard
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -9,8 +8,6 @@ import (
 
 	"parley/persistence/keys"
 	"parley/persistence/raftlog"
-	"parley/persistence/snapshot"
-	"parley/persistence/store"
 )
 
 // newReplica makes the rows of an empty replica and opens it.
@@ -43,17 +40,15 @@ func (e *engine) newReplica(s keys.Shard, id ReplicaID) (*group, error) {
 	return g, nil
 }
 
-// finishRemoval drops what a crash has left of the state of a replica with a tombstone.
-func finishRemoval(st *store.Store, s keys.Shard) error {
-	_, left, err := st.Reader().Get(keys.Replica(s))
+// openTombstone keeps a removed replica's id away, and has dropped what a crash left of its state.
+func (e *engine) openTombstone(l localReplica) error {
+	_, left, err := e.st.Reader().Get(keys.Replica(l.shard))
 	if err != nil {
-		return fmt.Errorf("finish removal from shard %d: %w", s, err)
+		return fmt.Errorf("open tombstone in shard %d: %w", l.shard, err)
 	}
-	if !left {
-		return nil
-	}
-	if err := snapshot.Drop(context.Background(), st, s); err != nil {
-		return fmt.Errorf("finish removal: %w", err)
+	e.core.tombs[l.shard] = l.Replica
+	if left {
+		e.core.leftovers = append(e.core.leftovers, l.shard)
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ type scripted struct {
 	network *transport.Memory
 	nodes   map[string]*scriptedNode
 	disks   map[string]*vfs.MemFS // what crashes left
+	paused  map[string]bool       // nodes that settle leaves alone
 	gone    map[string]ReplicaID  // replicas of shard 1 whose removal is confirmed, by node
 	out     strings.Builder
 }
@@ -46,7 +47,6 @@ func (n *scriptedNode) LeadChanged(l Lead) {
 	case l.Node == "":
 		role = "knows no leader"
 	}
-	if l.Shard==1 { n.cluster.t.Logf("%s %s %d", n.name, role, l.Epoch) }
 	fmt.Fprintf(&n.cluster.out, "%s: shard %d epoch %d %s\n", n.name, l.Shard, l.Epoch, role)
 }
 
@@ -85,7 +85,7 @@ func (c *scripted) options(name string) Options {
 		if r.Confirmed {
 			how = "is gone"
 			if c.gone != nil && r.Shard == 1 {
-				c.gone[name] = r.Replica; c.t.Logf("gone %s %d", name, r.Replica)
+				c.gone[name] = r.Replica
 			}
 		}
 		fmt.Fprintf(&c.out, "%s: replica %d of shard %d %s\n", name, r.Replica, r.Shard, how)
@@ -128,7 +128,9 @@ func (c *scripted) settle() {
 			c.t.Fatal("the cluster does not come to rest")
 		}
 		for _, name := range c.names() {
-			c.nodes[name].Settle(context.Background())
+			if !c.paused[name] {
+				c.nodes[name].Settle(context.Background())
+			}
 		}
 		if rounds > 1995 { // it will not come to rest; say why
 			for _, p := range c.network.Pending() {
@@ -137,7 +139,7 @@ func (c *scripted) settle() {
 		}
 		moved = c.network.DeliverAll() > 0
 		for _, name := range c.names() {
-			moved = moved || !c.nodes[name].Idle()
+			moved = moved || !c.paused[name] && !c.nodes[name].Idle()
 		}
 	}
 }
@@ -219,6 +221,9 @@ func (c *scripted) run(d *datadriven.TestData) {
 		n.core.groups[s].campaign()
 		n.core.wake(n.core.groups[s])
 		n.Step()
+		return
+	case "pause":
+		c.paused = map[string]bool{n.name: true}
 		return
 	case "settle":
 	case "cut":

@@ -55,23 +55,27 @@ func (r *roads) set(node string, p *proxy) {
 }
 
 func newTowns(t testing.TB, shards keys.Shard, names ...string) *towns {
+	c := unopenedTowns(t, shards, names...)
+	st := testStore(t, c.nodes[names[0]].fs)
+	if err := errors.Join(Bootstrap(t.Context(), st, names[0], uint32(shards)), st.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		c.revive(name)
+	}
+	return c
+}
+
+// unopenedTowns have no stores yet; revive opens them.
+func unopenedTowns(t testing.TB, shards keys.Shard, names ...string) *towns {
 	c := &towns{t: t, shards: shards, nodes: map[string]*town{}, next: ReplicaID(shards) + 2}
-	for i, name := range names {
+	for _, name := range names {
 		n := &town{name: name, roads: &roads{to: map[string]*proxy{}}, gone: make(chan Removal, 100)}
 		o := testOptions(name)
 		o.KeepEntries = 16
 		o.Removed = func(r Removal) { n.gone <- r }
 		n.host = &host{t: t, fs: vfs.NewMem(), o: o}
 		c.nodes[name] = n
-		n.store = testStore(t, n.fs)
-		if i == 0 {
-			if err := Bootstrap(t.Context(), n.store, name, uint32(shards)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	for _, name := range names {
-		c.start(c.nodes[name])
 	}
 	return c
 }

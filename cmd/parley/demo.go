@@ -44,6 +44,8 @@ type keptUser struct {
 type shownDemo struct {
 	HTTPURL string `json:"http_url"`
 	DemoURL string `json:"demo_url"`
+	// OtherURLs are the further nodes of --nodes.
+	OtherURLs []string `json:"other_urls,omitempty"`
 	keptDemo
 	AdminToken string `json:"admin_token"`
 }

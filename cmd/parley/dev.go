@@ -27,6 +27,7 @@ func newDev(t *terminal) *cobra.Command {
 		RunE: func(command *cobra.Command, _ []string) error { return dev(t, command) },
 	}
 	settings.Flags(command.Flags())
+	command.Flags().Int("nodes", 1, "how many nodes, each a process of its own; the others keep their data and logs below the first one's")
 	return command
 }
 
@@ -45,6 +46,15 @@ func dev(t *terminal, command *cobra.Command) (err error) {
 		return err
 	}
 	s.APIKey, s.APISecret = kept.APIKey, kept.APISecret
+	nodes, err := command.Flags().GetInt("nodes")
+	if err != nil || nodes < 1 || nodes > fleetMax {
+		return usagef("nodes: must be 1 to %d", fleetMax)
+	}
+	others, err := startFleet(t, &s, nodes)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, others.Close()) }()
 	d := &demo{clock: t.now}
 	n, err := open(t, command.Context(), node.Options{Settings: s, Demo: d.session})
 	if err != nil {
@@ -53,7 +63,10 @@ func dev(t *terminal, command *cobra.Command) (err error) {
 	if err := d.start(command.Context(), n, s.DataDir, kept); err != nil {
 		return errors.Join(err, n.Close())
 	}
-	if err := announceDemo(command, n, d, s.DataDir); err != nil {
+	if err := others.await(command.Context(), t.err, n.Addresses().HTTPURL(), node.Credentials{APIKey: d.kept.APIKey, APISecret: d.kept.APISecret}); err != nil {
+		return errors.Join(err, n.Close())
+	}
+	if err := announceDemo(command, n, d, others.urls(), s.DataDir); err != nil {
 		return errors.Join(err, n.Close())
 	}
 	return n.Run(command.Context())
@@ -86,16 +99,20 @@ func devSettings(loaded settings.Loaded) (settings.Settings, func() error, error
 }
 
 // announceDemo prints everything that a person or a script needs to try the API.
-func announceDemo(command *cobra.Command, n *node.Node, d *demo, dataDir string) error {
+func announceDemo(command *cobra.Command, n *node.Node, d *demo, others []string, dataDir string) error {
 	url, w := n.Addresses().HTTPURL(), command.OutOrStdout()
 	shown, err := d.show(url)
 	if err != nil {
 		return err
 	}
+	shown.OtherURLs = others
 	if flagSet(command, "json") {
 		return printJSON(w, shown)
 	}
 	printPlaces(w, n.Addresses(), dataDir)
+	for _, other := range others {
+		fmt.Fprintf(w, "  Another node %s/demo\n", other)
+	}
 	fmt.Fprintf(w, "\n  API key      %s\n  API secret   %s\n", shown.APIKey, shown.APISecret)
 	fmt.Fprintf(w, "\n  Application  %s\n  Private key  %s\n  Conversation %s\n", shown.ApplicationID, shown.PrivateKeyFile, shown.ConversationID)
 	for _, u := range shown.Users {

@@ -31,6 +31,7 @@ type Conn struct {
 	mu        sync.Mutex
 	queue     [][]byte      // guarded by mu; packets for the next poll
 	queued    int           // guarded by mu; bytes in queue that count against the limit
+	ready     []func()      // guarded by mu; told when little waits
 	whole     chan struct{} // guarded by mu; a whole answer is queued, closed when it is fetched
 	news      chan struct{} // guarded by mu; the poll that waits, closed to release it; nil = none
 	upgrading bool          // guarded by mu; polls are not held
@@ -76,6 +77,31 @@ func (c *Conn) SendNow(frames []byte) {
 		return
 	}
 	c.sendPolling(frames)
+}
+
+// Offer queues messages if little waits for the peer, and says whether it did. If not, ready is
+// called once when that is so, or never if the connection ends. No frames only ask. ready must
+// not block, nor call the connection.
+func (c *Conn) Offer(frames []byte, ready func()) bool {
+	if ws := c.socket.Load(); ws != nil {
+		return ws.Offer(frames, ready)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if ws := c.socket.Load(); ws != nil {
+		return ws.Offer(frames, ready)
+	}
+	const lowPart = 4
+	switch {
+	case c.closing:
+		return false
+	case c.queued > c.server.options.QueueBytesMax/lowPart:
+		c.ready = append(c.ready, ready)
+		return false
+	case len(frames) > 0:
+		c.push(frames, len(frames))
+	}
+	return true
 }
 
 // SendWhole sends one answer that may be larger than what may wait for the peer otherwise. It
@@ -185,6 +211,10 @@ func (c *Conn) drop() {
 		close(c.whole)
 		c.whole = nil
 	}
+	for _, ready := range c.ready {
+		ready()
+	}
+	c.ready = nil
 }
 
 // startClose queues the close packet. Guarded by mu.

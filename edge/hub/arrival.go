@@ -121,6 +121,7 @@ func (r *room) deleted() {
 // everyone lists the subscribers, the live ones first.
 func (r *room) everyone() []*Subscription {
 	all := append(r.writer.everyone(), r.ahead...)
+	all = append(all, r.paused...)
 	for _, from := range sortedKeys(r.fetches) {
 		all = append(all, r.fetches[from].waiting...)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"parley/edge/socket"
 	nodev1 "parley/proto/node/v1"
 )
 
@@ -139,6 +140,21 @@ func pageOf(a address, from uint64, reply *nodev1.Reply, err error) ([]*nodev1.E
 
 // schedule implements world.
 func (h *Hub) schedule(r *room) { h.pump.Add(r) }
+
+// resume implements world.
+func (h *Hub) resume(s *Subscription) { h.pump.Add(turn{s}) }
+
+// turn is a paused subscription's, on the pump: what wakes it holds locks that the room's come
+// before.
+type turn struct{ subscription *Subscription }
+
+// Flush implements socket.Task.
+func (t turn) Flush(*socket.Scratch) {
+	r := t.subscription.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.resume(t.subscription)
+}
 
 // wake implements world.
 func (h *Hub) wake(r *room, after time.Duration) { h.wakeAt(r, time.Now().Add(after)) }

@@ -37,7 +37,7 @@ type Options struct {
 	AskWithin       time.Duration // for one question to the cluster
 	AsksMax         int           // questions at once
 	CatchUpMax      uint64        // events behind at subscribe; more: reset
-	PageBytes       uint64        // of one page of missed events
+	PageBytes       uint64        // of one page of missed events, if it is more than one event
 	RoomBytesMax    int           // bytes of one conversation and dialect that wait for a pass
 	HeldMax         int           // events kept above a gap, per conversation
 	RecentMax       int           // newest events kept for catching up without a read
@@ -158,6 +158,20 @@ type Subscriber interface {
 	SendNow(frame []byte)
 	// Ended tells that the hub ended s; the frame that says so is queued, nothing follows it.
 	Ended(s *Subscription)
+}
+
+// Paced is a Subscriber that takes what it missed as fast as its peer does: the hub sends the next
+// page when little of what was sent before waits. A Subscriber that is not Paced is sent its
+// pages one after another.
+type Paced interface {
+	Subscriber
+	// Offer queues frames if little waits for the peer, and says whether it did; a page is at most
+	// a little over Options.PageBytes. If not, ready is called once, from any goroutine, when
+	// little waits, or never if the connection ends. No frames only ask. Offer must not block;
+	// ready does not.
+	Offer(frames []byte, ready func()) bool
+	// Line is where the hub lines up the connection's subscriptions; always the same one.
+	Line() *Line
 }
 
 // Follower is a Subscriber that is told, besides the frames, what Follow is about. Like those of

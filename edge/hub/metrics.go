@@ -10,6 +10,7 @@ import (
 type metrics struct {
 	rooms         prometheus.Gauge
 	subscriptions prometheus.Gauge
+	paused        prometheus.Gauge
 	rendered      prometheus.Counter
 	passes        prometheus.Histogram
 	passBytes     prometheus.Histogram
@@ -24,6 +25,7 @@ func newMetrics(r prometheus.Registerer) (metrics, error) {
 	m := metrics{
 		rooms:         gauge("parley_hub_open_rooms", "Conversations and users this edge listens to."),
 		subscriptions: gauge("parley_hub_open_subscriptions", "Subscriptions of connections."),
+		paused:        gauge("parley_hub_paused_subscriptions", "Subscriptions that wait for their connection to take the next page."),
 		rendered:      counter("parley_hub_rendered_total", "Renderings of an event for a dialect."),
 		gaps:          counter("parley_hub_gaps_total", "Events missed on the live path and read from the cluster."),
 		feedHoles:     counter("parley_hub_feed_holes_total", "Batches that did not arrive."),
@@ -40,7 +42,7 @@ func newMetrics(r prometheus.Registerer) (metrics, error) {
 	if r == nil {
 		return m, nil
 	}
-	all := []prometheus.Collector{m.rooms, m.subscriptions, m.rendered, m.gaps, m.feedHoles, m.resets, m.passes, m.passBytes, m.catchUps, m.dropped}
+	all := []prometheus.Collector{m.rooms, m.subscriptions, m.paused, m.rendered, m.gaps, m.feedHoles, m.resets, m.passes, m.passBytes, m.catchUps, m.dropped}
 	for _, c := range all {
 		if err := r.Register(c); err != nil {
 			return m, fmt.Errorf("register hub metrics: %w", err)

@@ -20,6 +20,8 @@ type world interface {
 	fetch(r *room, from uint64)
 	// schedule has r.Flush called soon.
 	schedule(r *room)
+	// resume has the room's resume called soon, with s.
+	resume(s *Subscription)
 	// wake has tick called after a while, or earlier for another reason.
 	wake(r *room, after time.Duration)
 	// now is the time.
@@ -37,8 +39,8 @@ const (
 // room is one conversation's, or one user's, subscribers on this edge.
 //
 // The position of the room is last: every live subscriber has been sent, or has standing in a
-// batch, every event up to it, and none above. A subscriber that is behind gets pages of its own
-// until it stands at last; only then it is live.
+// batch, every event up to it, and none above. A subscriber that is behind gets pages of its own,
+// at its peer's pace (pace.go), until it stands at last; only then it is live.
 //
 // What was deleted before a subscription's check must not be shown on it. So nobody is served
 // before the room stands at the head that the check saw: then the deletions up to it have been
@@ -69,6 +71,7 @@ type room struct {
 	recent  []*nodev1.EventView          // the newest events up to last, at most RecentMax
 	fetches map[uint64]*page             // asked for, by first sequence
 	ahead   []*Subscription              // stand above last, or wait for known
+	paused  []*Subscription              // behind, and wait for their connection
 	size    int                          // subscribers, in whatever state
 
 	writer writer
@@ -95,6 +98,8 @@ type Subscription struct {
 	// Guarded by room.mu.
 	next uint64 // first sequence not yet sent, while not live
 	at   int    // place among the live of its dialect, -1 = not live
+	rest int    // place among the paused plus one, 0 = not paused
+	line bool   // stands in its connection's line, or has its turn
 	out  bool   // removed from the room
 	why  dialect.Reason
 }
@@ -159,6 +164,8 @@ func (r *room) remove(s *Subscription) {
 	if s.at >= 0 {
 		r.writer.leave(s)
 	}
+	r.unpause(s)
+	r.leaveLine(s)
 	r.ahead = without(r.ahead, s)
 	for _, p := range r.fetches {
 		p.waiting = without(p.waiting, s)
@@ -181,10 +188,13 @@ func (r *room) admit(s *Subscription) {
 		r.ahead = append(r.ahead, s)
 		r.hear(max(s.floor, s.next-1))
 	case s.next == r.last+1:
+		r.leaveLine(s)
 		r.writer.join(s)
+	case !r.mayCatchUp(s):
+		r.pause(s)
 	case len(r.recent) > 0 && s.next >= r.recent[0].GetEvent().GetSequence():
 		r.metrics.catchUps.WithLabelValues("memory").Inc()
-		r.page(s, r.recent[s.next-r.recent[0].GetEvent().GetSequence():])
+		r.page(s, r.firstPage(r.recent[s.next-r.recent[0].GetEvent().GetSequence():]))
 	default:
 		r.metrics.catchUps.WithLabelValues("read").Inc()
 		r.fetch(s.next, s)
@@ -203,7 +213,11 @@ func (r *room) page(s *Subscription, events []*nodev1.EventView) {
 	if at >= 0 {
 		events = events[:at+1]
 	}
-	s.to.Send(s.dialect.Events(nil, r.address.id, events))
+	if !s.sendPage(s.dialect.Events(nil, r.address.id, events)) {
+		r.pause(s) // other things have come for its connection since it was asked
+		return
+	}
+	r.leaveLine(s)
 	s.next += uint64(len(events))
 	if at >= 0 {
 		r.end(s, dialect.Left)
@@ -317,6 +331,9 @@ func (r *room) fetched(from uint64, events []*nodev1.EventView, head uint64, err
 	}
 	if err != nil {
 		p.failed = true
+		for _, s := range p.waiting {
+			r.leaveLine(s) // it may take long: others of its connection go on
+		}
 		r.retry()
 		return
 	}

@@ -27,7 +27,8 @@ type stage struct {
 	asked    bool     // register
 	fetches  []uint64 // fetch
 	wakeAt   time.Time
-	queued   bool // schedule
+	queued   bool            // schedule
+	turns    []*Subscription // resume
 	withdrew bool
 	room     *room
 }
@@ -45,6 +46,7 @@ func newStage(t testing.TB, o Options) *stage {
 func (s *stage) register(*room)             { s.asked = true }
 func (s *stage) fetch(_ *room, from uint64) { s.fetches = append(s.fetches, from) }
 func (s *stage) schedule(*room)             { s.queued = true }
+func (s *stage) resume(n *Subscription)     { s.turns = append(s.turns, n) }
 func (s *stage) withdraw(*room)             { s.withdrew = true }
 func (s *stage) now() time.Time             { return s.clock }
 
@@ -86,6 +88,13 @@ func (s *stage) answerFetch(i, size int, fail bool) {
 	s.room.fetched(from, page, s.head(), nil)
 }
 
+// turn goes on with the first subscription whose turn has come.
+func (s *stage) turn() {
+	next := s.turns[0]
+	s.turns = s.turns[1:]
+	s.room.resume(next)
+}
+
 // restless says whether the room waits for a tick to ask again.
 func (s *stage) restless() bool {
 	return !s.wakeAt.IsZero() && (s.room.want > s.room.last || len(s.room.fetches) > 0 || !s.room.known && s.room.size > 0)
@@ -93,7 +102,7 @@ func (s *stage) restless() bool {
 
 // settle answers every question and runs every pass until nothing is left to do.
 func (s *stage) settle(t interface{ Fatalf(string, ...any) }) {
-	for round := 0; s.asked || s.queued || len(s.fetches) > 0 || s.restless(); round++ {
+	for round := 0; s.asked || s.queued || len(s.fetches) > 0 || len(s.turns) > 0 || s.restless(); round++ {
 		if round > 10_000 {
 			t.Fatalf("the room does not come to rest: last %d want %d", s.room.last, s.room.want)
 		}
@@ -106,6 +115,8 @@ func (s *stage) settle(t interface{ Fatalf(string, ...any) }) {
 			s.room.Flush(nil)
 		case len(s.fetches) > 0:
 			s.answerFetch(0, 7, false)
+		case len(s.turns) > 0:
+			s.turn()
 		default:
 			s.clock, s.wakeAt = s.wakeAt, time.Time{}
 			s.room.tick()
@@ -179,6 +190,16 @@ func TestEverySubscriberGetsADenseSequence(t *testing.T) {
 			until uint64 // head when it unsubscribed; 0 = still there
 		}
 		var members []*member
+		var links []*link
+		drainAll := func() {
+			for busy := true; busy; {
+				s.settle(t)
+				busy = false
+				for _, n := range links {
+					busy = n.drain() || busy
+				}
+			}
+		}
 		var onTheWay []*nodev1.EventView
 		t.Repeat(map[string]func(*rapid.T){
 			"commit": func(t *rapid.T) { onTheWay = append(onTheWay, s.commit("text", "USR-x")) },
@@ -201,7 +222,26 @@ func TestEverySubscriberGetsADenseSequence(t *testing.T) {
 			"subscribe": func(t *rapid.T) {
 				after := rapid.Uint64Range(0, s.head()).Draw(t, "after")
 				l := &listener{}
-				members = append(members, &member{l: l, after: after, sub: s.subscribe(l, "USR-y", after)})
+				var to Subscriber = l
+				if rapid.Bool().Draw(t, "paced") {
+					if len(links) == 0 || rapid.Bool().Draw(t, "new connection") {
+						links = append(links, &link{pages: rapid.IntRange(1, 2).Draw(t, "pages")})
+					}
+					to = &paced{l, rapid.SampledFrom(links).Draw(t, "connection")}
+				}
+				sub := &Subscription{user: "USR-y", dialect: plain{}, to: to, floor: s.head(), next: after + 1, at: -1, room: s.room}
+				s.room.subscribe(sub)
+				members = append(members, &member{l: l, after: after, sub: sub})
+			},
+			"drain": func(t *rapid.T) {
+				if len(links) > 0 {
+					rapid.SampledFrom(links).Draw(t, "connection").drain()
+				}
+			},
+			"turn": func(t *rapid.T) {
+				if len(s.turns) > 0 {
+					s.turn()
+				}
 			},
 			"unsubscribe": func(t *rapid.T) {
 				if len(members) == 0 {
@@ -246,6 +286,11 @@ func TestEverySubscriberGetsADenseSequence(t *testing.T) {
 				}
 			},
 			"": func(t *rapid.T) {
+				for _, n := range links {
+					if n.waiting > n.pages {
+						t.Fatalf("%d pages wait for a connection that takes %d", n.waiting, n.pages)
+					}
+				}
 				for _, m := range members {
 					got := m.l.text()
 					if want := dense(m.after, s.head()); len(got) > len(want) || got != want[:len(got)] {
@@ -259,7 +304,10 @@ func TestEverySubscriberGetsADenseSequence(t *testing.T) {
 			return
 		}
 		s.room.ask()
-		s.settle(t)
+		drainAll()
+		if len(s.room.paused) > 0 {
+			t.Fatalf("%d subscriptions wait for ever", len(s.room.paused))
+		}
 		for _, m := range members {
 			if got, want := m.l.text(), dense(m.after, s.head()); got != want {
 				t.Fatalf("subscribed after %d, got %q, want %q", m.after, got, want)

@@ -17,6 +17,7 @@ type Stepper struct {
 	now       func() time.Time
 	questions []*Question
 	queued    []*room
+	turns     []*Subscription
 	running   *room // between the halves of its pass
 	batches   []batch
 }
@@ -67,8 +68,8 @@ func (s *Stepper) Fetched(q *Question, reply *nodev1.Reply, err error) {
 	q.room.fetched(from, events, head, err)
 }
 
-// Pass runs half a pass of a room: it takes what waits, or it writes what was taken. False when
-// no room has anything to say.
+// Pass runs half a pass of a room: it takes what waits, or it writes what was taken; or it goes
+// on with a subscription that waited for its connection. False when there is nothing of all that.
 func (s *Stepper) Pass() bool {
 	switch {
 	case s.running != nil:
@@ -78,6 +79,10 @@ func (s *Stepper) Pass() bool {
 			b.pass(r.metrics)
 		}
 		r.finish()
+	case len(s.turns) > 0:
+		next := s.turns[0]
+		s.turns = s.turns[1:]
+		next.room.resume(next)
 	case len(s.queued) > 0:
 		s.running = s.queued[0]
 		s.queued = s.queued[1:]
@@ -117,6 +122,8 @@ func (s stepped) fetch(r *room, from uint64) {
 }
 
 func (s stepped) schedule(r *room) { s.queued = append(s.queued, r) }
+
+func (s stepped) resume(next *Subscription) { s.turns = append(s.turns, next) }
 
 func (s stepped) wake(r *room, after time.Duration) { s.Hub.wakeAt(r, s.Stepper.now().Add(after)) }
 

@@ -1,10 +1,11 @@
 package media_test
 
 import (
+	"bufio"
 	"bytes"
-	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -93,7 +94,7 @@ func TestPathsAndMethods(t *testing.T) {
 
 // TestBadUploads: each gets a code, and words that say what was wrong and where.
 func TestBadUploads(t *testing.T) {
-	w := newWorld(t, settings{})
+	w := newWorld(t, settings{options: func(o *media.Options) { o.FileBytesMax = 1 << 20 }})
 	good := string(sample.PNG(t, 6, 6))
 	file := field{"file", good}
 	many := make([]field, 40)
@@ -124,7 +125,7 @@ func TestBadUploads(t *testing.T) {
 		"negative":       {[]field{file, {"thumbnail_size_ratio", "-1"}}, 400, "http:error:validation-fail", "greater"},
 		"many parts":     {append(many, file), 400, "http:error:validation-fail", "parts"},
 		"a long field":   {[]field{{"x", strings.Repeat("y", 300)}, file}, 413, "http:error:payload-too-large", "field"},
-		"larger than 15": {[]field{{"file", strings.Repeat("z", 16<<20)}}, 413, "http:error:payload-too-large", "15728640"},
+		"too many bytes": {[]field{{"file", strings.Repeat("z", 2<<20)}}, 413, "http:error:payload-too-large", "1048576"},
 	} {
 		kind, body := form(t, c.fields...)
 		for _, chunked := range []bool{false, true} {
@@ -149,6 +150,29 @@ func TestBadUploads(t *testing.T) {
 	}
 }
 
+// TestRefusedWhileSending: who sends all before listening, as browsers do, hears why it was in vain.
+func TestRefusedWhileSending(t *testing.T) {
+	w := newWorld(t, settings{options: func(o *media.Options) { o.FileBytesMax = 1 << 20 }})
+	for name, fields := range map[string][]field{
+		"a bad field first": {{"quality_ratio", "x"}, {"file", strings.Repeat("y", 12<<20)}},
+		"too large":         {{"file", strings.Repeat("y", 20<<20)}},
+	} {
+		kind, body := form(t, fields...)
+		socket, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+		must(t, err)
+		defer socket.Close()
+		_, err = fmt.Fprintf(socket, "POST /v1/image HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", w.admin(), kind, body.Len())
+		must(t, err)
+		if _, err := io.Copy(socket, body); err != nil {
+			t.Fatalf("%s: cut while sending: %v", name, err)
+		}
+		in, err := http.ReadResponse(bufio.NewReader(socket), nil)
+		if err != nil || in.StatusCode/100 != 4 {
+			t.Errorf("%s: %v, %v", name, in, err)
+		}
+	}
+}
+
 // TestMemoryLimit: what could be decoded in principle may still be more than this node gives.
 func TestMemoryLimit(t *testing.T) {
 	w := newWorld(t, settings{options: func(o *media.Options) { o.MemoryBytesMax = 100_000 }})
@@ -156,17 +180,21 @@ func TestMemoryLimit(t *testing.T) {
 	w.upload(w.admin(), sample.PNG(t, 50, 50)).want(200)
 }
 
-// hanging is an upload that has begun and does not go on.
-func (w *world) hanging(ctx context.Context) (started chan struct{}, done chan error, end func()) {
+// hanging is an upload that has begun and does not go on. It has begun when the server, asked to say
+// so, wants the body.
+func (w *world) hanging() (started chan struct{}, done chan error, end func()) {
 	kind, body := form(w.t, field{"file", strings.Repeat("x", 1000)})
 	r, pipe := io.Pipe()
 	started, done = make(chan struct{}), make(chan error, 1)
-	out, err := http.NewRequestWithContext(ctx, "POST", w.url+"/v1/image", r)
+	out, err := http.NewRequest("POST", w.url+"/v1/image", r)
 	must(w.t, err)
 	out.Header.Set("Content-Type", kind)
 	out.Header.Set("Authorization", "Bearer "+w.admin())
+	out.Header.Set("Expect", "100-continue")
+	client := &http.Client{Transport: &http.Transport{ExpectContinueTimeout: time.Minute}}
 	go func() {
-		in, err := http.DefaultClient.Do(out)
+		defer client.CloseIdleConnections()
+		in, err := client.Do(out)
 		if err == nil {
 			err = fmt.Errorf("status %d", in.StatusCode)
 			in.Body.Close()
@@ -185,19 +213,13 @@ func (w *world) hanging(ctx context.Context) (started chan struct{}, done chan e
 func TestTooManyUploads(t *testing.T) {
 	spool := t.TempDir()
 	w := newWorld(t, settings{options: func(o *media.Options) { o.UploadsMax, o.SpoolDir = 1, spool }})
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	started, done, end := w.hanging(ctx)
-	defer end()
+	started, done, end := w.hanging()
 	<-started
 	a := w.upload(w.admin(), sample.PNG(t, 4, 4))
-	for a.status == 200 { // the server had not come to the first one yet
-		a = w.upload(w.admin(), sample.PNG(t, 4, 4))
-	}
 	if a.refused(503, "system:error:unavailable"); a.header.Get("Retry-After") == "" {
 		t.Error("no Retry-After")
 	}
-	cancel()
+	end()
 	<-done
 	for a = w.upload(w.admin(), sample.PNG(t, 4, 4)); a.status == 503; a = w.upload(w.admin(), sample.PNG(t, 4, 4)) {
 	}
@@ -210,7 +232,7 @@ func TestTooManyUploads(t *testing.T) {
 // TestSlowUpload: an upload that does not come to its end is ended.
 func TestSlowUpload(t *testing.T) {
 	w := newWorld(t, settings{options: func(o *media.Options) { o.UploadTimeout = 100 * time.Millisecond }})
-	started, done, end := w.hanging(t.Context())
+	started, done, end := w.hanging()
 	<-started
 	err := <-done
 	end()

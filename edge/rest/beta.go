@@ -253,6 +253,10 @@ func (h *Handler) betaDeleteEvent(ctx context.Context, c *call) (any, error) {
 	return betaNothing{}, h.removeEvent(ctx, c)
 }
 
+// stepBytes is how many bytes of events one step of a long answer has, about: what one answer
+// between nodes holds.
+const stepBytes = 512 << 10
+
 // betaListEvents gives the whole range, as this generation's clients expect who fill their gaps
 // by it. It is read and written in steps. What comes while it is read is not part of it.
 func (h *Handler) betaListEvents(ctx context.Context, c *call) (any, error) {
@@ -264,7 +268,7 @@ func (h *Handler) betaListEvents(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.Page = &nodev1.Page{Size: pageSizeMax}
+	l.Page, l.BytesMax = &nodev1.Page{Size: pageSizeMax}, stepBytes
 	return streamed(ctx, func(ctx context.Context) ([]any, bool, error) {
 		r, err := h.Cluster.ListEvents(ctx, c.who, conv, l)
 		if err != nil {

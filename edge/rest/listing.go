@@ -80,13 +80,10 @@ func (h *Handler) pageUsers(ctx context.Context, c *call) (l listing, err error)
 	return c.settled(p, r, ""), nil
 }
 
-// pageUserConversations gives a user's conversations, and the head of each beside it. Without a
-// wish for states it gives those of the memberships in otherwise; nil = all.
-func (h *Handler) pageUserConversations(ctx context.Context, c *call, otherwise []eventv1.MemberState) (l listing, heads []*eventv1.Head, err error) {
+// pageUserConversations gives a user's conversations, and the head of each beside it: those it is
+// invited to or has joined, unless other states are asked for.
+func (h *Handler) pageUserConversations(ctx context.Context, c *call) (l listing, heads []*eventv1.Head, err error) {
 	p, states := c.paging(), readStates(c.query)
-	if states == nil {
-		states = otherwise
-	}
 	for _, known := range []string{"include_custom_data", "order_by"} {
 		c.query.get(known) // custom data is always told, and the order is always that of creation
 	}

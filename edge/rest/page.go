@@ -39,7 +39,7 @@ func (c cursor) String() string {
 func parseCursor(s string) (c cursor, ok bool) {
 	const most = 256
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
-	if err != nil || len(s) > most || len(b) < 2 || (b[0] != cursorForward && b[0] != cursorBackward) {
+	if err != nil || strings.ContainsAny(s, "\r\n") || len(s) > most || len(b) < 2 || (b[0] != cursorForward && b[0] != cursorBackward) {
 		return c, false
 	}
 	return cursor{position: b[1:], backward: b[0] == cursorBackward}, true

@@ -112,7 +112,7 @@ var (
 		{"filter_group_type", "string", "ChatEvents: only what chat clients know, which is messages, custom events, deletions and memberships."},
 		{"filter_group_version", "integer", "Of the group; every version is the same."},
 	}
-	byState    = []parameter{{"state", "string", "Only memberships in this state; several with commas."}}
+	byState    = []parameter{{"state", "string", "Only memberships in this state; several with commas. Invited and joined ones if absent."}}
 	byName     = []parameter{{"name", "string", "Only the user of this name."}}
 	fromMember = parameter{"from", "string", "The acting member (MEM-…), for administrators."}
 )

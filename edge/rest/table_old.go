@@ -69,7 +69,7 @@ func (h *Handler) pageRows02() []operation {
 			with(paged, eventRange), nil, ok, page02[eventsOf]{}, h.listEvents02},
 		{v02, get, pathUsers, "listUsers", "List the application's users in order of creation.", bearer, true,
 			paged, nil, ok, page02[usersOf02]{}, h.listUsers02},
-		{v02, get, pathUserConversations, "listUserConversations", "List a user's conversations with its membership in each: invited and joined ones if not asked for others.", bearer, false,
+		{v02, get, pathUserConversations, "listUserConversations", "List a user's conversations with its membership in each.", bearer, false,
 			with(paged, byState), nil, ok, page02[userConversationsOf02]{}, h.listUserConversations02},
 		{v02, put, pathSession, "refreshSession", "Give a live session the token that this request is sent with.", bearer, false,
 			nil, nil, ok, refreshed{}, h.refreshSession},

@@ -164,7 +164,7 @@ func (h *Handler) heads(ctx context.Context, c *call, list []*eventv1.Conversati
 	return heads, g.Wait()
 }
 
-// readStates reads which memberships are wanted; nil = all.
+// readStates reads which memberships are wanted; nil = invited and joined ones.
 func readStates(in *input) []eventv1.MemberState {
 	var states []eventv1.MemberState
 	for name := range strings.SplitSeq(value(in.anyText("state", shortTextMax)), ",") {
@@ -185,7 +185,7 @@ func readStates(in *input) []eventv1.MemberState {
 }
 
 func (h *Handler) listUserConversations(ctx context.Context, c *call) (any, error) {
-	l, heads, err := h.pageUserConversations(ctx, c, nil)
+	l, heads, err := h.pageUserConversations(ctx, c)
 	if err != nil {
 		return nil, err
 	}

@@ -92,12 +92,8 @@ func (h *Handler) listConversations02(ctx context.Context, c *call) (any, error)
 	return pageOf02(l, conversationsOf02{each(l.Conversations, c.conversation02)}), nil
 }
 
-// present are the memberships that a user's list has unless it is asked for others: the clients of
-// this generation take every listed conversation for one that they may use.
-var present = []eventv1.MemberState{eventv1.MemberState_MEMBER_STATE_INVITED, eventv1.MemberState_MEMBER_STATE_JOINED}
-
 func (h *Handler) listUserConversations02(ctx context.Context, c *call) (any, error) {
-	l, heads, err := h.pageUserConversations(ctx, c, present)
+	l, heads, err := h.pageUserConversations(ctx, c)
 	if err != nil {
 		return nil, err
 	}

@@ -101,7 +101,7 @@ func (h *Handler) listConversations03(ctx context.Context, c *call) (any, error)
 }
 
 func (h *Handler) listUserConversations03(ctx context.Context, c *call) (any, error) {
-	l, heads, err := h.pageUserConversations(ctx, c, nil)
+	l, heads, err := h.pageUserConversations(ctx, c)
 	if err != nil {
 		return nil, err
 	}

@@ -52,6 +52,8 @@ func (o Options) Validate() error {
 type Handlers struct {
 	API      http.Handler                    // everything that no other handler takes
 	Realtime http.Handler                    // /v1/realtime
+	Sockets  http.Handler                    // /rtc/ and /v2/rtc/: the official SDKs
+	Images   http.Handler                    // /v1/image and below
 	Demo     http.Handler                    // /demo and below
 	Cluster  http.Handler                    // /cluster/ and below, for operators; nil = not served
 	Ready    func() (ready bool, why string) // for /readyz; why is for the operator
@@ -112,6 +114,10 @@ func (s *Server) AdminAddr() net.Addr {
 func (s *Server) Mount(h Handlers) {
 	mux := s.operator()
 	mux.Handle("/v1/realtime", h.Realtime)
+	mux.Handle("/rtc/{$}", h.Sockets) // below it is HTTP: SDKs report there
+	mux.Handle("/v2/rtc/{$}", h.Sockets)
+	mux.Handle("/v1/image", h.Images)
+	mux.Handle("/v1/image/", h.Images)
 	mux.Handle("/demo", h.Demo)
 	mux.Handle("/demo/", h.Demo)
 	if h.Cluster != nil {

@@ -43,7 +43,7 @@ func says(text string) http.Handler {
 }
 
 func handlers(ready bool, why string) Handlers {
-	return Handlers{API: says("api"), Realtime: says("realtime"), Demo: says("demo"), Ready: func() (bool, string) { return ready, why }}
+	return Handlers{API: says("api"), Realtime: says("realtime"), Sockets: says("sockets"), Images: says("images"), Demo: says("demo"), Ready: func() (bool, string) { return ready, why }}
 }
 
 func get(t *testing.T, address net.Addr, path string) (int, string) {

@@ -58,6 +58,7 @@ type Conn struct {
 	deadline     time.Time     // guarded by mu
 	deadlineCode CloseCode     // guarded by mu
 	flushed      chan struct{} // guarded by mu; closed when nothing is queued any more, nil = nobody waits
+	slow         *slow         // guarded by mu; nil while the peer takes what it is sent
 }
 
 // Subprotocol is the one agreed in the handshake, empty when there is none in common.
@@ -195,6 +196,7 @@ func (c *Conn) Flush(scratch *Scratch) {
 	if c.state == scheduled {
 		c.rest(idle)
 	}
+	c.tell()
 	c.mu.Unlock()
 	if err != nil {
 		c.shut()
@@ -258,6 +260,7 @@ func (c *Conn) tryWrite(b []byte) (n int, err error) {
 // its hands. Guarded by mu.
 func (c *Conn) drainSoon() {
 	c.state = draining
+	c.slowly().moved = time.Now()
 	c.server.metrics.blocked.Inc()
 	begun := c.take()
 	c.server.group.Go(func() { c.drain(begun) })
@@ -292,9 +295,13 @@ func (c *Conn) drain(batch []byte) {
 		c.mu.Lock()
 		c.queued -= len(batch)
 		batch = c.take()
-		if len(batch) == 0 && c.state == draining {
-			c.rest(idle)
+		if c.state == draining {
+			c.slow.moved = time.Now()
+			if len(batch) == 0 {
+				c.rest(idle)
+			}
 		}
+		c.tell()
 		c.mu.Unlock()
 	}
 }
@@ -304,6 +311,9 @@ func (c *Conn) rest(s writing) {
 	c.state = s
 	c.queue = nil
 	c.whole = 0
+	if s == shut {
+		c.slow = nil
+	}
 	if c.flushed != nil {
 		close(c.flushed)
 		c.flushed = nil
@@ -329,11 +339,14 @@ func (c *Conn) shut() {
 // check is the wheel's visit: it closes, pings or lets be, and says when to come again.
 func (c *Conn) check(now time.Time) {
 	o := &c.server.options
-	heard := time.Unix(0, c.heard.Load())
 	c.mu.Lock()
+	heard := c.alive(time.Unix(0, c.heard.Load()), now)
+	silence := now.Sub(heard)
+	if silence < o.PingInterval+o.PongWithin && c.stuck(now) {
+		c.overflow() // while it drains nobody has to be woken
+	}
 	closing, closeBy := c.closing, c.closeBy
 	deadline, code := c.deadline, c.deadlineCode
-	silence := now.Sub(heard)
 	if silence < o.PingInterval {
 		c.pinged = false
 	}

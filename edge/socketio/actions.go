@@ -21,6 +21,7 @@ type call struct {
 	*conn
 	session *session
 	request *request
+	large   bool // holds a place for a large answer, until that is sent
 }
 
 // action carries out a request and gives the body of the answer.
@@ -142,7 +143,7 @@ func (c *call) listEvents(ctx context.Context) (any, error) {
 	l := &nodev1.ListEvents{Start: c.request.number("start_id"), End: c.request.number("end_id"), BytesMax: 256 << 10}
 	out := []byte{'['}
 	const large = 1 << 20
-	for at, held := []byte(nil), false; ; {
+	for at := []byte(nil); ; {
 		l.Page = &nodev1.Page{Size: pageSize, After: at}
 		r, err := c.handler.Cluster.ListEvents(ctx, c.session.principal, conv, l)
 		if err != nil {
@@ -155,15 +156,29 @@ func (c *call) listEvents(ctx context.Context) (any, error) {
 		if len(out) > c.handler.options.AnswerBytesMax {
 			return nil, code.New(code.TooLarge, "the range is too large for one answer; ask for a part of it by start_id and end_id")
 		}
-		if len(out) > large && !held {
-			select {
-			case c.handler.large <- struct{}{}:
-				held = true
-				defer func() { <-c.handler.large }()
-			case <-ctx.Done():
-				return nil, code.New(code.Unavailable, "too many large answers are being made; try again")
-			}
+		if len(out) > large && !c.grow(ctx) {
+			return nil, code.New(code.Unavailable, "too many large answers are being made; try again")
 		}
+	}
+}
+
+// grow waits for a place for a large answer; false = none was free in time.
+func (c *call) grow(ctx context.Context) bool {
+	if c.large {
+		return true
+	}
+	select {
+	case c.handler.large <- struct{}{}:
+		c.large = true
+	case <-ctx.Done():
+	}
+	return c.large
+}
+
+// sent gives the place back.
+func (c *call) sent() {
+	if c.large {
+		<-c.handler.large
 	}
 }
 

@@ -31,7 +31,9 @@ type failure struct {
 
 // answer carries out an action and answers.
 func (c *conn) answer(ctx context.Context, s *session, r *request, run action) {
-	body, err := run(&call{conn: c, session: s, request: r}, ctx)
+	made := &call{conn: c, session: s, request: r}
+	defer made.sent()
+	body, err := run(made, ctx)
 	if err != nil {
 		c.refuse(r, s, err)
 		return

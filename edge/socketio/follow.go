@@ -60,9 +60,15 @@ func (s *session) Membership(m *nodev1.MembershipChange) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.changes) < changesMax {
-		s.changes = append(s.changes, m)
-	} else {
+	j := joining{m.GetMembership().GetConversationId(), m.GetMembership().GetSequence() - 1}
+	switch f := s.follows[j.conversation]; {
+	case f != nil:
+		// Perhaps the end of an earlier membership has yet to be heard of, and ends the subscription.
+		f.again = &j
+		return
+	case len(s.changes) < changesMax:
+		s.changes = append(s.changes, j)
+	default:
 		s.missed = true
 	}
 	s.work()
@@ -104,11 +110,10 @@ func (s *session) workOff() {
 	}
 }
 
-func (s *session) catchUp(ctx context.Context, missed bool, changes []*nodev1.MembershipChange) error {
-	for _, m := range changes {
+func (s *session) catchUp(ctx context.Context, missed bool, changes []joining) error {
+	for _, j := range changes {
 		// The joining itself is told too.
-		after := m.GetMembership().GetSequence() - 1
-		if err := s.join(ctx, m.GetMembership().GetConversationId(), &after); err != nil {
+		if err := s.join(ctx, j.conversation, &j.after); err != nil {
 			return err
 		}
 	}
@@ -228,16 +233,17 @@ func (s *session) keepFollowing(conversation string, sub *hub.Subscription, posi
 	return true
 }
 
-// unfollow forgets a subscription that ended. Guarded by mu.
-func (s *session) unfollow(sub *hub.Subscription) {
+// unfollow forgets a subscription that ended; nil = it was forgotten before. Guarded by mu.
+func (s *session) unfollow(sub *hub.Subscription) *followed {
 	f := s.follows[sub.Conversation()]
 	if f == nil || f.subscription != sub {
-		return
+		return nil
 	}
 	delete(s.follows, sub.Conversation())
 	if key := nexmo.AckID(sub.Conversation(), 0); s.byAck[key] == f {
 		delete(s.byAck, key)
 	}
+	return f
 }
 
 // overlap is how much earlier than the end of its connection a session may have stopped to hear:

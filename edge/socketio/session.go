@@ -44,21 +44,23 @@ type session struct {
 	synced    chan struct{} // closed when the conversations are followed for the first time
 
 	phase atomic.Int32
+	line  hub.Line // the hub's
 
 	mu        sync.Mutex
-	claims    *auth.Claims               // guarded by mu
-	waiting   []byte                     // guarded by mu; frames of the gated phase
-	feed      *hub.Subscription          // guarded by mu; the user's own
-	follows   map[string]*followed       // guarded by mu; by conversation
-	byAck     map[uint64]*followed       // guarded by mu; by what their acknowledgements have in common
-	positions map[string]uint64          // guarded by mu; resumed: where to begin
-	changes   []*nodev1.MembershipChange // guarded by mu; to be worked on
-	missed    bool                       // guarded by mu; the memberships are to be listed
-	working   bool                       // guarded by mu; a goroutine works on changes
-	began     bool                       // guarded by mu; synced is closed
-	retryAt   time.Time                  // guarded by mu; when missed is tried again, zero = not
-	pending   []json.RawMessage          // guarded by mu; invitations of the time without connection
-	replaced  bool                       // guarded by mu; resumed on another connection
+	claims    *auth.Claims         // guarded by mu
+	waiting   []byte               // guarded by mu; frames of the gated phase
+	feed      *hub.Subscription    // guarded by mu; the user's own
+	follows   map[string]*followed // guarded by mu; by conversation
+	byAck     map[uint64]*followed // guarded by mu; by what their acknowledgements have in common
+	positions map[string]uint64    // guarded by mu; resumed: where to begin
+	changes   []joining            // guarded by mu; to be worked on
+	missed    bool                 // guarded by mu; the memberships are to be listed
+	working   bool                 // guarded by mu; a goroutine works on changes
+	began     bool                 // guarded by mu; synced is closed
+	retryAt   time.Time            // guarded by mu; when missed is tried again, zero = not
+	pending   []json.RawMessage    // guarded by mu; invitations of the time without connection
+	ready     []func()             // guarded by mu; offers of the gated phase
+	replaced  bool                 // guarded by mu; resumed on another connection
 }
 
 // followed is a conversation that a session follows.
@@ -66,9 +68,19 @@ type followed struct {
 	subscription *hub.Subscription
 	position     uint64 // every event up to it has been acknowledged
 	vague        bool   // its acknowledgements may be another conversation's
+	again        *joining
 }
 
-var _ hub.Follower = (*session)(nil)
+// joining is that the user has joined a conversation, by the event after a sequence.
+type joining struct {
+	conversation string
+	after        uint64
+}
+
+var (
+	_ hub.Follower = (*session)(nil)
+	_ hub.Paced    = (*session)(nil)
+)
 
 func newSession(c *conn, claims *auth.Claims, name string, d nexmo.Dialect) *session {
 	return &session{
@@ -119,8 +131,12 @@ func (s *session) opened() {
 	s.conn.wire.Send(s.waiting)
 	s.waiting = nil
 	s.phase.Store(open)
-	expires := s.claims.ExpiresAt
+	expires, offers := s.claims.ExpiresAt, s.ready
+	s.ready = nil
 	s.mu.Unlock()
+	for _, ready := range offers {
+		ready()
+	}
 	s.conn.handler.metrics.sessions.WithLabelValues(s.dialect.Name()).Inc()
 	s.conn.wire.Wake(expires)
 }
@@ -142,6 +158,23 @@ func (s *session) SendNow(frame []byte) {
 	}
 	s.wait(frame)
 }
+
+// Offer implements hub.Paced. What was missed comes after the answer to the login.
+func (s *session) Offer(frames []byte, ready func()) bool {
+	if s.phase.Load() == gated {
+		s.mu.Lock()
+		if s.phase.Load() == gated {
+			s.ready = append(s.ready, ready)
+			s.mu.Unlock()
+			return false
+		}
+		s.mu.Unlock()
+	}
+	return s.phase.Load() == open && s.conn.wire.Offer(frames, ready)
+}
+
+// Line implements hub.Paced.
+func (s *session) Line() *hub.Line { return &s.line }
 
 // wait keeps frames until the login is answered.
 func (s *session) wait(frame []byte) {
@@ -167,9 +200,14 @@ func (s *session) Ended(sub *hub.Subscription) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.unfollow(sub)
-	if sub.Why() == dialect.Unavailable {
+	f := s.unfollow(sub)
+	switch {
+	case f == nil:
+	case sub.Why() == dialect.Unavailable:
 		s.missed = true
+		s.work()
+	case f.again != nil:
+		s.changes = append(s.changes, *f.again)
 		s.work()
 	}
 }

@@ -180,3 +180,23 @@ func (n *node) upgraded() *client {
 	c.wire = ws
 	return c
 }
+
+// TestLeavingAndReturning over and over: the session follows whatever order the news comes in.
+func TestLeavingAndReturning(t *testing.T) {
+	n := newNode(t)
+	n.users("ann", "bob")
+	con := n.conversation("ann")
+	b := n.login("bob", "4.0.2")
+	for i := range 10 {
+		b.do("conversation:join", value{"cid": con, "body": value{"user_name": "bob"}})
+		if e := b.next("member:joined"); e.payload.at("body", "user", "name") != "bob" {
+			t.Fatalf("round %d: %+v", i, e)
+		}
+		id := n.post(con, "ann", "hi")
+		if e := b.next("text"); e.payload["id"] != float64(id) {
+			t.Fatalf("round %d: %+v", i, e)
+		}
+		b.do("conversation:member:delete", value{"cid": con, "body": value{}})
+		b.next("member:left")
+	}
+}

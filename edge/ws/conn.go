@@ -34,6 +34,8 @@ type conn struct {
 
 	inFlight atomic.Int32 // posts without an ack
 
+	line hub.Line // the hub's
+
 	mu            sync.Mutex
 	subscriptions map[string]*hub.Subscription // guarded by mu; by conversation
 }
@@ -153,6 +155,12 @@ func (c *conn) Send(frame []byte) { c.socket.Send(frame) }
 
 // SendNow implements hub.Subscriber.
 func (c *conn) SendNow(frame []byte) { c.socket.SendNow(frame) }
+
+// Offer implements hub.Paced.
+func (c *conn) Offer(frames []byte, ready func()) bool { return c.socket.Offer(frames, ready) }
+
+// Line implements hub.Paced.
+func (c *conn) Line() *hub.Line { return &c.line }
 
 // Ended implements hub.Subscriber.
 func (c *conn) Ended(s *hub.Subscription) {

@@ -35,8 +35,8 @@ type Options struct {
 
 	// StateMemTableBytes is the size of one memtable of `state`: what a crash may have to
 	// replay, unless FlushState is called earlier. Every write first looks for its client id,
-	// mostly in vain, and a memtable has no filter: what fits the processor's caches is
-	// searched twice as fast as 64 MB are.
+	// mostly in vain, and a memtable has no filter: a small one that fits the processor's
+	// caches is searched faster.
 	StateMemTableBytes uint64
 
 	// OpenFilesMax bounds the table files that each Pebble keeps open.

@@ -15,14 +15,12 @@ import (
 
 	"parley/actors/runtime"
 	"parley/cmd/parley/settings"
-	"parley/edge/admin"
-	"parley/edge/auth"
 	"parley/edge/console"
 	"parley/edge/hub"
-	"parley/edge/limit"
-	"parley/edge/rest"
+	"parley/edge/media/objects"
 	"parley/edge/server"
 	"parley/edge/socket"
+	"parley/edge/socketio"
 	"parley/edge/ws"
 	"parley/internal/telemetry"
 )
@@ -51,14 +49,16 @@ type Node struct {
 	server   *server.Server
 	sockets  *socket.Server
 	hub      *hub.Hub
+	objects  *objects.Store // nil: blobs are kept in the cluster
 	runtime  *runtime.Runtime
 	realtime *ws.Handler
+	legacy   *socketio.Handler
 }
 
 // Open starts a node and returns when it serves. Settings must be valid.
 func Open(ctx context.Context, o Options) (*Node, error) {
 	n := &Node{options: o, metrics: telemetry.NewRegistry()}
-	for _, step := range []func(context.Context) error{n.openData, n.openServer, n.openHub, n.openRuntime, n.openEdge, n.settle} {
+	for _, step := range []func(context.Context) error{n.openData, n.openServer, n.openHub, n.openObjects, n.openRuntime, n.openEdge, n.settle} {
 		if err := step(ctx); err != nil {
 			return nil, errors.Join(err, n.Close())
 		}
@@ -109,6 +109,9 @@ func (n *Node) Close() error {
 	if n.realtime != nil {
 		errs = append(errs, n.realtime.Close())
 	}
+	if n.legacy != nil {
+		errs = append(errs, n.legacy.Close(ctx))
+	}
 	if n.server != nil {
 		errs = append(errs, n.server.Close(ctx))
 	}
@@ -120,6 +123,9 @@ func (n *Node) Close() error {
 			n.options.Logger.Debug("others see this stop as a failure", "error", err)
 		}
 		errs = append(errs, n.runtime.Close())
+	}
+	if n.objects != nil {
+		errs = append(errs, n.objects.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -195,55 +201,15 @@ func (n *Node) openRuntime(ctx context.Context) (err error) {
 	o.GossipAddr, o.RPCAddr, o.RaftAddr, o.HTTPAddr = s.GossipAddr, s.RPCAddr, s.RaftAddr, n.addresses.HTTP
 	o.Edge, o.Logger, o.Metrics = n.hub, n.options.Logger, n.metrics
 	o.Sessions = n.hub.Sessions
+	if n.objects != nil {
+		o.Objects = n.objects
+	}
 	if n.runtime, err = runtime.Open(ctx, o); err != nil {
 		return err
 	}
 	bound := n.runtime.Addresses()
 	n.addresses.Gossip, n.addresses.RPC, n.addresses.Raft = bound.Gossip, bound.RPC, bound.Raft
 	n.hub.Start(context.WithoutCancel(ctx), n.runtime.API())
-	return nil
-}
-
-// openEdge opens the node to clients.
-func (n *Node) openEdge(ctx context.Context) error {
-	cluster := n.runtime.API()
-	a := auth.DefaultOptions()
-	a.Registerer = n.metrics
-	verifier, err := auth.New(cluster, a)
-	if err != nil {
-		return fmt.Errorf("open auth: %w", err)
-	}
-	operators, err := auth.NewKeys(cluster, a)
-	if err != nil {
-		return fmt.Errorf("open auth: %w", err)
-	}
-	l := limit.DefaultOptions()
-	l.Registerer = n.metrics
-	limits, err := limit.New(l)
-	if err != nil {
-		return fmt.Errorf("open limits: %w", err)
-	}
-	w := ws.DefaultOptions()
-	w.Node, w.Logger = n.name, n.options.Logger
-	n.realtime, err = ws.New(context.WithoutCancel(ctx), ws.Parts{Cluster: cluster, Sockets: n.sockets, Hub: n.hub, Verifier: verifier, Limits: limits}, w)
-	if err != nil {
-		return err
-	}
-	r := rest.DefaultOptions()
-	r.Logger, r.Registerer = n.options.Logger, n.metrics
-	calls, err := rest.New(rest.Parts{Cluster: cluster, Verifier: verifier, Keys: operators, Limits: limits, Sessions: n.runtime}, r)
-	if err != nil {
-		return err
-	}
-	page, err := console.New(console.Options{Session: n.options.Demo, Logger: n.options.Logger})
-	if err != nil {
-		return err
-	}
-	operations, err := admin.New(n.runtime, operators, n.options.Logger)
-	if err != nil {
-		return err
-	}
-	n.server.Mount(server.Handlers{API: calls, Realtime: n.realtime, Demo: page, Cluster: operations, Ready: n.runtime.Ready})
 	return nil
 }
 

@@ -23,7 +23,7 @@ const delim = "."
 
 // secretNames are settings that are never flags, because a command line is visible to every
 // user of the machine, and that are never printed.
-var secretNames = []string{"api-secret"}
+var secretNames = []string{"api-secret", "s3-secret-key"}
 
 // foreignNames are variables of the client commands and of loading itself, not settings.
 var foreignNames = []string{"url", "config", "app-id", "keyfile"}
@@ -57,6 +57,10 @@ func Flags(set *pflag.FlagSet) {
 	set.String("raft-addr", d.RaftAddr, "replication between nodes")
 	set.StringSlice("join", nil, "gossip addresses of nodes to join; only a hint for a node that has data")
 	set.String("node-name", d.NodeName, "name of this node, unique in the cluster (default: made at the first start)")
+	set.String("s3-endpoint", d.S3Endpoint, "S3 store for images (default: they are kept in the cluster)")
+	set.String("s3-region", d.S3Region, "region of the S3 store")
+	set.String("s3-bucket", d.S3Bucket, "bucket of the S3 store; must exist")
+	set.String("s3-prefix", d.S3Prefix, "what stands before the name of every object")
 	set.String("log-level", d.LogLevel, "debug, info, warn or error")
 	set.String("log-format", d.LogFormat, "text or json")
 	set.Duration("shutdown-grace", d.ShutdownGrace, "time to answer what is in flight when the node is stopped")
@@ -90,7 +94,8 @@ func Load(set *pflag.FlagSet, environ []string) (Loaded, error) {
 // Names are all settings, in the order in which they are documented.
 func Names() []string {
 	return []string{"data-dir", "http-addr", "admin-addr", "gossip-addr", "rpc-addr", "raft-addr", "join",
-		"node-name", "api-key", "api-secret", "log-level", "log-format", "shutdown-grace"}
+		"node-name", "api-key", "api-secret", "s3-endpoint", "s3-region", "s3-bucket", "s3-prefix", "s3-access-key", "s3-secret-key",
+		"log-level", "log-format", "shutdown-grace"}
 }
 
 // EnvName is the variable of a setting.
@@ -203,7 +208,10 @@ func (l Loaded) Value(name string) string {
 	values := map[string]string{
 		"data-dir": s.DataDir, "http-addr": s.HTTPAddr, "admin-addr": s.AdminAddr, "gossip-addr": s.GossipAddr,
 		"rpc-addr": s.RPCAddr, "raft-addr": s.RaftAddr, "join": strings.Join(s.Join, ","), "node-name": s.NodeName,
-		"api-key": s.APIKey, "api-secret": s.APISecret, "log-level": s.LogLevel, "log-format": s.LogFormat,
+		"api-key": s.APIKey, "api-secret": s.APISecret,
+		"s3-endpoint": s.S3Endpoint, "s3-region": s.S3Region, "s3-bucket": s.S3Bucket, "s3-prefix": s.S3Prefix,
+		"s3-access-key": s.S3AccessKey, "s3-secret-key": s.S3SecretKey,
+		"log-level": s.LogLevel, "log-format": s.LogFormat,
 		"shutdown-grace": s.ShutdownGrace.String(),
 	}
 	if Secret(name) && values[name] != "" {

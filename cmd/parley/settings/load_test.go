@@ -74,7 +74,9 @@ func TestEverySettingInEveryWay(t *testing.T) {
 	values := map[string]string{
 		"data-dir": "/tmp/p", "http-addr": "0.0.0.0:80", "admin-addr": "127.0.0.1:9", "gossip-addr": "127.0.0.1:10",
 		"rpc-addr": "[::1]:11", "raft-addr": "localhost:12", "join": "x:1,y:2", "node-name": "n-1",
-		"api-key": "k", "api-secret": "s3cret", "log-level": "debug", "log-format": "json", "shutdown-grace": "2s",
+		"api-key": "k", "api-secret": "s3cret",
+		"s3-endpoint": "http://127.0.0.1:9000", "s3-region": "r", "s3-bucket": "b", "s3-prefix": "p/", "s3-access-key": "a", "s3-secret-key": "z",
+		"log-level": "debug", "log-format": "json", "shutdown-grace": "2s",
 	}
 	var environ, yaml, args []string
 	for _, name := range Names() {
@@ -90,7 +92,7 @@ func TestEverySettingInEveryWay(t *testing.T) {
 		}
 		if flags(t).Lookup(name) != nil {
 			args = append(args, "--"+name+"="+value)
-		} else if !strings.HasPrefix(name, "api-") {
+		} else if !strings.HasPrefix(name, "api-") && !strings.HasSuffix(name, "-key") {
 			t.Errorf("%s has no flag", name)
 		}
 	}
@@ -102,7 +104,7 @@ func TestEverySettingInEveryWay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fromFlags, err := Load(flags(t, args...), []string{"PARLEY_API_KEY=k", "PARLEY_API_SECRET=s3cret"})
+	fromFlags, err := Load(flags(t, args...), []string{"PARLEY_API_KEY=k", "PARLEY_API_SECRET=s3cret", "PARLEY_S3_ACCESS_KEY=a", "PARLEY_S3_SECRET_KEY=z"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"parley/edge/media/objects"
 	"parley/internal/telemetry"
 )
 
@@ -28,6 +29,14 @@ type Settings struct {
 	APIKey    string `koanf:"api-key"` // first credentials, used at the first start only
 	APISecret string `koanf:"api-secret"`
 
+	// Where the bytes of images are kept; without a bucket, in the cluster.
+	S3Endpoint  string `koanf:"s3-endpoint"` // empty = Amazon's for the region
+	S3Region    string `koanf:"s3-region"`
+	S3Bucket    string `koanf:"s3-bucket"` // must exist
+	S3Prefix    string `koanf:"s3-prefix"` // before every object's name
+	S3AccessKey string `koanf:"s3-access-key"`
+	S3SecretKey string `koanf:"s3-secret-key"`
+
 	LogLevel      string        `koanf:"log-level"`
 	LogFormat     string        `koanf:"log-format"`
 	ShutdownGrace time.Duration `koanf:"shutdown-grace"` // to answer what is in flight
@@ -41,6 +50,8 @@ func Default() Settings {
 		GossipAddr:    "127.0.0.1:4281",
 		RPCAddr:       "127.0.0.1:4282",
 		RaftAddr:      "127.0.0.1:4283",
+		S3Region:      "us-east-1",
+		S3Prefix:      "parley/",
 		LogLevel:      "info",
 		LogFormat:     string(telemetry.FormatText),
 		ShutdownGrace: 10 * time.Second,
@@ -71,8 +82,19 @@ func (s Settings) Validate() error {
 	if _, err := s.LogOptions(); err != nil {
 		errs = append(errs, err)
 	}
+	if o, ok := s.Objects(); ok {
+		errs = append(errs, o.Validate())
+	}
 	errs = append(errs, s.checkAddresses()...)
 	return errors.Join(errs...)
+}
+
+// Objects are the settings of the S3 store for images; ok=false when none is configured.
+func (s Settings) Objects() (o objects.Options, ok bool) {
+	o = objects.DefaultOptions()
+	o.Endpoint, o.Bucket, o.Region, o.Prefix = s.S3Endpoint, s.S3Bucket, s.S3Region, s.S3Prefix
+	o.AccessKey, o.SecretKey = s.S3AccessKey, s.S3SecretKey
+	return o, s.S3Bucket != "" || s.S3Endpoint != ""
 }
 
 // LogOptions are the log settings in the form the logger takes.

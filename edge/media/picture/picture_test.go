@@ -105,15 +105,14 @@ func TestUpright(t *testing.T) {
 			if err != nil || got.Bounds() != upright.Rect {
 				t.Fatalf("orientation %d: %v, %v", o, got.Bounds(), err)
 			}
-			for y := range 8 {
-				for x := range 16 {
-					want := upright.At(x, y)
-					if !lossless {
-						want = color.GrayModel.Convert(want)
-					}
-					if !same(got.At(x, y), want) {
-						t.Fatalf("orientation %d: at %d,%d is %v, want %v", o, x, y, got.At(x, y), want)
-					}
+			for i := range 8 * 16 {
+				x, y := i%16, i/16
+				want := upright.At(x, y)
+				if !lossless {
+					want = color.GrayModel.Convert(want)
+				}
+				if !same(got.At(x, y), want) {
+					t.Fatalf("orientation %d: at %d,%d is %v, want %v", o, x, y, got.At(x, y), want)
 				}
 			}
 		}

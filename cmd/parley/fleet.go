@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"parley/cmd/parley/client"
+	"parley/cmd/parley/node"
+	"parley/cmd/parley/settings"
+	"parley/edge/admin"
+)
+
+const (
+	fleetMax       = 9
+	fleetStopAfter = 30 * time.Second // a process that has not stopped by then is killed
+	fleetLookEvery = 200 * time.Millisecond
+)
+
+// fleet is the further nodes of `parley dev --nodes`: each is a process of its own, whose log goes
+// to a file beside its data.
+type fleet struct {
+	dirs   []string
+	ended  chan string // one for each process: its directory, when it has ended
+	cancel context.CancelFunc
+	group  errgroup.Group
+}
+
+// startFleet starts count-1 further nodes, which wait for the first one.
+func startFleet(t *terminal, first *settings.Settings, count int) (*fleet, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	f := &fleet{cancel: cancel, ended: make(chan string, fleetMax)}
+	if count < 2 {
+		return f, nil
+	}
+	// The others are told where the first one is before it is there.
+	var err error
+	if first.GossipAddr, err = knownPort(first.GossipAddr); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	binary, err := os.Executable()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("find this program: %w", err), f.Close())
+	}
+	for i := 2; i <= count; i++ {
+		name := "node-" + strconv.Itoa(i)
+		dir := filepath.Join(first.DataDir, name)
+		command := exec.CommandContext(ctx, binary, "serve", "--node-name", name, "--data-dir", dir, "--join", first.GossipAddr,
+			"--http-addr", anyPort, "--gossip-addr", anyPort, "--rpc-addr", anyPort, "--raft-addr", anyPort, "--log-level", first.LogLevel)
+		command.Env = t.environ
+		command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
+		command.WaitDelay = fleetStopAfter
+		// A Ctrl-C at the terminal reaches the first node alone, which then stops the others.
+		command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		if err := f.start(command, dir); err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+	}
+	return f, nil
+}
+
+// knownPort chooses a free port now, where the address leaves it open.
+func knownPort(address string) (string, error) {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil || port != "0" {
+		return address, err
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	return l.Addr().String(), l.Close()
+}
+
+func (f *fleet) start(command *exec.Cmd, dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("data-dir: %w", err)
+	}
+	// What an earlier run has left would be taken for the addresses of this one.
+	if err := os.Remove(filepath.Join(dir, "addresses.json")); err != nil && !os.IsNotExist(err) {
+		return fmt.Errorf("forget the addresses of an earlier run: %w", err)
+	}
+	log, err := os.Create(filepath.Join(dir, "node.log"))
+	if err != nil {
+		return fmt.Errorf("open the log of %s: %w", dir, err)
+	}
+	command.Stdout, command.Stderr = log, log
+	if err := command.Start(); err != nil {
+		return errors.Join(fmt.Errorf("start another node: %w", err), log.Close())
+	}
+	f.dirs = append(f.dirs, dir)
+	f.group.Go(func() error {
+		_ = command.Wait() // its log says why it ended
+		f.ended <- dir
+		return log.Close()
+	})
+	return nil
+}
+
+// Close stops the processes and waits for them.
+func (f *fleet) Close() error {
+	f.cancel()
+	return f.group.Wait()
+}
+
+// await shows the growth of the cluster until every shard has all its copies.
+func (f *fleet) await(ctx context.Context, w io.Writer, url string, c node.Credentials) error {
+	if len(f.dirs) == 0 {
+		return nil
+	}
+	n, err := client.New(url)
+	if err != nil {
+		return err
+	}
+	defer n.Close()
+	ticker := time.NewTicker(fleetLookEvery)
+	defer ticker.Stop()
+	last := ""
+	for {
+		s := &admin.Status{}
+		if err := n.Call(ctx, client.Basic(c.APIKey, c.APISecret), http.MethodGet, admin.Prefix+"status", nil, s); err == nil {
+			members := 0
+			for _, node := range s.Nodes {
+				if node.State == "up" {
+					members++
+				}
+			}
+			line := fmt.Sprintf("%d of %d nodes, %d of %d shards have all their copies", members, len(f.dirs)+1, s.Shards-s.UnderReplicatedShards, s.Shards)
+			if line != last {
+				fmt.Fprintln(w, line)
+				last = line
+			}
+			if members == len(f.dirs)+1 && s.UnderReplicatedShards == 0 {
+				return nil
+			}
+		}
+		select {
+		case <-ticker.C:
+		case dir := <-f.ended:
+			return fmt.Errorf("a node has ended; its log is %s", filepath.Join(dir, "node.log"))
+		case <-ctx.Done():
+			return fmt.Errorf("the nodes did not come together: %w", ctx.Err())
+		}
+	}
+}
+
+// urls are where the further nodes listen for clients.
+func (f *fleet) urls() (urls []string) {
+	for _, dir := range f.dirs {
+		text, err := os.ReadFile(filepath.Join(dir, "addresses.json"))
+		var a node.Addresses
+		if err == nil && json.Unmarshal(text, &a) == nil {
+			urls = append(urls, a.HTTPURL())
+		}
+	}
+	return urls
+}

@@ -1,0 +1,109 @@
+package socket
+
+import (
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// more than any socket buffer here takes.
+const flood = 40 << 20
+
+// TestOffersComeAtThePeersPace sends much more than may wait, and nothing is dropped: what does
+// not need to be sent now waits for the peer.
+func TestOffersComeAtThePeersPace(t *testing.T) {
+	for name, tls := range map[string]bool{"plain": false, "tls": true} {
+		t.Run(name, func(t *testing.T) {
+			const most, page = 256 << 10, 64 << 10
+			s := serve(t, tls, func(o *Options) { o.QueueBytesMax = most })
+			c, e := s.dial(t)
+			frame := AppendFrame(nil, Binary, make([]byte, page))
+			ready, stalled, done := make(chan struct{}, 1), make(chan struct{}), make(chan int)
+			s.group.Go(func() {
+				refused := 0
+				for sent := 0; sent < flood; {
+					if e.conn.Offer(frame, func() { ready <- struct{}{} }) {
+						sent += page
+						e.conn.mu.Lock()
+						if e.conn.queued > most {
+							t.Errorf("%d bytes wait", e.conn.queued)
+						}
+						e.conn.mu.Unlock()
+						continue
+					}
+					if refused++; refused == 1 {
+						close(stalled)
+					}
+					select {
+					case <-ready:
+					case <-t.Context().Done():
+						return
+					}
+				}
+				done <- refused
+			})
+			<-stalled
+			for range flood / page {
+				if _, got, err := read(t, c); err != nil || len(got) != page {
+					t.Fatalf("%d bytes, %v", len(got), err)
+				}
+			}
+			t.Logf("waited %d times", <-done)
+			if !e.conn.Offer(nil, nil) {
+				t.Error("a question is refused at rest")
+			}
+		})
+	}
+}
+
+// TestAPeerThatTakesNothing: it talks and does not listen; for as long as one may be silent it is
+// waited for, then it is closed. One that takes something, however little, is not.
+func TestAPeerThatTakesNothing(t *testing.T) {
+	s := serve(t, false, func(o *Options) { o.QueueBytesMax = 2 * flood })
+	c, e := s.dial(t)
+	e.conn.SetDeadline(time.Time{}, 0)
+	e.conn.Send(AppendFrame(nil, Binary, make([]byte, flood)))
+	for full := false; !full; { // the pump is about to meet the full window
+		e.conn.mu.Lock()
+		full = e.conn.state == draining
+		e.conn.mu.Unlock()
+	}
+	begin := time.Now()
+	wait := s.options.PingInterval + s.options.PongWithin
+	look := func(after time.Duration) CloseCode {
+		e.conn.heard.Store(begin.Add(after).UnixNano()) // it talks all the time
+		e.conn.check(begin.Add(after))
+		e.conn.mu.Lock()
+		defer e.conn.mu.Unlock()
+		return e.conn.closing
+	}
+	if look(time.Second); e.conn.slow.acked == 0 && ackedBytes(e.conn.net) != 0 {
+		t.Error("what the peer's system took is not seen")
+	}
+	if code := look(wait); code != 0 {
+		t.Fatalf("closed with %v too early", code)
+	}
+	_, r, err := c.Reader(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.CopyN(io.Discard, r, flood/2); err != nil {
+		t.Fatal(err)
+	}
+	if code := look(2 * wait); code != 0 {
+		t.Fatalf("closed with %v though it had taken something", code)
+	}
+	// What its system still had room for may have moved meanwhile; after that nothing does.
+	look(3 * wait)
+	if code := look(5 * wait); code != SlowConsumer {
+		t.Fatalf("closing with %v", code)
+	}
+	e.conn.check(time.Now().Add(2 * s.options.CloseWithin))
+	if _, _, err := c.Read(t.Context()); errors.Is(err, nil) || websocket.CloseStatus(err) > 0 {
+		t.Errorf("read %v", err)
+	}
+	<-e.closed
+}
