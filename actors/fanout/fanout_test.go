@@ -319,3 +319,34 @@ func TestManyMailboxesKeepOrder(t *testing.T) {
 type edgeFunc func(*nodev1.FanoutBatch)
 
 func (f edgeFunc) Deliver(b *nodev1.FanoutBatch) { f(b) }
+
+// TestBeat: a feed to another node that stays idle repeats its number, once for each look.
+func TestBeat(t *testing.T) {
+	var sent []*nodev1.FanoutBatch
+	o := DefaultOptions()
+	o.Node, o.Shards, o.Incarnation = "n1", 8, 7
+	o.Head = func(_ keys.Shard, _, _ string, done func(shard.Epoch, uint64, error)) { done(4, 0, nil) }
+	o.Remote = func(_ string, b *nodev1.FanoutBatch, done func(error)) {
+		sent = append(sent, b)
+		done(nil)
+	}
+	f, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := keys.Of("app", "CON-1", 8)
+	f.LeadChanged(shard.Lead{Shard: s, Node: "n1", Epoch: 4, Local: true, Ready: true})
+	f.Interest(&nodev1.Interest{EdgeIncarnation: 1, Version: 1, ApplicationId: "app", Id: "CON-1", Edge: "n2"}, func(*nodev1.InterestReply) {})
+	f.Broadcast(s, []*nodev1.Fanout{{ApplicationId: "app", Id: "CON-1"}})
+	f.Beat() // not idle: a batch has just left
+	f.Beat()
+	f.Beat()
+	if len(sent) != 3 {
+		t.Fatalf("%d batches", len(sent))
+	}
+	for i, b := range sent {
+		if b.Feed != 1 || b.Node != "n1" || b.Incarnation != 7 || (len(b.Items) > 0) != (i == 0) {
+			t.Errorf("batch %d: %v", i, b)
+		}
+	}
+}

@@ -37,9 +37,9 @@ const skew = 5 * time.Minute
 // ErrExists says that a file is there already; nothing is overwritten.
 var ErrExists = errors.New("file exists")
 
-// CreateAuthority makes a certificate authority in dir: ca.crt, which every node gets, and ca.key
-// (mode 0600), which stays with the operator. cluster is a name for people. ErrExists when dir
-// has one.
+// CreateAuthority makes a certificate authority in dir: ca.crt and gossip.key, which every node
+// gets, and ca.key (mode 0600), which stays with the operator. cluster is a name for people.
+// ErrExists when dir has one.
 func CreateAuthority(dir, cluster string, now time.Time) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -55,12 +55,15 @@ func CreateAuthority(dir, cluster string, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("sign the authority: %w", err)
 	}
-	return writePair(dir, AuthorityCert, AuthorityKey, raw, key)
+	if err := writePair(dir, AuthorityCert, AuthorityKey, raw, key); err != nil {
+		return err
+	}
+	return createGossipKey(dir)
 }
 
 // Issue makes the certificate of one node, signed by the authority in authorityDir, and writes
-// ca.crt, node.crt and node.key (mode 0600) to dir. An existing pair is ErrExists: remove it, or
-// name another directory, to renew.
+// ca.crt, gossip.key, node.crt and node.key to dir (secrets with mode 0600): what the node needs.
+// An existing pair is ErrExists: remove it, or name another directory, to renew.
 func Issue(authorityDir, dir, node string, now time.Time) error {
 	ca, caKey, err := loadAuthority(authorityDir)
 	if err != nil {
@@ -76,7 +79,7 @@ func Issue(authorityDir, dir, node string, now time.Time) error {
 	}
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
-	template.URIs = []*url.URL{uri(node)}
+	template.URIs, template.DNSNames = []*url.URL{uri(node)}, []string{node}
 	raw, err := x509.CreateCertificate(rand.Reader, template, ca, key.Public(), caKey)
 	if err != nil {
 		return fmt.Errorf("sign node %s: %w", node, err)
@@ -87,7 +90,12 @@ func Issue(authorityDir, dir, node string, now time.Time) error {
 	if filepath.Clean(dir) == filepath.Clean(authorityDir) {
 		return nil
 	}
-	return os.WriteFile(filepath.Join(dir, AuthorityCert), encode("CERTIFICATE", ca.Raw), 0o644)
+	gossip, err := os.ReadFile(filepath.Join(authorityDir, GossipKeyFile))
+	if err != nil {
+		return fmt.Errorf("read the gossip key: %w", err)
+	}
+	return errors.Join(os.WriteFile(filepath.Join(dir, AuthorityCert), encode("CERTIFICATE", ca.Raw), 0o644),
+		os.WriteFile(filepath.Join(dir, GossipKeyFile), gossip, 0o600))
 }
 
 // NodeOf reads which node a certificate names.

@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -39,7 +40,7 @@ func (a authority) issue(node string, when time.Time) Files {
 	if err := Issue(a.dir, dir, node, when); err != nil {
 		a.t.Fatal(err)
 	}
-	return Files{filepath.Join(dir, AuthorityCert), filepath.Join(dir, NodeCert), filepath.Join(dir, NodeKey)}
+	return In(dir)
 }
 
 func open(t *testing.T, f Files, now time.Time) *Source {
@@ -61,6 +62,9 @@ func meet(t *testing.T, server, client *tls.Config) (atServer, atClient string, 
 		defer a.Close()
 		if err := s.Handshake(); err != nil {
 			return err
+		}
+		if len(s.ConnectionState().VerifiedChains) == 0 {
+			return errors.New("the server's state shows no verified chain")
 		}
 		atServer, err = NodeOf(s.ConnectionState().PeerCertificates[0])
 		if err != nil {
@@ -108,7 +112,7 @@ func connected(t *testing.T) (accepted, dialled net.Conn) {
 func TestNodesOfOneAuthorityKnowEachOther(t *testing.T) {
 	ca := newAuthority(t)
 	one, two := open(t, ca.issue("n1", noon), noon), open(t, ca.issue("n2", noon), noon)
-	atServer, atClient, err := meet(t, one.Server(), two.Client())
+	atServer, atClient, err := meet(t, one.Config(), two.Config())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,19 +127,19 @@ func TestStrangersAreRefused(t *testing.T) {
 	stranger := open(t, foreign.issue("n2", noon), noon)
 	later := noon.Add(NodeLifetime + time.Hour)
 	expired, afterwards := open(t, ca.issue("n3", noon), noon), open(t, ca.issue("n1", later), later)
-	nameless := n1.Client()
+	nameless := n1.Config()
 	nameless.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &tls.Certificate{}, nil }
-	old := n1.Client()
+	old := n1.Config()
 	old.MinVersion, old.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
 	for _, c := range []struct {
 		name           string
 		server, client *tls.Config
 	}{
-		{"client of a foreign authority", n1.Server(), &tls.Config{InsecureSkipVerify: true, GetClientCertificate: stranger.Client().GetClientCertificate}},
-		{"server of a foreign authority", stranger.Server(), n1.Client()},
-		{"expired client", afterwards.Server(), &tls.Config{InsecureSkipVerify: true, GetClientCertificate: expired.Client().GetClientCertificate}},
-		{"no certificate", n1.Server(), nameless},
-		{"old TLS", n1.Server(), old},
+		{"client of a foreign authority", n1.Config(), &tls.Config{InsecureSkipVerify: true, GetClientCertificate: stranger.Config().GetClientCertificate}},
+		{"server of a foreign authority", stranger.Config(), n1.Config()},
+		{"expired client", afterwards.Config(), &tls.Config{InsecureSkipVerify: true, GetClientCertificate: expired.Config().GetClientCertificate}},
+		{"no certificate", n1.Config(), nameless},
+		{"old TLS", n1.Config(), old},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if _, _, err := meet(t, c.server, c.client); err == nil {
@@ -198,5 +202,29 @@ func copyFile(t *testing.T, from, to string) {
 	}
 	if err := os.WriteFile(to, raw, 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestEveryNodeGetsTheSameGossipKey(t *testing.T) {
+	ca := newAuthority(t)
+	var found [][]byte
+	for _, node := range []string{"n1", "n2"} {
+		read, err := GossipKeys(filepath.Dir(ca.issue(node, noon).Cert))
+		if err != nil || len(read) != 1 {
+			t.Fatalf("%s: %d keys, %v", node, len(read), err)
+		}
+		found = append(found, read[0])
+	}
+	if !bytes.Equal(found[0], found[1]) {
+		t.Error("two nodes of one authority have different keys")
+	}
+	for _, bad := range []string{"", "short", "AAAA\n"} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, GossipKeyFile), []byte(bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := GossipKeys(dir); err == nil {
+			t.Errorf("%q was taken for a key", bad)
+		}
 	}
 }

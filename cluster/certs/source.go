@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 )
@@ -15,6 +16,11 @@ type Files struct {
 	Authority string // PEM; several certificates while one authority replaces another
 	Cert      string // PEM
 	Key       string // PEM
+}
+
+// In is where Issue has put a node's files.
+func In(dir string) Files {
+	return Files{filepath.Join(dir, AuthorityCert), filepath.Join(dir, NodeCert), filepath.Join(dir, NodeKey)}
 }
 
 // Source gives TLS configurations that follow the files: after Reload new connections use what
@@ -85,31 +91,33 @@ func (s *Source) Node() string { return s.held.Load().node }
 // Expires is when the node's certificate ends.
 func (s *Source) Expires() time.Time { return s.held.Load().cert.Leaf.NotAfter }
 
-// Server is the configuration for accepting other nodes: TLS 1.3, and a certificate of the
-// authority is demanded.
-func (s *Source) Server() *tls.Config {
+// Config is for both ends of a connection between nodes: TLS 1.3, and the peer must show a
+// certificate of the authority, valid at that moment. Which node it is stands in the certificate:
+// whoever dialled, or was greeted under a name, compares.
+func (s *Source) Config() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
-		ClientAuth: tls.RequireAnyClientCert, // the chain is checked in VerifyConnection, with the roots of that moment
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			return s.accepting(), nil
+		},
+		// The standard check of a server compares the dialled address, which node certificates
+		// do not hold, and takes roots that cannot change. VerifyConnection checks instead.
+		InsecureSkipVerify: true,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return s.held.Load().cert, nil
 		},
 		VerifyConnection: s.verify,
 	}
 }
 
-// Client is the configuration for connecting to other nodes. The peer's name is in its
-// certificate, not in its address: whoever dialled compares NodeOf with whom it meant.
-func (s *Source) Client() *tls.Config {
+// accepting is the configuration for one incoming connection, as the files are now. The chain is
+// verified by the standard check, so that the connection's state shows it.
+func (s *Source) accepting() *tls.Config {
+	h := s.held.Load()
 	return &tls.Config{
-		MinVersion: tls.VersionTLS13,
-		// The standard check compares host names, which node certificates do not have.
-		// VerifyConnection checks the chain and the node name instead.
-		InsecureSkipVerify: true,
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			return s.held.Load().cert, nil
-		},
-		VerifyConnection: s.verify,
+		MinVersion: tls.VersionTLS13, Time: s.now,
+		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: h.roots,
+		Certificates: []tls.Certificate{*h.cert}, VerifyConnection: s.verify,
 	}
 }
 

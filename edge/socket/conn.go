@@ -58,7 +58,7 @@ type Conn struct {
 	deadline     time.Time     // guarded by mu
 	deadlineCode CloseCode     // guarded by mu
 	flushed      chan struct{} // guarded by mu; closed when nothing is queued any more, nil = nobody waits
-	slow         *slow         // guarded by mu; nil while the peer takes what it is sent
+	slow         *slow         // guarded by mu; nil until the peer is slow for the first time
 }
 
 // Subprotocol is the one agreed in the handshake, empty when there is none in common.

@@ -58,23 +58,24 @@ func (c *Conn) tell() {
 		ready()
 	}
 	c.slow.ready = nil
-	if c.state == idle {
-		c.slow = nil
-	}
 }
 
 // alive is when the peer last gave a sign of life: it said something, or took something of what
-// waits for it. Pings wait in the queue too, so one on a thin link may be long in answering.
-// Guarded by mu.
+// waits for it. Pings wait too, so one on a thin link may be long in answering. Guarded by mu.
 func (c *Conn) alive(heard, now time.Time) time.Time {
-	if c.state != draining {
+	if c.state != draining && now.Sub(heard) < c.server.options.PingInterval {
 		return heard
 	}
-	if acked := ackedBytes(c.net); acked != c.slow.acked {
-		c.slow.acked, c.slow.moved = acked, now
+	acked, waits := outgoing(c.net)
+	if c.state != draining && !waits {
+		return heard
 	}
-	if c.slow.moved.After(heard) {
-		return c.slow.moved
+	s := c.slowly()
+	if acked != s.acked {
+		s.acked, s.moved = acked, now
+	}
+	if s.moved.After(heard) {
+		return s.moved
 	}
 	return heard
 }

@@ -80,9 +80,10 @@ func TestAPeerThatTakesNothing(t *testing.T) {
 		defer e.conn.mu.Unlock()
 		return e.conn.closing
 	}
-	if look(time.Second); e.conn.slow.acked == 0 && ackedBytes(e.conn.net) != 0 {
-		t.Error("what the peer's system took is not seen")
+	if acked, waits := outgoing(e.conn.net); acked != 0 && !waits {
+		t.Error("the window is full, and nothing waits")
 	}
+	look(time.Second)
 	if code := look(wait); code != 0 {
 		t.Fatalf("closed with %v too early", code)
 	}
@@ -106,4 +107,40 @@ func TestAPeerThatTakesNothing(t *testing.T) {
 		t.Errorf("read %v", err)
 	}
 	<-e.closed
+}
+
+// TestAPingBehindMuchIsWaitedFor: the peer says nothing, because what it reads slowly stands before
+// the ping, in this system's buffer if not in the queue. When it reads no more it is silent.
+func TestAPingBehindMuchIsWaitedFor(t *testing.T) {
+	s := serve(t, false, func(o *Options) { o.QueueBytesMax = 2 * flood })
+	c, e := s.dial(t)
+	e.conn.SetDeadline(time.Time{}, 0)
+	const much = 2 << 20
+	e.conn.Send(AppendFrame(nil, Binary, make([]byte, much)))
+	for waits := false; !waits; {
+		_, waits = outgoing(e.conn.net)
+	}
+	begin := time.Unix(0, e.conn.heard.Load())
+	wait := s.options.PingInterval + s.options.PongWithin
+	look := func(after time.Duration) CloseCode {
+		e.conn.check(begin.Add(after))
+		e.conn.mu.Lock()
+		defer e.conn.mu.Unlock()
+		return e.conn.closing
+	}
+	look(s.options.PingInterval)
+	_, r, err := c.Reader(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.CopyN(io.Discard, r, much/2); err != nil {
+		t.Fatal(err)
+	}
+	if code := look(wait); code != 0 {
+		t.Fatalf("closed with %v while it reads", code)
+	}
+	look(2 * wait) // perhaps its system took something meanwhile
+	if code := look(4 * wait); code != Silent {
+		t.Errorf("closing with %v", code)
+	}
 }

@@ -16,7 +16,7 @@ import (
 	nodev1 "parley/proto/node/v1"
 )
 
-// narrow dials like a phone on a thin link: its system takes a few KiB at a time.
+// narrow dials like a phone on a thin link: its system takes little at a time.
 func (n *node) narrow() *client {
 	n.t.Helper()
 	dialer := net.Dialer{}
@@ -25,7 +25,7 @@ func (n *node) narrow() *client {
 		if err != nil {
 			return nil, err
 		}
-		return c, c.(*net.TCPConn).SetReadBuffer(8 << 10)
+		return c, c.(*net.TCPConn).SetReadBuffer(64 << 10)
 	}}
 	conn, _, err := websocket.Dial(n.t.Context(), n.url, &websocket.DialOptions{
 		Subprotocols: []string{"parley.v1.json"}, HTTPClient: &http.Client{Transport: transport}})
@@ -44,7 +44,7 @@ func (n *node) narrow() *client {
 // fill posts events in several conversations at once.
 func (n *node) fill(each int, conversations ...string) {
 	n.t.Helper()
-	body := []byte(`{"text":"` + strings.Repeat("x", 2<<10) + `"}`)
+	body := []byte(`{"text":"` + strings.Repeat("x", 1<<10) + `"}`)
 	var waiting sync.WaitGroup
 	places := make(chan struct{}, 64)
 	for range each {

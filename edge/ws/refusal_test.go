@@ -12,6 +12,7 @@ import (
 
 	"parley/edge/limit"
 	"parley/edge/ws"
+	"parley/proto/id"
 )
 
 // commands is every command that names a conversation, ready to be sent.
@@ -30,7 +31,7 @@ func commands(con string) map[string]frame {
 
 // TestWhoMayDoWhat sends every command as a stranger, as an invited user, as one that has left,
 // and as a user of another application: what is refused is refused with its code, and leaves no
-// trace in the conversation.
+// trace in the conversation. To join, knowing the id is enough, within the application.
 func TestWhoMayDoWhat(t *testing.T) {
 	n := newNode(t)
 	ann, bob, cid := n.user("ann"), n.user("bob"), n.user("cid")
@@ -51,9 +52,17 @@ func TestWhoMayDoWhat(t *testing.T) {
 	before := a.ask(frame{"type": "history", "id": "4", "conversation": con})["head"]
 
 	const hidden = "conversation:error:not-found"
-	for who, may := range map[string][]string{"eve": nil, "cid": nil, "dan": {"subscribe", "history"}} {
-		c := n.login(who)
-		for name, f := range commands(con) {
+	const foreign = "a user of another application"
+	for who, may := range map[string][]string{"eve": nil, "cid": nil, "dan": {"subscribe", "history"}, foreign: nil} {
+		list := commands(con)
+		var c *client
+		if who == foreign {
+			c = n.foreigner("ann") // of the same name as the creator
+			list["join"] = frame{"type": "join", "conversation": con}
+		} else {
+			c = n.login(who)
+		}
+		for name, f := range list {
 			if name == "leave" && who == "dan" {
 				continue // rejects the invitation: allowed
 			}
@@ -68,14 +77,32 @@ func TestWhoMayDoWhat(t *testing.T) {
 			if got["type"] != "error" || got["message"] == nil || got["recovery"] == "retry" {
 				t.Errorf("%s may not %s: %v", who, name, got)
 			}
-			if who == "eve" && got["code"] != hidden {
-				t.Errorf("a stranger learns by %s that the conversation exists: %v", name, got)
+			if (who == "eve" || who == foreign) && got["code"] != hidden {
+				t.Errorf("%s learns by %s that the conversation exists: %v", who, name, got)
 			}
 		}
 	}
 	if after := a.ask(frame{"type": "history", "id": "5", "conversation": con})["head"]; after != before {
 		t.Errorf("refused commands moved the head from %v to %v", before, after)
 	}
+	for _, who := range []string{"eve", "cid", "dan"} {
+		got := n.login(who).ask(frame{"type": "join", "id": "6", "conversation": con})
+		if member, _ := got["member"].(map[string]any); member["state"] != "JOINED" {
+			t.Errorf("%s may join: %v", who, got)
+		}
+	}
+}
+
+// foreigner logs in as a user of an application of its own.
+func (n *node) foreigner(name string) *client {
+	n.t.Helper()
+	app, admin := n.app, n.admin
+	defer func() { n.app, n.admin = app, admin }()
+	n.app = id.New(id.Application)
+	n.makeApplication()
+	n.user(name)
+	n.user("eve") // whom the commands name
+	return n.login(name)
 }
 
 func TestOnlyItsAuthorDeletes(t *testing.T) {

@@ -9,11 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"parley/actors/runtime"
+	"parley/cluster/certs"
 	"parley/cmd/parley/settings"
 	"parley/edge/console"
 	"parley/edge/hub"
@@ -45,6 +47,8 @@ type Node struct {
 	addresses   Addresses
 	credentials Credentials
 
+	certs *certs.Source // nil: plain text between nodes
+
 	// In the order of opening. A part that is nil was not opened.
 	server   *server.Server
 	sockets  *socket.Server
@@ -75,6 +79,11 @@ func (n *Node) Credentials() Credentials { return n.credentials }
 // Run serves until ctx ends, then closes the node. It ends by itself, with the reason, when the
 // cluster refuses the node.
 func (n *Node) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	var renewing sync.WaitGroup
+	renewing.Go(func() { n.renew(ctx) })
+	defer renewing.Wait()
+	defer stop()
 	for {
 		select {
 		case <-n.runtime.Expelled():
@@ -203,6 +212,9 @@ func (n *Node) openRuntime(ctx context.Context) (err error) {
 	o.Sessions = n.hub.Sessions
 	if n.objects != nil {
 		o.Objects = n.objects
+	}
+	if err := n.protect(&o); err != nil {
+		return err
 	}
 	if n.runtime, err = runtime.Open(ctx, o); err != nil {
 		return err

@@ -57,6 +57,7 @@ func Flags(set *pflag.FlagSet) {
 	set.String("raft-addr", d.RaftAddr, "replication between nodes")
 	set.StringSlice("join", nil, "gossip addresses of nodes to join; only a hint for a node that has data")
 	set.String("node-name", d.NodeName, "name of this node, unique in the cluster (default: made at the first start)")
+	set.String("certs-dir", d.CertsDir, "directory made by 'parley certs issue': mutual TLS and encrypted gossip between nodes")
 	set.String("s3-endpoint", d.S3Endpoint, "S3 store for images (default: they are kept in the cluster)")
 	set.String("s3-region", d.S3Region, "region of the S3 store")
 	set.String("s3-bucket", d.S3Bucket, "bucket of the S3 store; must exist")
@@ -94,7 +95,7 @@ func Load(set *pflag.FlagSet, environ []string) (Loaded, error) {
 // Names are all settings, in the order in which they are documented.
 func Names() []string {
 	return []string{"data-dir", "http-addr", "admin-addr", "gossip-addr", "rpc-addr", "raft-addr", "join",
-		"node-name", "api-key", "api-secret", "s3-endpoint", "s3-region", "s3-bucket", "s3-prefix", "s3-access-key", "s3-secret-key",
+		"node-name", "certs-dir", "api-key", "api-secret", "s3-endpoint", "s3-region", "s3-bucket", "s3-prefix", "s3-access-key", "s3-secret-key",
 		"log-level", "log-format", "shutdown-grace"}
 }
 
@@ -207,7 +208,7 @@ func (l Loaded) Value(name string) string {
 	s := l.Settings
 	values := map[string]string{
 		"data-dir": s.DataDir, "http-addr": s.HTTPAddr, "admin-addr": s.AdminAddr, "gossip-addr": s.GossipAddr,
-		"rpc-addr": s.RPCAddr, "raft-addr": s.RaftAddr, "join": strings.Join(s.Join, ","), "node-name": s.NodeName,
+		"rpc-addr": s.RPCAddr, "raft-addr": s.RaftAddr, "join": strings.Join(s.Join, ","), "node-name": s.NodeName, "certs-dir": s.CertsDir,
 		"api-key": s.APIKey, "api-secret": s.APISecret,
 		"s3-endpoint": s.S3Endpoint, "s3-region": s.S3Region, "s3-bucket": s.S3Bucket, "s3-prefix": s.S3Prefix,
 		"s3-access-key": s.S3AccessKey, "s3-secret-key": s.S3SecretKey,

@@ -75,7 +75,7 @@ func TestEverySettingInEveryWay(t *testing.T) {
 		"data-dir": "/tmp/p", "http-addr": "0.0.0.0:80", "admin-addr": "127.0.0.1:9", "gossip-addr": "127.0.0.1:10",
 		"rpc-addr": "[::1]:11", "raft-addr": "localhost:12", "join": "x:1,y:2", "node-name": "n-1",
 		"api-key": "k", "api-secret": "s3cret",
-		"s3-endpoint": "http://127.0.0.1:9000", "s3-region": "r", "s3-bucket": "b", "s3-prefix": "p/", "s3-access-key": "a", "s3-secret-key": "z",
+		"certs-dir": "/etc/parley", "s3-endpoint": "http://127.0.0.1:9000", "s3-region": "r", "s3-bucket": "b", "s3-prefix": "p/", "s3-access-key": "a", "s3-secret-key": "z",
 		"log-level": "debug", "log-format": "json", "shutdown-grace": "2s",
 	}
 	var environ, yaml, args []string

@@ -26,6 +26,8 @@ type Settings struct {
 	Join       []string `koanf:"join"`      // gossip addresses; only a hint when the node has data
 	NodeName   string   `koanf:"node-name"` // unique in the cluster; empty = derived once and kept
 
+	CertsDir string `koanf:"certs-dir"` // what 'parley certs issue' made for this node; empty = plain text
+
 	APIKey    string `koanf:"api-key"` // first credentials, used at the first start only
 	APISecret string `koanf:"api-secret"`
 
@@ -132,13 +134,16 @@ func (s Settings) checkAddresses() []error {
 // checkUnprotected refuses to speak between nodes over a network in the clear: whoever reaches
 // these ports could read and write everything.
 func (s Settings) checkUnprotected() []error {
+	if s.CertsDir != "" {
+		return nil
+	}
 	var errs []error
 	for _, a := range []struct{ name, value string }{
 		{"gossip-addr", s.GossipAddr}, {"rpc-addr", s.RPCAddr}, {"raft-addr", s.RaftAddr},
 	} {
 		host, _, err := net.SplitHostPort(a.value)
 		if err == nil && !Loopback(host) {
-			errs = append(errs, fmt.Errorf("%s %s: traffic between nodes is not encrypted, so it may only use a loopback address (127.0.0.1, ::1 or localhost)", a.name, a.value))
+			errs = append(errs, fmt.Errorf("%s %s: without certificates traffic between nodes is not encrypted, so it may only use a loopback address (127.0.0.1, ::1 or localhost); see 'parley certs --help' and certs-dir", a.name, a.value))
 		}
 	}
 	return errs

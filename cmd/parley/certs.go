@@ -1,0 +1,84 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"parley/cluster/certs"
+)
+
+func newCerts(t *terminal) *cobra.Command {
+	command := &cobra.Command{
+		Use: "certs", Short: "Make the certificates by which nodes know each other",
+		Long: "Make the certificates by which nodes know each other. 'init' makes an authority once; 'issue' makes what\n" +
+			"one node needs: give its directory to 'parley serve --certs-dir'. Works offline.",
+	}
+	command.AddCommand(newCertsInit(t), newCertsIssue(t))
+	return command
+}
+
+func newCertsInit(t *terminal) *cobra.Command {
+	command := &cobra.Command{
+		Use: "init DIRECTORY", Short: "Make a certificate authority and a gossip key", Args: between(1, 1, "DIRECTORY"),
+		RunE: func(command *cobra.Command, args []string) error {
+			name, err := command.Flags().GetString("cluster")
+			if err != nil {
+				return err
+			}
+			if err := certs.CreateAuthority(args[0], name, time.Now()); err != nil {
+				return existing(err)
+			}
+			return tell(t, command, map[string]any{"authority": args[0]},
+				fmt.Sprintf("Authority written to %s. Keep %s there: whoever has it can make nodes of this cluster.", args[0], certs.AuthorityKey))
+		},
+	}
+	command.Flags().String("cluster", "", "a name for people, written into the certificate")
+	return command
+}
+
+func newCertsIssue(t *terminal) *cobra.Command {
+	command := &cobra.Command{
+		Use: "issue NODE", Short: "Make the certificate of one node", Args: between(1, 1, "NODE"),
+		RunE: func(command *cobra.Command, args []string) error {
+			authority, err := command.Flags().GetString("authority")
+			if err != nil {
+				return err
+			}
+			out, err := command.Flags().GetString("out")
+			if err != nil {
+				return err
+			}
+			if out == "" {
+				out = args[0]
+			}
+			if err := certs.Issue(authority, out, args[0], time.Now()); err != nil {
+				return existing(err)
+			}
+			return tell(t, command, map[string]any{"node": args[0], "directory": out},
+				fmt.Sprintf("Certificate of node %s written to %s. Start it with --node-name %s --certs-dir %s", args[0], out, args[0], out))
+		},
+	}
+	command.Flags().String("authority", "./authority", "directory made by 'parley certs init'")
+	command.Flags().String("out", "", "directory for the node's files (default: the node's name)")
+	return command
+}
+
+// existing says what to do about a file that is never overwritten.
+func existing(err error) error {
+	if errors.Is(err, certs.ErrExists) {
+		return fmt.Errorf("%w\nNothing was changed. Name another directory, or move the old files away.", err)
+	}
+	return err
+}
+
+// tell prints the line, or with --json the object.
+func tell(t *terminal, command *cobra.Command, object map[string]any, line string) error {
+	if flagSet(command, "json") {
+		return printJSON(t.out, object)
+	}
+	_, err := fmt.Fprintln(t.out, line)
+	return err
+}

@@ -1,0 +1,54 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"parley/actors/runtime"
+	"parley/cluster/certs"
+)
+
+// certsEvery is how often certificate files are read again: a renewed one is in use within it.
+const certsEvery = time.Minute
+
+// protect makes the node speak to others by certificate and in cipher only, when it is given a
+// directory of certificates.
+func (n *Node) protect(o *runtime.Options) (err error) {
+	dir := n.options.Settings.CertsDir
+	if dir == "" {
+		return nil
+	}
+	if n.certs, err = certs.Open(certs.In(dir), time.Now); err != nil {
+		return fmt.Errorf("certs-dir: %w", err)
+	}
+	if n.certs.Node() != n.name {
+		return fmt.Errorf("certs-dir: the certificate in %s is that of node %s, but this is node %s: start it with --node-name %s",
+			dir, n.certs.Node(), n.name, n.certs.Node())
+	}
+	if o.Membership.Keys, err = certs.GossipKeys(dir); err != nil {
+		return fmt.Errorf("certs-dir: %w", err)
+	}
+	o.Transport.TLS, o.System.TLS = n.certs.Config(), n.certs.Config()
+	return nil
+}
+
+// renew reads the certificate files again until ctx ends. Files that are not good are told, and
+// the old ones stay in use.
+func (n *Node) renew(ctx context.Context) {
+	if n.certs == nil {
+		return
+	}
+	every := time.NewTicker(certsEvery)
+	defer every.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-every.C:
+		}
+		if err := n.certs.Reload(); err != nil {
+			n.options.Logger.Error("certificates were not renewed", "in use until", n.certs.Expires(), "error", err)
+		}
+	}
+}
