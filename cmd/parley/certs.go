@@ -3,7 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"time"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -28,7 +28,7 @@ func newCertsInit(t *terminal) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := certs.CreateAuthority(args[0], name, time.Now()); err != nil {
+			if err := certs.CreateAuthority(t.path(args[0]), name, t.now()); err != nil {
 				return existing(err)
 			}
 			return tell(t, command, map[string]any{"authority": args[0]},
@@ -54,7 +54,7 @@ func newCertsIssue(t *terminal) *cobra.Command {
 			if out == "" {
 				out = args[0]
 			}
-			if err := certs.Issue(authority, out, args[0], time.Now()); err != nil {
+			if err := certs.Issue(t.path(authority), t.path(out), args[0], t.now()); err != nil {
 				return existing(err)
 			}
 			return tell(t, command, map[string]any{"node": args[0], "directory": out},
@@ -81,4 +81,12 @@ func tell(t *terminal, command *cobra.Command, object map[string]any, line strin
 	}
 	_, err := fmt.Fprintln(t.out, line)
 	return err
+}
+
+// path is a file as the user named it: relative to where the command was typed.
+func (t *terminal) path(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(t.dir, name)
 }

@@ -1,0 +1,183 @@
+package driver
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"parley/actors/conversation/world"
+	"parley/actors/grain"
+	"parley/actors/placement"
+	"parley/persistence/store"
+	eventv1 "parley/proto/event/v1"
+	"parley/proto/id"
+	nodev1 "parley/proto/node/v1"
+)
+
+// stage is a cluster whose placement is the real machine and whose shards obey at once.
+type stage struct {
+	rows   world.Rows
+	shards map[uint32]*nodev1.ObservedShard
+	live   map[string]bool
+	orders []string
+}
+
+func newStage(t *testing.T, shards uint32) *stage {
+	s := &stage{rows: world.Rows{}, shards: map[uint32]*nodev1.ObservedShard{}, live: map[string]bool{"a": true}}
+	f := &nodev1.FoundPlacement{Founder: disk("a"), NextReplica: uint64(shards) + 1}
+	for n := range shards {
+		f.Shards = append(f.Shards, &eventv1.ShardMap{Shard: n, Replicas: []*eventv1.PlacedReplica{{Id: uint64(n) + 1, Node: "a", Role: eventv1.ReplicaRole_REPLICA_ROLE_VOTER}}})
+		s.shards[n] = &nodev1.ObservedShard{Shard: n, Epoch: 6, Leader: uint64(n) + 1, Replicas: []*nodev1.ObservedReplica{{Id: uint64(n) + 1, Node: "a", Voter: true, CaughtUp: true}}}
+	}
+	s.place(t, &nodev1.Command{Body: &nodev1.Command_FoundPlacement{FoundPlacement: f}})
+	return s
+}
+
+func disk(node string) *eventv1.Store {
+	return &eventv1.Store{Uuid: id.Derive(id.Application, "", node, ""), Node: node, Incarnation: 1, Gossip: "g:1", Rpc: "r:1", Raft: "f:1"}
+}
+
+func (s *stage) place(t *testing.T, c *nodev1.Command) {
+	t.Helper()
+	if err := s.Place(t.Context(), command(c)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *stage) join(t *testing.T, node string) {
+	s.live[node] = true
+	s.place(t, &nodev1.Command{Body: &nodev1.Command_PutStore{PutStore: &nodev1.PutStore{Store: disk(node)}}})
+}
+
+// Place runs the placement's machine.
+func (s *stage) Place(_ context.Context, c *nodev1.Command) error {
+	m := placement.New(grain.Entity{Kind: nodev1.Kind_KIND_PLACEMENT, ID: placement.ID})
+	if err := m.Load(s.rows, 0, nil, c); err != nil {
+		return err
+	}
+	d, err := m.Decide(1, c)
+	for _, op := range d.Ops {
+		s.rows[string(op.Key)] = op.Value
+	}
+	return err
+}
+
+func (s *stage) Drives() bool             { return true }
+func (s *stage) Public() store.Reader     { return s.rows }
+func (s *stage) Live(node string) bool    { return s.live[node] }
+func (s *stage) Leaving(node string) bool { return false }
+
+func (s *stage) Observe(_ context.Context, nodes []string) (all []*nodev1.ObservedShard) {
+	for _, o := range s.shards {
+		if slices.Contains(nodes, nodeOf(o)) {
+			all = append(all, o)
+		}
+	}
+	return all
+}
+
+// Order obeys at once.
+func (s *stage) Order(_ context.Context, node string, o *nodev1.Order) error {
+	s.orders = append(s.orders, fmt.Sprint(o.Kind, " ", node, " ", o.Shard))
+	shard := s.shards[o.Shard]
+	switch o.Kind {
+	case nodev1.OrderKind_ORDER_KIND_TRANSFER:
+		if node != nodeOf(shard) {
+			return fmt.Errorf("%s does not lead shard %d", node, o.Shard)
+		}
+		shard.Leader, shard.Epoch = o.Replica, shard.Epoch+1
+	case nodev1.OrderKind_ORDER_KIND_CONFIGURE:
+		for _, c := range o.Changes {
+			i := slices.IndexFunc(shard.Replicas, func(r *nodev1.ObservedReplica) bool { return r.Id == c.Replica })
+			switch c.Kind {
+			case 1:
+				shard.Replicas = append(shard.Replicas, &nodev1.ObservedReplica{Id: c.Replica, Node: c.Node, CaughtUp: true})
+			case 2:
+				shard.Replicas[i].Voter = true
+			case 3:
+				shard.Replicas = slices.Delete(shard.Replicas, i, i+1)
+			}
+		}
+	}
+	return nil
+}
+
+// rounds drives until nothing more happens.
+func rounds(t *testing.T, s *stage) *Driver {
+	t.Helper()
+	o := DefaultOptions()
+	o.Cluster, o.Parallel = s, 1 // one after the other: the stage has no lock
+	d, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 {
+		p, err := d.Look(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		jobs, _ := d.jobs(p)
+		if len(jobs) == 0 {
+			return d
+		}
+		for _, j := range jobs {
+			d.do(t.Context(), j)
+		}
+	}
+	t.Fatalf("no rest; last orders: %v", s.orders[len(s.orders)-10:])
+	return nil
+}
+
+// TestDriverGrowsAndRemoves drives a cluster from one node to three, then replaces one of them.
+func TestDriverGrowsAndRemoves(t *testing.T) {
+	s := newStage(t, 5)
+	rounds(t, s)
+	if len(s.orders) != 0 {
+		t.Fatalf("orders for a cluster of one: %v", s.orders)
+	}
+	s.join(t, "b")
+	s.join(t, "c")
+	rounds(t, s)
+	s.join(t, "d")
+	s.place(t, &nodev1.Command{Body: &nodev1.Command_SetStore{SetStore: &nodev1.SetStore{Node: "a", State: eventv1.StoreState_STORE_STATE_REMOVING}}})
+	d := rounds(t, s)
+	p, err := d.Look(t.Context())
+	if err != nil || p.View.UnderReplicated() != 0 || len(p.Members()) != 3 {
+		t.Fatalf("%d under-replicated, members %v, %v", p.View.UnderReplicated(), p.Members(), err)
+	}
+	for _, o := range p.Seen {
+		for _, r := range o.Replicas {
+			if r.Node == "a" || !r.Voter {
+				t.Errorf("shard %d has %v", o.Shard, r)
+			}
+		}
+	}
+}
+
+// TestDeadNodesAreReplaced: after DeadAfter, when there are others.
+func TestDeadNodesAreReplaced(t *testing.T) {
+	s := newStage(t, 3)
+	for _, n := range []string{"b", "c", "d"} {
+		s.join(t, n)
+	}
+	d := rounds(t, s)
+	now := time.Unix(1000, 0)
+	d.options.Now = func() time.Time { return now }
+	for _, o := range s.shards { // lead elsewhere, then die
+		i := slices.IndexFunc(o.Replicas, func(r *nodev1.ObservedReplica) bool { return r.Node != "d" })
+		o.Leader = o.Replicas[i].Id
+	}
+	s.live["d"] = false
+	for _, c := range []struct {
+		after time.Duration
+		keeps bool
+	}{{0, true}, {d.options.DeadAfter - 1, true}, {1, false}} {
+		now = now.Add(c.after)
+		p, err := d.Look(t.Context())
+		if err != nil || p.View.Node("d").Keeps != c.keeps {
+			t.Fatalf("after %v: %+v %v", c.after, p.View.Node("d"), err)
+		}
+	}
+}
