@@ -8,7 +8,7 @@ E2E_FLAGS ?= --test-reporter=spec
 # Packages with tests of their own; the whole-process ones have their own targets.
 PACKAGES := ./...
 
-.PHONY: run build test race check integration e2e bench proto fuzz storm clean
+.PHONY: run build test race check integration mutants sim e2e bench proto fuzz storm clean
 
 run: build ## Build and start one node on ./data
 	$(BIN) serve
@@ -30,6 +30,12 @@ check: ## Formatting, vet, house rules
 
 integration: ## Real processes, killed and started again
 	$(GO) test -tags integration -count=1 -timeout 20m ./test/integration/...
+
+mutants: ## Break the product on purpose, one promise at a time: the tests must notice
+	$(GO) test -tags mutants -count=1 -timeout 60m ./test/mutants
+
+sim: ## The simulation alone; SEED=n repeats one seed
+	$(GO) test ./test/sim -count=1 $(if $(SEED),-sim.seed=$(SEED) -sim.seeds=1)
 
 e2e: build ## The demo page and the README in headless Chromium
 	cd test/e2e && npm ci --ignore-scripts --no-audit --no-fund && PARLEY=$(CURDIR)/$(BIN) node --test --test-concurrency=1 $(E2E_FLAGS) ./*.test.mjs
