@@ -34,8 +34,8 @@ func (l pebbleLogger) Fatalf(format string, args ...any) {
 
 // listener turns Pebble's events into metrics, and those that an operator should see into log
 // lines. Pebble calls it with locks held: nothing here calls back.
-func (s *Store) listener(h *half, name string) *pebble.EventListener {
-	m := s.metrics.of(name)
+func (s *Store) listener(h *half) *pebble.EventListener {
+	m := s.metrics.of(h.name)
 	var stalledAt time.Time // WriteStallBegin and WriteStallEnd alternate, under Pebble's mutex
 	return &pebble.EventListener{
 		BackgroundError: func(err error) {
@@ -47,14 +47,14 @@ func (s *Store) listener(h *half, name string) *pebble.EventListener {
 				_ = s.note(h, err) // kept for Damage; nobody waits for a background job
 				return
 			}
-			s.logger.Error("background work failed", "pebble", name, "err", err)
+			s.logger.Error("background work failed", "pebble", h.name, "err", err)
 		},
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
 			_ = s.note(h, &DamageError{Dir: h.dir, Err: fmt.Errorf("%s: %w", i.Path, i.Details)})
 		},
 		DiskSlow: func(i pebble.DiskSlowInfo) {
 			m.diskSlow.Inc()
-			s.logger.Warn("disk is slow", "pebble", name, "path", i.Path,
+			s.logger.Warn("disk is slow", "pebble", h.name, "path", i.Path,
 				"operation", i.OpType.String(), "took", i.Duration)
 		},
 		FlushEnd: func(i pebble.FlushInfo) {
@@ -67,7 +67,7 @@ func (s *Store) listener(h *half, name string) *pebble.EventListener {
 		WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
 			stalledAt = time.Now()
 			m.stalls.Inc()
-			s.logger.Warn("writes are stalled", "pebble", name, "reason", i.Reason)
+			s.logger.Warn("writes are stalled", "pebble", h.name, "reason", i.Reason)
 		},
 		WriteStallEnd: func() {
 			m.stallSeconds.Add(time.Since(stalledAt).Seconds())

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"sync/atomic"
 
@@ -14,7 +15,7 @@ import (
 type Store struct {
 	// Fixed at Open.
 	dir     string
-	fs      vfs.FS // of `state`: a failed sync is the end
+	fs      vfs.FS // in which a failed sync is the end
 	logger  *slog.Logger
 	metrics *metrics
 	log     *half
@@ -24,8 +25,10 @@ type Store struct {
 	damage atomic.Pointer[DamageError] // the first one noticed
 }
 
-// half is one of the two Pebbles.
+// half is one of the two Pebbles. Its name, which is also its label in the metrics, and its
+// directory are fixed before it is opened: its background work may report at once.
 type half struct {
+	name string
 	dir  string
 	lock *pebble.Lock
 	db   *pebble.DB
@@ -53,10 +56,11 @@ func Open(dir string, o Options) (*Store, error) {
 }
 
 func (s *Store) open(o Options) error {
-	s.log = &half{dir: o.FS.PathJoin(s.dir, dirLog)}
-	s.state = &half{dir: o.FS.PathJoin(s.dir, dirState)}
+	s.log = &half{name: dirLog, dir: o.FS.PathJoin(s.dir, dirLog)}
+	s.state = &half{name: dirState, dir: o.FS.PathJoin(s.dir, dirState)}
+	s.fs = s.watched(o, s.state)
 	for _, h := range []*half{s.log, s.state} {
-		if err := makeDirectory(o.FS, h.dir); err != nil {
+		if err := makeDirectory(s.fs, h.dir); err != nil {
 			return err
 		}
 		lock, err := lockDirectory(o.FS, h.dir)
@@ -79,47 +83,66 @@ func (s *Store) open(o Options) error {
 	if err := s.openHalves(o, hadLog, hadState); err != nil {
 		return err
 	}
-	if err := s.checkTogether(hadState); err != nil {
+	if err := s.emptyIncoming(); err != nil {
 		return err
 	}
-	return s.emptyIncoming()
+	return s.Damage() // what background work has met by now
 }
 
+// openHalves opens both Pebbles, and makes those that are not there, `log` first.
 func (s *Store) openHalves(o Options, hadLog, hadState bool) error {
 	cache := pebble.NewCache(o.CacheBytes)
 	defer cache.Unref() // each Pebble keeps its own reference
 	logSide, stateSide := logOptions(o), stateOptions(o)
 	logSide.Cache, stateSide.Cache = cache, cache
+	if !hadLog {
+		if err := s.syncParent(); err != nil {
+			return err
+		}
+	}
 	if err := s.openHalf(s.log, logSide, o, hadLog); err != nil {
 		return err
+	}
+	if err := s.rotateLog(); err != nil {
+		return err
+	}
+	if !hadState {
+		if err := s.checkUnused(); err != nil {
+			return err
+		}
 	}
 	return s.openHalf(s.state, stateSide, o, hadState)
 }
 
-func (s *Store) openHalf(h *half, p *pebble.Options, o Options, existed bool) error {
-	name := o.FS.PathBase(h.dir)
-	stop := halter{fatal: o.Fatal}
-	disk := &syncFS{FS: o.FS, halter: stop, seconds: s.metrics.syncSeconds.WithLabelValues(name)}
-	if h == s.state {
-		s.fs = disk
+// syncParent makes the directory of a new store durable: who made it need not have synced it. A
+// parent that this user may not read is left to its owner.
+func (s *Store) syncParent() error {
+	if err := syncDirectory(s.fs, s.fs.PathDir(s.dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return err
 	}
-	p.FS = disk
+	return nil
+}
+
+func (s *Store) openHalf(h *half, p *pebble.Options, o Options, existed bool) error {
+	p.FS = s.watched(o, h)
 	p.Lock = h.lock
-	p.Logger = pebbleLogger{dir: h.dir, halter: stop, logger: s.logger}
-	p.EventListener = s.listener(h, name)
+	p.Logger = pebbleLogger{dir: h.dir, halter: halter{fatal: o.Fatal}, logger: s.logger}
+	p.EventListener = s.listener(h)
 	db, err := pebble.Open(h.dir, p)
 	switch {
 	case err == nil:
 		h.db = db
-		if h == s.log {
-			return s.rotateLog()
-		}
 		return nil
 	case existed:
 		return openDamage(h.dir, err)
 	default:
 		return fmt.Errorf("create %s: %w", h.dir, err)
 	}
+}
+
+// watched is the file system of one half: its syncs are timed, and end the process if they fail.
+func (s *Store) watched(o Options, h *half) *syncFS {
+	return &syncFS{FS: o.FS, halter: halter{fatal: o.Fatal}, seconds: s.metrics.syncSeconds.WithLabelValues(h.name)}
 }
 
 // rotateLog begins a new write-ahead log. Pebble raises a new directory to its format after it has
@@ -132,12 +155,10 @@ func (s *Store) rotateLog() error {
 	return nil
 }
 
-// checkTogether refuses a `state` that was lost beside a `log` in use: the entries behind its
-// applied index have been truncated, and replaying the rest onto nothing would invent a past.
-func (s *Store) checkTogether(hadState bool) error {
-	if hadState {
-		return nil
-	}
+// checkUnused refuses to make a `state` beside a `log` in use, whose own was lost: the entries
+// behind its applied index have been truncated, and replaying the rest onto nothing would invent
+// a past. Nothing is made before this was asked, or the next start would take it for what was lost.
+func (s *Store) checkUnused() error {
 	_, used, err := s.Identity()
 	if err != nil {
 		return err
@@ -187,7 +208,7 @@ func (s *Store) note(h *half, err error) error {
 	err = damaged(h.dir, err)
 	var d *DamageError
 	if errors.As(err, &d) && s.damage.CompareAndSwap(nil, d) {
-		s.metrics.damaged.WithLabelValues(s.fs.PathBase(h.dir)).Inc()
+		s.metrics.damaged.WithLabelValues(h.name).Inc()
 		s.logger.Error("store is damaged", "err", d)
 	}
 	return err

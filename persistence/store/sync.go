@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -19,8 +20,9 @@ func (h halter) halt(err error) {
 
 // syncFS is a file system in which a failed sync is the end. After a failed fsync the kernel may
 // drop the dirty pages and call the next fsync a success, so a retry by anybody, Pebble included,
-// would acknowledge what is lost. The check therefore stands below Pebble. It is used by pointer:
-// Pebble compares file systems.
+// would acknowledge what is lost. The check therefore stands below Pebble. It also keeps the order
+// of changes that Pebble leaves to the file system: see settle. It is used by pointer: Pebble
+// compares file systems.
 type syncFS struct {
 	vfs.FS
 	halter  halter
@@ -34,9 +36,33 @@ func (s *syncFS) wrap(f vfs.File, name string, err error) (vfs.File, error) {
 	return syncFile{File: f, fs: s, name: name}, nil
 }
 
+// markerPrefix begins the name of a marker: an empty file by whose name Pebble says which manifest,
+// or which format, is the present one.
+const markerPrefix = "marker."
+
+// settle syncs the directory of name before a marker in it comes or goes. Pebble moves a marker in
+// one stroke and syncs afterwards. A file system that keeps changes of a directory in any order
+// may then be left, by a power cut, with a marker but not the manifest it names, or with none.
+func (s *syncFS) settle(name string) error {
+	if !strings.HasPrefix(s.PathBase(name), markerPrefix) {
+		return nil
+	}
+	return syncDirectory(s, s.PathDir(name))
+}
+
 func (s *syncFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := s.settle(name); err != nil {
+		return nil, err
+	}
 	f, err := s.FS.Create(name, c)
 	return s.wrap(f, name, err)
+}
+
+func (s *syncFS) Remove(name string) error {
+	if err := s.settle(name); err != nil {
+		return err
+	}
+	return s.FS.Remove(name)
 }
 
 func (s *syncFS) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"parley/actors/grain"
@@ -200,7 +201,9 @@ func (w *World) Crash() error {
 	luck := rand.New(rand.NewPCG(w.rng.Uint64(), 2))
 	percent := []int{0, 30, 70, 100}[w.rng.IntN(4)]
 	if w.clean {
-		w.node.stepper.SyncLog()
+		if err := w.syncAll(); err != nil {
+			return err
+		}
 		percent = 0
 	}
 	left := w.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: luck})
@@ -219,6 +222,17 @@ func (w *World) Crash() error {
 		return fmt.Errorf("close what crashed: %w", err)
 	}
 	return w.start()
+}
+
+// syncAll makes durable whatever was written to the log. Without it the file system's own
+// goroutines decide how much of the newest writes a power cut leaves, and no two runs are alike.
+func (w *World) syncAll() error {
+	for w.node.stepper.SyncLog() {
+	}
+	if err := w.node.store.Log().LogData(nil, pebble.Sync); err != nil {
+		return fmt.Errorf("sync the log: %w", err)
+	}
+	return nil
 }
 
 // Check brings everything to rest, reads every conversation to its end, and gives what is broken.

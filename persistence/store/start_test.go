@@ -29,8 +29,8 @@ type startCut struct {
 	promised bool // SetIdentity had returned
 }
 
-// startCutter copies the disk before each change of it: once with all that was not synced lost,
-// and once for each seed with some of it kept.
+// startCutter copies the disk before each change of it, once for each seed. Seed 0 keeps nothing
+// that was not synced, the others some of it.
 type startCutter struct {
 	disk     crashable
 	seeds    []uint64
@@ -42,7 +42,10 @@ type startCutter struct {
 // MaybeError implements errorfs.Injector.
 func (c *startCutter) MaybeError(op errorfs.Op) error {
 	if op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
-		c.cut(fmt.Sprintf("before %v of %s", op.Kind, op.Path))
+		c.cut(fmt.Sprintf("before operation %d on %s", op.Kind, op.Path))
+	}
+	if op.Kind == errorfs.OpRemove {
+		return c.cutAfterRemove(op.Path)
 	}
 	return nil
 }
@@ -54,16 +57,27 @@ func (c *startCutter) cut(what string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	promised := c.promised.Load()
-	add := func(config vfs.CrashCloneCfg, how string) {
-		what := fmt.Sprintf("cut %d, %s, %s", len(c.cuts), what, how)
+	for _, seed := range c.seeds {
+		config := vfs.CrashCloneCfg{RNG: rand.New(rand.NewPCG(seed, uint64(len(c.cuts))))}
+		if seed > 0 {
+			config.UnsyncedDataPercent = []int{20, 50, 80, 100}[seed%4]
+		}
+		what := fmt.Sprintf("cut %d, %s, seed %d keeps %d %%", len(c.cuts), what, seed, config.UnsyncedDataPercent)
 		c.cuts = append(c.cuts, startCut{c.disk.powerCut(config), what, promised})
 	}
-	add(vfs.CrashCloneCfg{}, "nothing unsynced kept")
-	for _, seed := range c.seeds {
-		percent := []int{20, 50, 80, 100}[seed%4]
-		rng := rand.New(rand.NewPCG(seed, uint64(len(c.cuts))))
-		add(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng}, fmt.Sprintf("seed %d keeps %d %%", seed, percent))
+}
+
+// cutAfterRemove copies the disk with the one removal kept that is about to happen, and nothing else
+// that was not synced. CrashClone by itself takes back every removal that was not.
+func (c *startCutter) cutAfterRemove(name string) error {
+	if len(c.seeds) == 0 {
+		return nil
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	cut := startCut{c.disk.powerCut(vfs.CrashCloneCfg{}), "after the removal of " + name, c.promised.Load()}
+	c.cuts = append(c.cuts, cut)
+	return errors.Join(cut.fs.RemoveAll(name), syncDir(cut.fs, cut.fs.PathDir(name)))
 }
 
 // start opens the store and gives it its identity if it has none, and returns every power cut on
@@ -100,65 +114,57 @@ func start(t *testing.T, from startCut, seeds ...uint64) []startCut {
 }
 
 // TestFirstStartMayBeCutAnywhere cuts the power at every file system operation of a first start.
-// What is left starts again, with the identity if that was answered for; and each of those starts
-// is cut in its turn.
+// What is left starts again, with the identity if that was answered for. Some of those starts are
+// cut everywhere in their turn.
 func TestFirstStartMayBeCutAnywhere(t *testing.T) {
-	cuts := start(t, startCut{fs: vfs.NewCrashableMem(), what: "first start"}, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
+	cuts := start(t, startCut{fs: vfs.NewCrashableMem(), what: "first start"}, 0, 1, 2, 3, 4, 5)
 	promised, again := 0, 0
 	for i, cut := range cuts {
 		if cut.promised {
 			promised++
 		}
-		seconds := start(t, cut, uint64(i))
-		if i%10 != 0 && !cut.promised { // the cuts of every tenth start, and of all that must keep something
-			seconds = seconds[len(seconds)-1:]
+		var seeds []uint64
+		if i%97 == 0 {
+			seeds = []uint64{0, uint64(i + 1)}
 		}
-		for _, second := range seconds {
+		for _, second := range start(t, cut, seeds...) {
 			second.what = cut.what + "; then " + second.what
 			start(t, second)
 			again++
 		}
 	}
-	t.Logf("%d power cuts, %d of them after the identity was answered for; %d of the starts after", len(cuts), promised, again)
-	if len(cuts) < 500 || promised < 5 {
-		t.Errorf("%d power cuts, %d after the identity was answered for", len(cuts), promised)
+	t.Logf("%d power cuts, %d of them after the identity was answered for; %d cuts of the starts after", len(cuts), promised, again)
+	if promised < 5 || promised == len(cuts) || again < 400 {
+		t.Errorf("%d power cuts, %d after the identity was answered for, %d of the starts after", len(cuts), promised, again)
 	}
 }
 
-const making = "n1/making"
-
-func mark(t *testing.T, fs vfs.FS) {
-	t.Helper()
-	f, err := fs.Create(making, vfs.WriteCategoryUnspecified)
-	if err != nil {
-		t.Fatal(err)
+// TestNextStartMayBeCutAnywhere cuts the power at every file system operation of the start of a
+// complete store: it must never be taken for a new one, nor for a damaged one.
+func TestNextStartMayBeCutAnywhere(t *testing.T) {
+	cuts := start(t, startCut{fs: vfs.NewCrashableMem(), what: "first start"}, 0)
+	complete := cuts[len(cuts)-1]
+	cuts = start(t, complete, 0, 1, 2, 3, 4, 5, 6, 7, 8)
+	for _, cut := range cuts {
+		start(t, cut)
 	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		t.Fatal(err)
+	if len(cuts) < 200 || !complete.promised {
+		t.Errorf("%d power cuts of a store with an identity: %v", len(cuts), complete.promised)
 	}
-	syncDir(t, fs, "n1")
 }
 
-func syncDir(t *testing.T, fs vfs.FS, dir string) {
-	t.Helper()
+func syncDir(fs vfs.FS, dir string) error {
 	d, err := fs.OpenDir(dir)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		t.Fatal(err)
-	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
-// TestMarkThatComesBackRemovesNothing lets a process end after it removed the mark and before it
-// synced that. The next one sees no mark, writes, and loses power.
-func TestMarkThatComesBackRemovesNothing(t *testing.T) {
+// TestDirectoryMadeByAnotherIsSynced gives the store an empty directory whose own entry is not synced.
+func TestDirectoryMadeByAnotherIsSynced(t *testing.T) {
 	fs := vfs.NewCrashableMem()
-	if err := open(t, "n1", options(fs)).Close(); err != nil {
-		t.Fatal(err)
-	}
-	mark(t, fs)
-	if err := fs.Remove(making); err != nil {
+	if err := fs.MkdirAll("n1", 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := open(t, "n1", options(fs)).SetIdentity(first); err != nil {
@@ -167,24 +173,6 @@ func TestMarkThatComesBackRemovesNothing(t *testing.T) {
 	after := open(t, "n1", options(fs.CrashClone(vfs.CrashCloneCfg{})))
 	if id, ok, err := after.Identity(); id != first || !ok || err != nil {
 		t.Errorf("after the power cut: %+v %v %v", id, ok, err)
-	}
-}
-
-// TestMarkBesideTablesRemovesNothing puts the mark into a store in use, where nothing but a
-// mistaken copy can have put it.
-func TestMarkBesideTablesRemovesNothing(t *testing.T) {
-	fs := stopped(t)
-	mark(t, fs)
-	for range 2 {
-		_, err := store.Open("n1", options(fs))
-		isDamage(t, "marked", "n1/state", err)
-	}
-	if err := fs.Remove(making); err != nil {
-		t.Fatal(err)
-	}
-	st := open(t, "n1", options(fs))
-	if id, ok, err := st.Identity(); id != first || !ok || err != nil {
-		t.Errorf("without the mark: %+v %v %v", id, ok, err)
 	}
 }
 
@@ -217,6 +205,9 @@ func (h heard) Handle(_ context.Context, r slog.Record) error {
 	}
 	return nil
 }
+
+// Enabled implements slog.Handler.
+func (heard) Enabled(context.Context, slog.Level) bool { return true }
 
 // WithAttrs implements slog.Handler.
 func (h heard) WithAttrs([]slog.Attr) slog.Handler { return h }
@@ -268,7 +259,7 @@ func TestDamageNoticedDuringOpenRefuses(t *testing.T) {
 // uncompacted adds tables that overlap, more than the store leaves alone.
 func uncompacted(t *testing.T, fs vfs.FS, dir string) {
 	t.Helper()
-	db, err := pebble.Open(dir, &pebble.Options{FS: fs, DisableAutomaticCompactions: true})
+	db, err := pebble.Open(dir, &pebble.Options{FS: fs, DisableAutomaticCompactions: true, Logger: silent{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,3 +273,15 @@ func uncompacted(t *testing.T, fs vfs.FS, dir string) {
 		t.Fatal(err)
 	}
 }
+
+// silent is a logger of Pebble that says nothing.
+type silent struct{}
+
+// Infof implements pebble.Logger.
+func (silent) Infof(string, ...any) {}
+
+// Errorf implements pebble.Logger.
+func (silent) Errorf(string, ...any) {}
+
+// Fatalf implements pebble.Logger.
+func (silent) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
