@@ -68,7 +68,9 @@ func newNode(n *memberlist.Node) Node {
 
 // foreign says that two nodes belong to different clusters. A node that belongs to none yet is
 // foreign to nobody.
-func (m Meta) foreign(o Meta) bool { return m.Cluster != "" && o.Cluster != "" && m.Cluster != o.Cluster }
+func (m Meta) foreign(o Meta) bool {
+	return m.Cluster != "" && o.Cluster != "" && m.Cluster != o.Cluster
+}
 
 func newView(number uint64, nodes map[string]Node) *View {
 	return &View{Number: number, Nodes: slices.SortedFunc(maps.Values(nodes), func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })}

@@ -123,6 +123,7 @@ func (c *core) onMessage(g *group, from string, m *raftpb.Message) {
 	if t := m.GetType(); t == raftpb.MsgHeartbeat || t == raftpb.MsgHeartbeatResp {
 		g.quiesced = false
 		c.mark(g)
+		c.ticking = c.ticking || !g.quiet() // awake, it must be able to miss its leader
 	} else {
 		c.wake(g)
 	}

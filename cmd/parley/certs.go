@@ -17,6 +17,13 @@ func newCerts(t *terminal) *cobra.Command {
 			"one node needs: give its directory to 'parley serve --certs-dir'. Works offline.",
 	}
 	command.AddCommand(newCertsInit(t), newCertsIssue(t))
+	command.Args = cobra.ArbitraryArgs
+	command.RunE = func(command *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return command.Help()
+		}
+		return unknownCommand(command, args[0])
+	}
 	return command
 }
 

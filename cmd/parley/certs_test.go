@@ -22,6 +22,7 @@ func TestCerts(t *testing.T) {
 		{[]string{"certs", "issue", "n1", "--authority", "./authority", "--out", "./n1"}, exitFailed, "Nothing was changed"},
 		{[]string{"certs", "issue", "n2", "--authority", "./none"}, exitFailed, "ca.crt"},
 		{[]string{"certs", "issue"}, exitUsage, "NODE"},
+		{[]string{"certs", "bogus"}, exitUsage, "bogus"},
 		{append(unprotected, "--certs-dir", filepath.Join(s.dir, "n1")), exitDone, ""},
 		{unprotected, exitUsage, "certs-dir"},
 	} {

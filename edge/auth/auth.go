@@ -39,7 +39,7 @@ type Options struct {
 	LifetimeNoExp time.Duration // a token without exp ends this long after iat
 	Leeway        time.Duration // by how much iat and nbf may lie in the future
 	TokensKept    int           // verified tokens remembered
-	UserFresh     time.Duration // how long a user found by name is taken to still exist
+	UserFresh     time.Duration // how long a user found by name is taken to still exist; 0 = it is looked up every time
 	SecretsKept   int           // verified API secrets remembered
 	DerivationMax int           // API secrets being checked or waiting for it; more are refused
 	Now           func() time.Time
@@ -54,7 +54,7 @@ func DefaultOptions() Options {
 		LifetimeNoExp: 15 * time.Minute,
 		Leeway:        time.Minute,
 		TokensKept:    16 << 10,
-		UserFresh:     time.Second,
+		UserFresh:     0, // a deleted user's token must not act, not even for a moment
 		SecretsKept:   256,
 		DerivationMax: 32,
 		Now:           time.Now,

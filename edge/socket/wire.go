@@ -159,6 +159,7 @@ func (c *Conn) linger(cause error) {
 	c.mu.Lock()
 	if c.closing == 0 {
 		c.closing = 1002 // coder/websocket has answered: the peer's own code, or 1002, or 1009
+		c.closeBy = time.Now().Add(c.server.options.CloseWithin)
 		c.server.metrics.closed.WithLabelValues(ending(cause)).Inc()
 	}
 	c.mu.Unlock()
