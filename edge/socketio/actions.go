@@ -324,7 +324,7 @@ func (c *conn) post(s *session, r *request) {
 	})
 }
 
-// mayPost says why a request is no event that this session may send.
+// mayPost says why a request is no event that a client may send.
 func (c *conn) mayPost(s *session, r *request) error {
 	family, _, _ := strings.Cut(r.kind, ":")
 	switch family {
