@@ -60,14 +60,16 @@ func serve(t *testing.T, tls bool, change func(*Options)) *served {
 	}
 	out := &served{Server: s, conns: make(chan *echo, 10_000)}
 	out.http = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var e *echo
 		err := s.Accept(w, r, []string{"echo"}, func(c *Conn) Handler {
-			e := &echo{conn: c, closed: make(chan struct{})}
-			out.conns <- e
+			e = &echo{conn: c, closed: make(chan struct{})}
 			return e
 		})
 		if err != nil {
 			t.Log(err)
+			return
 		}
+		out.conns <- e // only now does the server count it
 	}))
 	if tls {
 		out.http.StartTLS()
