@@ -75,7 +75,7 @@ func (s *stage) count(event string) int {
 // await returns when event has happened since the last await.
 func (s *stage) await(t *testing.T, event string) {
 	t.Helper()
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(30 * time.Second)
 	for {
 		select {
 		case e := <-s.heard:
