@@ -52,8 +52,12 @@ func TestOffersComeAtThePeersPace(t *testing.T) {
 				}
 			}
 			t.Logf("waited %d times", <-done)
-			if !e.conn.Offer(nil, nil) {
-				t.Error("a question is refused at rest")
+			for !e.conn.Offer(nil, func() { ready <- struct{}{} }) { // the last write may not have returned yet
+				select {
+				case <-ready:
+				case <-time.After(30 * time.Second):
+					t.Fatal("a question is refused at rest")
+				}
 			}
 		})
 	}
