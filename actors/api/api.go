@@ -27,6 +27,7 @@ type Cluster interface {
 	Users
 	Applications
 	Blobs
+	Push
 	Realtime
 }
 
@@ -91,8 +92,10 @@ type Users interface {
 	GetUser(ctx context.Context, p *nodev1.Principal, ref UserRef) (*eventv1.User, error)
 	ListUsers(ctx context.Context, p *nodev1.Principal, page *nodev1.Page, name string) (*nodev1.Reply, error)
 	// ListMemberships gives a user's conversations with the membership of each; the reply's
-	// memberships, conversations and positions are parallel. They are in the order of the
-	// conversations' creation.
+	// memberships, conversations, heads, members and positions are parallel. They are in the order of
+	// the conversations' creation. A head and the user's own member are of one moment, and truer than
+	// the membership, which follows them; a conversation led by a node of an older version gives no
+	// member.
 	ListMemberships(ctx context.Context, p *nodev1.Principal, user string, page *nodev1.Page, states []eventv1.MemberState) (*nodev1.Reply, error)
 }
 

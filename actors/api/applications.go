@@ -2,15 +2,11 @@ package api
 
 import (
 	"context"
-	"encoding/binary"
-	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
-	"parley/actors/grain"
 	"parley/persistence/keys"
-	"parley/persistence/store"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	"parley/proto/id"
@@ -21,74 +17,9 @@ import (
 // the application kind, so it lives in the meta shard.
 const Operators = "00000000-0000-0000-0000-000000000000"
 
-// applicationsMax bounds the parsed applications that a node keeps.
-const applicationsMax = 4096
-
-// applications is a node's copy of the applications: parsed once per revision, and checked
-// against the applied head row at each use, which is one read in memory.
-type applications struct {
-	meta store.Reader
-
-	mu    sync.Mutex // guards known
-	known map[string]parsed
-}
-
-type parsed struct {
-	revision    uint64
-	application *eventv1.Application
-}
-
-func newApplications(meta store.Reader) *applications {
-	return &applications{meta: meta, known: make(map[string]parsed)}
-}
-
-// get gives an application, nil when there is none.
-func (c *applications) get(app string) (*eventv1.Application, error) {
-	head, err := grain.HeadKey(grain.Entity{Shard: keys.Meta, Kind: nodev1.Kind_KIND_APPLICATION, Application: app, ID: app})
-	if err != nil {
-		return nil, nil // not an application's id
-	}
-	row, ok, err := c.meta.Get(head)
-	if err != nil || !ok || len(row) < 8 {
-		return nil, err
-	}
-	revision := binary.BigEndian.Uint64(row)
-	c.mu.Lock()
-	p, ok := c.known[app]
-	c.mu.Unlock()
-	if ok && p.revision == revision {
-		return p.application, nil
-	}
-	return c.read(app, revision)
-}
-
-// read parses the row. It may be newer than the head that was read before it, never older: then
-// the next use parses it once more.
-func (c *applications) read(app string, revision uint64) (*eventv1.Application, error) {
-	entity, err := id.Parse(id.Application, app)
-	if err != nil {
-		return nil, nil
-	}
-	row, ok, err := c.meta.Get(keys.Application(entity))
-	if err != nil || !ok {
-		return nil, err
-	}
-	a := &eventv1.Application{}
-	if err := a.UnmarshalVT(row); err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.known) >= applicationsMax {
-		clear(c.known) // rare, and each costs one read to know again
-	}
-	c.known[app] = parsed{revision, a}
-	return a, nil
-}
-
 func operator() *nodev1.Principal { return &nodev1.Principal{Admin: true} }
 
-func application(app string) target {
+func applicationOf(app string) target {
 	return target{nodev1.Kind_KIND_APPLICATION, app, app}
 }
 
@@ -98,7 +29,7 @@ func (a *API) PutApplication(ctx context.Context, app *eventv1.Application, crea
 		app = proto.CloneOf(app)
 		app.Id = id.New(id.Application)
 	}
-	reply, err := a.command(ctx, application(app.Id), &nodev1.Command{Principal: operator(), Body: &nodev1.Command_PutApplication{
+	reply, err := a.command(ctx, applicationOf(app.Id), &nodev1.Command{Principal: operator(), Body: &nodev1.Command_PutApplication{
 		PutApplication: &nodev1.PutApplication{Application: app, Create: create},
 	}})
 	if err != nil {
@@ -110,7 +41,7 @@ func (a *API) PutApplication(ctx context.Context, app *eventv1.Application, crea
 
 // DeleteApplication implements Applications.
 func (a *API) DeleteApplication(ctx context.Context, app string) error {
-	_, err := a.command(ctx, application(app), &nodev1.Command{Principal: operator(), Body: &nodev1.Command_DeleteApplication{
+	_, err := a.command(ctx, applicationOf(app), &nodev1.Command{Principal: operator(), Body: &nodev1.Command_DeleteApplication{
 		DeleteApplication: &nodev1.DeleteApplication{},
 	}})
 	if err == nil {
@@ -124,7 +55,7 @@ func (a *API) ListApplications(ctx context.Context, page *nodev1.Page) (*nodev1.
 	ctx, cancel := a.deadline(ctx)
 	defer cancel()
 	return gather(page, BytesMax, func(page *nodev1.Page) (*nodev1.Reply, error) {
-		return a.query(ctx, application(Operators), &nodev1.Query{Principal: operator(), Body: &nodev1.Query_ListApplications{
+		return a.query(ctx, applicationOf(Operators), &nodev1.Query{Principal: operator(), Body: &nodev1.Query_ListApplications{
 			ListApplications: &nodev1.ListApplications{Page: page},
 		}})
 	})
@@ -150,10 +81,10 @@ func (a *API) refresh(ctx context.Context) {
 // Application implements Applications. The result is shared: read only. One that is not here may
 // have been created through another node a moment ago, so absence is told only after a refresh.
 func (a *API) Application(ctx context.Context, app string) (*eventv1.Application, error) {
-	found, err := a.applications.get(app)
+	found, err := a.options.Applications.Get(app)
 	if err == nil && found == nil {
 		a.refresh(ctx)
-		found, err = a.applications.get(app)
+		found, err = a.options.Applications.Get(app)
 	}
 	if err != nil {
 		a.options.Logger.Error("an application could not be read", "application", app, "error", err)
@@ -194,7 +125,7 @@ func (a *API) credential(key string) (*eventv1.Credential, error) {
 
 // PutCredential implements Applications.
 func (a *API) PutCredential(ctx context.Context, c *eventv1.Credential, onlyIfNone bool) (*eventv1.Credential, error) {
-	reply, err := a.command(ctx, application(Operators), &nodev1.Command{Principal: operator(), Body: &nodev1.Command_PutCredential{
+	reply, err := a.command(ctx, applicationOf(Operators), &nodev1.Command{Principal: operator(), Body: &nodev1.Command_PutCredential{
 		PutCredential: &nodev1.PutCredential{Credential: c, OnlyIfNone: onlyIfNone},
 	}})
 	if err != nil {
@@ -202,4 +133,13 @@ func (a *API) PutCredential(ctx context.Context, c *eventv1.Credential, onlyIfNo
 	}
 	a.refresh(ctx)
 	return reply.Credential, nil
+}
+
+// ListDeadLetters lists what a kind of sink of p's application did not take in time, oldest first.
+// Only an administrator may.
+func (a *API) ListDeadLetters(ctx context.Context, p *nodev1.Principal, kind nodev1.Kind, page *nodev1.Page) (*nodev1.Reply, error) {
+	return a.listEverywhere(ctx, page, func(page *nodev1.Page) *nodev1.Query {
+		return &nodev1.Query{Principal: p, Body: &nodev1.Query_ListDeadLetters{
+			ListDeadLetters: &nodev1.ListDeadLetters{Page: page, Kind: kind}}}
+	})
 }

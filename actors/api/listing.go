@@ -56,8 +56,10 @@ func extend(out, more *nodev1.Reply) {
 	out.Users = append(out.Users, more.Users...)
 	out.Members = append(out.Members, more.Members...)
 	out.Memberships = append(out.Memberships, more.Memberships...)
+	out.Heads = append(out.Heads, more.Heads...)
 	out.Events = append(out.Events, more.Events...)
 	out.Applications = append(out.Applications, more.Applications...)
+	out.DeadLetters = append(out.DeadLetters, more.DeadLetters...)
 	out.Positions = append(out.Positions, more.Positions...)
 	out.Next = more.Next
 	if more.Head != nil {
@@ -118,9 +120,12 @@ func merge(replies []*nodev1.Reply, page *nodev1.Page) *nodev1.Reply {
 // take lists one item of a reply.
 func take(out, from *nodev1.Reply, i int) {
 	out.Positions = append(out.Positions, from.Positions[i])
-	if len(from.Conversations) > 0 {
+	switch {
+	case len(from.Conversations) > 0:
 		out.Conversations = append(out.Conversations, from.Conversations[i])
-	} else {
+	case len(from.DeadLetters) > 0:
+		out.DeadLetters = append(out.DeadLetters, from.DeadLetters[i])
+	default:
 		out.Users = append(out.Users, from.Users[i])
 	}
 }

@@ -3,9 +3,13 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"parley/actors/application"
 	"parley/actors/grain"
 	"parley/actors/outbox"
 	"parley/persistence/keys"
@@ -33,6 +37,8 @@ type Options struct {
 	Acks   Acks
 	// Meta reads the applied state of the meta shard on this node.
 	Meta store.Reader
+	// Applications is the view of Meta that the node's parts share; nil = one of the API's own.
+	Applications *application.View
 	// Fresh waits until Meta shows all that was committed before the call; nil = it always does.
 	Fresh func(ctx context.Context) error
 	// Interest brings a registration to the leader of its shard.
@@ -48,6 +54,7 @@ type Options struct {
 	// Parallel bounds the queries that one listing has under way.
 	Parallel int
 	Logger   *slog.Logger
+	Metrics  prometheus.Registerer // nil: counted, not shown
 }
 
 // DefaultOptions are the production settings, without the dependencies.
@@ -70,8 +77,8 @@ func (o Options) Validate() error {
 
 // API is the one implementation of Cluster. Safe for concurrent use.
 type API struct {
-	options      Options
-	applications *applications
+	options Options
+	dropped prometheus.Counter // devices
 }
 
 var _ Cluster = (*API)(nil)
@@ -81,7 +88,14 @@ func New(o Options) (*API, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	return &API{options: o, applications: newApplications(o.Meta)}, nil
+	if o.Applications == nil {
+		o.Applications = application.NewView(o.Meta)
+	}
+	dropped, err := devicesDropped(o.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("register api metrics: %w", err)
+	}
+	return &API{options: o, dropped: dropped}, nil
 }
 
 // target is the grain that a request is for.

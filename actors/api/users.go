@@ -155,7 +155,7 @@ func (a *API) ListMemberships(ctx context.Context, p *nodev1.Principal, usr stri
 		if err != nil {
 			return nil, err
 		}
-		found, err := a.conversationsOf(ctx, p.GetApplicationId(), reply.Memberships)
+		found, err := a.conversationsOf(ctx, p.GetApplicationId(), usr, reply.Memberships)
 		if err != nil {
 			return nil, err
 		}
@@ -163,16 +163,20 @@ func (a *API) ListMemberships(ctx context.Context, p *nodev1.Principal, usr stri
 	})
 }
 
-// conversationsOf reads the conversation of each membership, nil for one that is gone.
-func (a *API) conversationsOf(ctx context.Context, application string, of []*eventv1.Membership) ([]*eventv1.Conversation, error) {
-	found := make([]*eventv1.Conversation, len(of))
+// conversationsOf reads the conversation of each of a user's memberships, with its head and the
+// user's own member; nil for one that is gone.
+func (a *API) conversationsOf(ctx context.Context, application, usr string, of []*eventv1.Membership) ([]*nodev1.Reply, error) {
+	found := make([]*nodev1.Reply, len(of))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(a.options.Parallel)
 	for i, m := range of {
 		g.Go(func() error {
-			c, err := a.lookup(ctx, conversationNames, application, m.ConversationId)
-			if err == nil && c.alive {
-				found[i] = c.reply.Conversation
+			reply, err := a.query(ctx, target{nodev1.Kind_KIND_CONVERSATION, application, m.ConversationId}, &nodev1.Query{
+				Principal: node(application),
+				Body:      &nodev1.Query_GetConversation{GetConversation: &nodev1.GetConversation{Gone: true, User: usr}},
+			})
+			if err == nil && conversationNames.thing(reply).alive {
+				found[i] = reply
 			}
 			return err
 		})
@@ -181,13 +185,15 @@ func (a *API) conversationsOf(ctx context.Context, application string, of []*eve
 }
 
 // present keeps the memberships whose conversation is still there.
-func present(r *nodev1.Reply, found []*eventv1.Conversation) *nodev1.Reply {
+func present(r *nodev1.Reply, found []*nodev1.Reply) *nodev1.Reply {
 	out := &nodev1.Reply{Next: r.Next}
 	for i, c := range found {
 		if c == nil {
 			continue
 		}
-		out.Conversations = append(out.Conversations, c)
+		out.Conversations = append(out.Conversations, c.Conversation)
+		out.Heads = append(out.Heads, c.Head)
+		out.Members = append(out.Members, c.Member)
 		out.Memberships = append(out.Memberships, r.Memberships[i])
 		if i < len(r.Positions) {
 			out.Positions = append(out.Positions, r.Positions[i])

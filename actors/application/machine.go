@@ -139,6 +139,12 @@ func (m *machine) Decide(now int64, cmd *nodev1.Command) (grain.Decision, error)
 		return m.put(now, b.PutApplication)
 	case *nodev1.Command_DeleteApplication:
 		return m.remove(now)
+	case *nodev1.Command_PutPushCredential:
+		return m.putPush(now, b.PutPushCredential.GetCredential())
+	case *nodev1.Command_DeletePushCredential:
+		return m.removePush(b.DeletePushCredential.GetPlatform())
+	case *nodev1.Command_NotePush:
+		return m.notePush(now, b.NotePush)
 	default:
 		return grain.Decision{}, code.New(code.InvalidEvent, "an application does not know this command")
 	}
@@ -170,6 +176,7 @@ func (m *machine) put(now int64, p *nodev1.PutApplication) (grain.Decision, erro
 	if m.app != nil {
 		a.CreatedMs, a.UpdatedMs = m.app.CreatedMs, max(now, m.app.UpdatedMs)
 	}
+	a.PushCredentials = m.app.GetPushCredentials() // they have commands of their own
 	return m.write(a), nil
 }
 

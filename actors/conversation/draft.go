@@ -95,6 +95,7 @@ func (d *draft) store(e *eventv1.Event, author *eventv1.Member) *nodev1.EventVie
 	if d.cmd.ClientId != "" {
 		d.change(clientAnswered{client{d.cmd.GetPrincipal().GetUserId(), d.cmd.ClientId}, e.Sequence})
 	}
+	d.deliver(e)
 	stored := viewOf(e, author)
 	d.tell(&nodev1.Fanout{Body: &nodev1.Fanout_Event{Event: stored}})
 	return stored

@@ -85,7 +85,7 @@ func (d *draft) join(a *nodev1.AddMember) (*nodev1.Reply, error) {
 // accept makes an invited member a joined one. a brings what it wants to change on the way.
 func (d *draft) accept(invited *eventv1.Member, a *nodev1.AddMember) (*nodev1.Reply, error) {
 	m := proto.Clone(invited).(*eventv1.Member)
-	if a.User != nil {
+	if a.User != nil && a.User.Revision >= m.User.GetRevision() {
 		m.User = a.User
 	}
 	if len(a.Channel) > 0 {
@@ -243,7 +243,8 @@ func (d *draft) leave(m *eventv1.Member, by *eventv1.Initiator, reason []byte) *
 }
 
 // userChanged takes over a user's new profile, or lets its member leave when the user is gone. It
-// comes by outbox and is never refused: what it meets may have changed since.
+// comes by outbox and is never refused: what it meets may have changed since. One that comes late,
+// from a leader that was deposed with the delivery on its way, meets a newer profile and is ignored.
 func (d *draft) userChanged(u *nodev1.UserChanged) (*nodev1.Reply, error) {
 	m := d.view.memberOf(u.GetUser().GetUserId())
 	if !d.view.active() || m == nil {
@@ -255,7 +256,7 @@ func (d *draft) userChanged(u *nodev1.UserChanged) (*nodev1.Reply, error) {
 		}
 		return d.leave(m, actor(nil), nil), nil
 	}
-	if proto.Equal(m.User, u.User) {
+	if u.User.Revision < m.User.GetRevision() || proto.Equal(m.User, u.User) {
 		return &nodev1.Reply{}, nil
 	}
 	changed := proto.Clone(m).(*eventv1.Member)

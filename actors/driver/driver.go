@@ -23,8 +23,8 @@ import (
 
 // Cluster is what a driver asks of its node. Safe for concurrent use.
 type Cluster interface {
-	// Drives says whether this node leads the meta shard now.
-	Drives() bool
+	// Epoch is the meta shard's in which this node leads it now, and so drives; 0 when another does.
+	Epoch() uint64
 	// Public reads the rows of the placement.
 	Public() store.Reader
 	// Live says whether gossip believes that a node is alive.
@@ -33,7 +33,8 @@ type Cluster interface {
 	Leaving(node string) bool
 	// Observe asks the nodes how the shards they lead fare. Who does not answer is left out.
 	Observe(ctx context.Context, nodes []string) []*nodev1.ObservedShard
-	// Order has a node change its replica of a shard.
+	// Order has a node change its replica of a shard. The node refuses it when it has heard of a
+	// later driver than the one that o names.
 	Order(ctx context.Context, node string, o *nodev1.Order) error
 	// Place changes the placement.
 	Place(ctx context.Context, c *nodev1.Command) error
@@ -138,7 +139,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	defer timer.Stop()
 	for {
 		pause := d.options.IdleEvery
-		if d.options.Cluster.Drives() {
+		if d.options.Cluster.Epoch() != 0 {
 			pause = d.round(ctx)
 		}
 		timer.Reset(pause)
@@ -181,6 +182,9 @@ func (d *Driver) round(ctx context.Context) time.Duration {
 			d.options.Logger.Error("the placement could not be read", "error", err)
 		}
 		return d.options.IdleEvery
+	}
+	if p.Epoch == 0 {
+		return d.options.IdleEvery // no driver any more
 	}
 	jobs, busy := d.jobs(p)
 	var g errgroup.Group
@@ -247,8 +251,12 @@ func (d *Driver) jobs(p *Picture) (jobs []job, busy bool) {
 		}
 	}
 	for _, h := range plan.Leaders(p.View, d.options.Handovers, d.evenly()) {
-		jobs = append(jobs, d.order("handover", h.From.Node, &nodev1.Order{
+		jobs = append(jobs, d.order("handover", h.From.Node, &nodev1.Order{DriverEpoch: p.Epoch,
 			Shard: uint32(h.Shard), Kind: nodev1.OrderKind_ORDER_KIND_TRANSFER, Replica: h.To.ID}))
+	}
+	if to := p.raisable(); to > p.Version {
+		c := command(&nodev1.Command{Body: &nodev1.Command_RaiseVersion{RaiseVersion: &nodev1.RaiseVersion{Version: uint32(to)}}})
+		jobs = append(jobs, job{"raise", func(ctx context.Context) error { return d.options.Cluster.Place(ctx, c) }})
 	}
 	return append(jobs, d.farewells(p)...), busy
 }
@@ -278,10 +286,12 @@ func (d *Driver) order(kind, node string, o *nodev1.Order) job {
 // act has one action of a shard done.
 func (d *Driver) act(p *Picture, s *plan.Shard, a plan.Action) job {
 	leader := nodeOf(p.Seen[uint32(s.ID)])
-	order := func(kind nodev1.OrderKind) *nodev1.Order { return &nodev1.Order{Shard: uint32(s.ID), Kind: kind} }
+	order := func(kind nodev1.OrderKind) *nodev1.Order {
+		return &nodev1.Order{Shard: uint32(s.ID), Kind: kind, DriverEpoch: p.Epoch}
+	}
 	switch a.Kind {
 	case plan.Add:
-		return job{"add", func(ctx context.Context) error { return d.add(ctx, s, leader, a.Replicas) }}
+		return job{"add", func(ctx context.Context) error { return d.add(ctx, leader, a.Replicas, order) }}
 	case plan.Configure:
 		o := order(nodev1.OrderKind_ORDER_KIND_CONFIGURE)
 		for _, r := range a.Replicas {
@@ -297,7 +307,9 @@ func (d *Driver) act(p *Picture, s *plan.Shard, a plan.Action) job {
 		o.Replica = a.Replicas[0].ID
 		return d.order("transfer", leader, o)
 	default:
-		return job{"destroy", func(ctx context.Context) error { return d.destroy(ctx, s, a.Replicas[0]) }}
+		o := order(nodev1.OrderKind_ORDER_KIND_DESTROY)
+		o.Replica = a.Replicas[0].ID
+		return job{"destroy", func(ctx context.Context) error { return d.destroy(ctx, s, a.Replicas[0], o) }}
 	}
 }
 
@@ -311,12 +323,13 @@ func nodeOf(o *nodev1.ObservedShard) string {
 }
 
 // add makes replicas and then, in one change, learners of them.
-func (d *Driver) add(ctx context.Context, s *plan.Shard, leader string, replicas []plan.Replica) error {
-	change := &nodev1.Order{Shard: uint32(s.ID), Kind: nodev1.OrderKind_ORDER_KIND_CONFIGURE}
+func (d *Driver) add(ctx context.Context, leader string, replicas []plan.Replica, order func(nodev1.OrderKind) *nodev1.Order) error {
+	change := order(nodev1.OrderKind_ORDER_KIND_CONFIGURE)
 	var errs []error
 	for _, r := range replicas {
-		err := d.options.Cluster.Order(ctx, r.Node, &nodev1.Order{Shard: uint32(s.ID), Kind: nodev1.OrderKind_ORDER_KIND_MAKE, Replica: r.ID})
-		if err != nil {
+		o := order(nodev1.OrderKind_ORDER_KIND_MAKE)
+		o.Replica = r.ID
+		if err := d.options.Cluster.Order(ctx, r.Node, o); err != nil {
 			errs = append(errs, err)
 			continue
 		}
@@ -329,9 +342,8 @@ func (d *Driver) add(ctx context.Context, s *plan.Shard, leader string, replicas
 }
 
 // destroy drops a replica, and then its row.
-func (d *Driver) destroy(ctx context.Context, s *plan.Shard, gone plan.Replica) error {
-	err := d.options.Cluster.Order(ctx, gone.Node, &nodev1.Order{Shard: uint32(s.ID), Kind: nodev1.OrderKind_ORDER_KIND_DESTROY, Replica: gone.ID})
-	if err != nil {
+func (d *Driver) destroy(ctx context.Context, s *plan.Shard, gone plan.Replica, o *nodev1.Order) error {
+	if err := d.options.Cluster.Order(ctx, gone.Node, o); err != nil {
 		return err
 	}
 	rows := slices.DeleteFunc(slices.Clone(s.Rows), func(r plan.Replica) bool { return r.ID == gone.ID })

@@ -10,6 +10,7 @@ import (
 	"parley/actors/conversation/world"
 	"parley/actors/grain"
 	"parley/actors/placement"
+	"parley/cluster/version"
 	"parley/persistence/store"
 	eventv1 "parley/proto/event/v1"
 	"parley/proto/id"
@@ -22,10 +23,12 @@ type stage struct {
 	shards map[uint32]*nodev1.ObservedShard
 	live   map[string]bool
 	orders []string
+	epoch  uint64 // of the driver
+	heard  uint64 // the latest driver that the nodes have obeyed
 }
 
 func newStage(t *testing.T, shards uint32) *stage {
-	s := &stage{rows: world.Rows{}, shards: map[uint32]*nodev1.ObservedShard{}, live: map[string]bool{"a": true}}
+	s := &stage{rows: world.Rows{}, shards: map[uint32]*nodev1.ObservedShard{}, live: map[string]bool{"a": true}, epoch: 6}
 	f := &nodev1.FoundPlacement{Founder: disk("a"), NextReplica: uint64(shards) + 1}
 	for n := range shards {
 		f.Shards = append(f.Shards, &eventv1.ShardMap{Shard: n, Replicas: []*eventv1.PlacedReplica{{Id: uint64(n) + 1, Node: "a", Role: eventv1.ReplicaRole_REPLICA_ROLE_VOTER}}})
@@ -64,7 +67,7 @@ func (s *stage) Place(_ context.Context, c *nodev1.Command) error {
 	return err
 }
 
-func (s *stage) Drives() bool             { return true }
+func (s *stage) Epoch() uint64            { return s.epoch }
 func (s *stage) Public() store.Reader     { return s.rows }
 func (s *stage) Live(node string) bool    { return s.live[node] }
 func (s *stage) Leaving(node string) bool { return false }
@@ -80,6 +83,10 @@ func (s *stage) Observe(_ context.Context, nodes []string) (all []*nodev1.Observ
 
 // Order obeys at once.
 func (s *stage) Order(_ context.Context, node string, o *nodev1.Order) error {
+	if o.DriverEpoch < s.heard || o.DriverEpoch == 0 {
+		return fmt.Errorf("an order of driver %d after one of %d", o.DriverEpoch, s.heard)
+	}
+	s.heard = o.DriverEpoch
 	s.orders = append(s.orders, fmt.Sprint(o.Kind, " ", node, " ", o.Shard))
 	shard := s.shards[o.Shard]
 	switch o.Kind {
@@ -178,6 +185,122 @@ func TestDeadNodesAreReplaced(t *testing.T) {
 		p, err := d.Look(t.Context())
 		if err != nil || p.View.Node("d").Keeps != c.keeps {
 			t.Fatalf("after %v: %+v %v", c.after, p.View.Node("d"), err)
+		}
+	}
+}
+
+// TestEdgesHoldNothing: a member without the role shards gets no replicas and counts for none, and
+// gives away those that it has when its role is taken.
+func TestEdgesHoldNothing(t *testing.T) {
+	s := newStage(t, 3)
+	for _, node := range []string{"b", "c", "d"} {
+		s.join(t, node)
+	}
+	role := func(node string, incarnation uint64, roles ...string) {
+		d := disk(node)
+		d.Roles, d.Incarnation = roles, incarnation
+		s.live[node] = true
+		s.place(t, &nodev1.Command{Body: &nodev1.Command_PutStore{PutStore: &nodev1.PutStore{Store: d}}})
+	}
+	role("e", 1, RoleEdge)
+	look := func(members int, holding ...string) {
+		t.Helper()
+		p, err := rounds(t, s).Look(t.Context())
+		if err != nil || p.View.UnderReplicated() != 0 || len(p.Members()) != members {
+			t.Fatalf("%d under-replicated, %d members, %v", p.View.UnderReplicated(), len(p.Members()), err)
+		}
+		for _, o := range p.Seen {
+			if len(o.Replicas) != 3 {
+				t.Errorf("shard %d has %d replicas", o.Shard, len(o.Replicas))
+			}
+			for _, r := range o.Replicas {
+				if !slices.Contains(holding, r.Node) {
+					t.Errorf("shard %d has a replica on %s", o.Shard, r.Node)
+				}
+			}
+		}
+	}
+	look(5, "a", "b", "c", "d")
+	role("d", 2, RoleEdge)
+	look(5, "a", "b", "c")
+	role("e", 2, RoleShards)
+	role("a", 2, RoleEdge)
+	look(5, "b", "c", "e")
+}
+
+// TestAnOldDriverIsNotObeyed: whoever looked in an earlier epoch orders as the driver of that epoch, also
+// when it leads again by the time of the order.
+func TestAnOldDriverIsNotObeyed(t *testing.T) {
+	s := newStage(t, 2)
+	s.join(t, "b")
+	s.join(t, "c")
+	d := rounds(t, s)
+	s.place(t, &nodev1.Command{Body: &nodev1.Command_SetStore{SetStore: &nodev1.SetStore{Node: "a", State: eventv1.StoreState_STORE_STATE_DRAINING}}})
+	old, err := d.Look(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	jobs, _ := d.jobs(old)
+	if len(jobs) == 0 {
+		t.Fatal("nothing to do for the old driver")
+	}
+	s.epoch, s.heard = 9, 9 // a successor was obeyed, and this node leads again
+	before := len(s.orders)
+	for _, j := range jobs {
+		if err := j.run(t.Context()); err == nil {
+			t.Errorf("%s: an order of the past was obeyed", j.kind)
+		}
+	}
+	if len(s.orders) != before {
+		t.Errorf("orders of the past: %v", s.orders[before:])
+	}
+	s.epoch = 0
+	if pause := d.round(t.Context()); pause != d.options.IdleEvery || len(s.orders) != before {
+		t.Error("a node that does not drive gave orders")
+	}
+}
+
+// TestUpgradeOrder walks a cluster from a build of version 1 to one of versions 1 and 2, node by node.
+func TestUpgradeOrder(t *testing.T) {
+	s := newStage(t, 2)
+	start := func(node string, incarnation uint64, oldest, newest uint32) error {
+		d := disk(node)
+		d.Incarnation, d.VersionOldest, d.VersionNewest = incarnation, oldest, newest
+		s.live[node] = true
+		return s.Place(t.Context(), command(&nodev1.Command{Body: &nodev1.Command_PutStore{PutStore: &nodev1.PutStore{Store: d}}}))
+	}
+	for _, step := range []struct {
+		what           string
+		node           string
+		start          uint64
+		oldest, newest uint32
+		ok             bool
+		version        version.Number // of the cluster, when it has come to rest
+	}{
+		{"the old build", "b", 1, 1, 1, true, 1},
+		{"and again", "c", 1, 0, 0, true, 1}, // of before ranges were told
+		{"the first upgrade", "b", 2, 1, 2, true, 1},
+		{"taken back", "b", 3, 1, 1, true, 1},
+		{"and made again", "b", 4, 1, 2, true, 1},
+		{"a build that skips versions", "d", 1, 3, 4, false, 1},
+		{"the founder's upgrade", "a", 2, 1, 2, true, 1},
+		{"the last upgrade", "c", 2, 1, 2, true, 2},
+		{"a downgrade", "b", 5, 1, 1, false, 2},
+		{"an old build joins", "e", 1, 0, 0, false, 2},
+		{"a later build", "b", 6, 2, 3, true, 2},
+	} {
+		if err := start(step.node, step.start, step.oldest, step.newest); (err == nil) != step.ok {
+			t.Fatalf("%s: %v", step.what, err)
+		}
+		p, err := rounds(t, s).Look(t.Context())
+		if err != nil || p.Version != step.version {
+			t.Fatalf("%s: the cluster is at %d, want %d (%v)", step.what, p.Version, step.version, err)
+		}
+	}
+	for _, to := range []uint32{1, 3} {
+		c := &nodev1.Command{Body: &nodev1.Command_RaiseVersion{RaiseVersion: &nodev1.RaiseVersion{Version: to}}}
+		if err := s.Place(t.Context(), command(c)); err == nil {
+			t.Errorf("the cluster went to version %d", to)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"parley/actors/placement"
 	plan "parley/cluster/placement"
+	"parley/cluster/version"
 	"parley/persistence/keys"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
@@ -15,16 +16,34 @@ import (
 
 // RoleShards and RoleEdge are what a node may do; one that names none does both.
 const (
-	RoleShards = "shards"
-	RoleEdge   = "edge"
+	RoleShards = placement.RoleShards // keeps replicas
+	RoleEdge   = "edge"               // serves clients
 )
+
+// CheckRoles says what is wrong with the roles that a node is given, nil when nothing is.
+func CheckRoles(roles []string) error {
+	if len(roles) == 0 {
+		return fmt.Errorf("none is given; there are %s and %s", RoleEdge, RoleShards)
+	}
+	for i, r := range roles {
+		if r != RoleEdge && r != RoleShards {
+			return fmt.Errorf("there is no role %q; there are %s and %s", r, RoleEdge, RoleShards)
+		}
+		if slices.Contains(roles[:i], r) {
+			return fmt.Errorf("%s is given twice", r)
+		}
+	}
+	return nil
+}
 
 // Picture is the cluster as one node could see it at one moment.
 type Picture struct {
-	Stores []*eventv1.Store // members, removed ones included, by node name
-	Maps   []*eventv1.ShardMap
-	Seen   map[uint32]*nodev1.ObservedShard // by shard; one without a leader that answered is missing
-	View   *plan.View
+	Epoch   uint64           // of the driver that looks, from before it looked; 0 = nobody's who drives
+	Version version.Number   // of the cluster
+	Stores  []*eventv1.Store // members, removed ones included, by node name
+	Maps    []*eventv1.ShardMap
+	Seen    map[uint32]*nodev1.ObservedShard // by shard; one without a leader that answered is missing
+	View    *plan.View
 }
 
 // Busy says that the shard is on its way: its configuration is not what its row wants, or a new
@@ -46,7 +65,12 @@ func (p *Picture) Busy(s *plan.Shard) bool {
 // Look reads the rows that c shows and asks all live members how the shards they lead fare. dead
 // says for how long a node has been dead, as far as the asker knows.
 func Look(ctx context.Context, c Cluster, dead func(node string) time.Duration, deadAfter time.Duration) (*Picture, error) {
+	epoch := c.Epoch() // first: what is decided from older rows must not pass for a later driver's
 	r := c.Public()
+	row, err := placement.Row(r)
+	if err != nil {
+		return nil, err
+	}
 	stores, err := placement.Stores(r)
 	if err != nil {
 		return nil, err
@@ -55,7 +79,7 @@ func Look(ctx context.Context, c Cluster, dead func(node string) time.Duration, 
 	if err != nil {
 		return nil, err
 	}
-	p := &Picture{Stores: stores, Maps: maps, Seen: map[uint32]*nodev1.ObservedShard{}}
+	p := &Picture{Epoch: epoch, Version: placement.VersionOf(row), Stores: stores, Maps: maps, Seen: map[uint32]*nodev1.ObservedShard{}}
 	var live []string
 	for _, s := range p.Members() {
 		if c.Live(s.Node) {
@@ -78,6 +102,17 @@ func Look(ctx context.Context, c Cluster, dead func(node string) time.Duration, 
 	return p, nil
 }
 
+// raisable is the latest version that all members speak, dead ones included: they may come back.
+func (p *Picture) raisable() version.Number {
+	to := version.Number(0)
+	for i, s := range p.Members() {
+		if spoken := placement.Spoken(s); i == 0 || spoken.Newest < to {
+			to = spoken.Newest
+		}
+	}
+	return to
+}
+
 // Members are the stores that were not removed.
 func (p *Picture) Members() []*eventv1.Store {
 	var all []*eventv1.Store
@@ -95,7 +130,7 @@ func (p *Picture) view(live []string, dead func(string) time.Duration, deadAfter
 	for _, s := range p.Members() {
 		n := plan.Node{Name: s.Node, Live: slices.Contains(live, s.Node)}
 		stays := s.State == eventv1.StoreState_STORE_STATE_UP || s.State == eventv1.StoreState_STORE_STATE_DRAINING
-		n.Holds = stays && (len(s.Roles) == 0 || slices.Contains(s.Roles, RoleShards))
+		n.Holds = stays && placement.Holds(s)
 		n.Keeps = n.Holds
 		n.Leads = n.Holds && s.State == eventv1.StoreState_STORE_STATE_UP
 		n.Gone = !n.Live && (!stays || dead(s.Node) >= deadAfter)

@@ -24,7 +24,8 @@ type Options struct {
 	// goroutine, when the batch has arrived or is lost. It must not block. Nil: no other nodes.
 	Remote func(edge string, b *nodev1.FanoutBatch, done func(error))
 	// Head reads, after a ReadIndex, the last sequence of a conversation, 0 for a user, and the
-	// epoch of that ReadIndex. done is called exactly once, from any goroutine.
+	// epoch of that ReadIndex. done is called exactly once, from any goroutine; with ErrGone when
+	// there is no such conversation or user.
 	Head func(s keys.Shard, application, id string, done func(shard.Epoch, uint64, error))
 	// Shards is the cluster's number of data shards.
 	Shards uint32
@@ -70,13 +71,18 @@ type Fanout struct {
 	mu     sync.Mutex // guards all below; never held over a call to an edge
 	tables map[keys.Shard]*table
 	edges  map[string]*destination
+	made   uint64 // destinations so far
 }
+
+// ErrGone is Head's answer for what does not exist, or not any more.
+var ErrGone = errors.New("no such conversation or user")
 
 // destination is one edge with its feed.
 type destination struct {
-	name  string
-	local bool
-	feed  feed
+	name       string
+	generation uint64 // tells the feed from an earlier one to the same edge
+	local      bool
+	feed       feed
 }
 
 // New makes a Fanout that leads nothing yet.
@@ -116,12 +122,13 @@ func (f *Fanout) Interest(i *nodev1.Interest, done func(*nodev1.InterestReply)) 
 		return
 	}
 	f.options.Head(s, i.ApplicationId, i.Id, func(now shard.Epoch, head uint64, err error) {
-		if err != nil || now != epoch {
+		gone := errors.Is(err, ErrGone)
+		if err != nil && !gone || now != epoch {
 			f.metrics.unproven.Inc()
 			done(&nodev1.InterestReply{NotLeader: true})
 			return
 		}
-		done(&nodev1.InterestReply{Epoch: uint64(epoch), Head: head})
+		done(&nodev1.InterestReply{Epoch: uint64(epoch), Head: head, Gone: gone, Shard: uint32(s)})
 	})
 }
 
@@ -143,7 +150,8 @@ func (f *Fanout) destination(edge string) *destination {
 	d := f.edges[edge]
 	if d == nil {
 		local := edge == f.options.Node
-		d = &destination{name: edge, local: local, feed: feed{limits: f.options.Away}}
+		f.made++
+		d = &destination{name: edge, generation: f.made, local: local, feed: feed{limits: f.options.Away}}
 		if local {
 			d.feed.limits = f.options.Local
 		}
@@ -161,6 +169,18 @@ func (f *Fanout) Forget(edge string) {
 			t.forget(d)
 		}
 		delete(f.edges, edge)
+	}
+}
+
+// Missed says that items of a shard were committed which will not be broadcast: every edge that
+// wants something of it sees a hole in its feed, and registers again.
+func (f *Fanout) Missed(s keys.Shard) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if t := f.tables[s]; t != nil {
+		for d := range t.edges {
+			d.feed.skip()
+		}
 	}
 }
 
@@ -216,7 +236,7 @@ func (f *Fanout) flush(d *destination) {
 		}
 		f.metrics.batches.Inc()
 		f.metrics.items.Add(float64(len(b.Items)))
-		b.Node, b.Incarnation = f.options.Node, f.options.Incarnation
+		b.Node, b.Incarnation, b.Generation = f.options.Node, f.options.Incarnation, d.generation
 		f.send(d, b)
 	}
 }
@@ -248,27 +268,28 @@ func (f *Fanout) arrived(d *destination) {
 	f.mu.Unlock()
 }
 
-// Beat repeats the last number of each feed to another node that has been idle since the last
-// Beat, so that a last batch that was lost is noticed too. It is called every half second and does
-// not block.
+// Beat repeats the last number of each feed that has been idle since the last Beat, so that a last
+// batch that was lost is noticed too. It is called every half second and does not block.
 func (f *Fanout) Beat() {
-	if f.options.Remote == nil {
-		return
-	}
-	type beat struct {
-		edge   string
-		number uint64
-	}
-	var beats []beat
-	f.mu.Lock()
-	for _, d := range f.edges {
-		if !d.local && d.feed.idle() {
-			beats = append(beats, beat{d.name, d.feed.number})
+	for d, b := range f.beats() {
+		switch {
+		case !d.local && f.options.Remote != nil:
+			f.options.Remote(d.name, b, func(error) {})
+		case d.local && f.options.Edge != nil:
+			f.options.Edge.Deliver(b)
 		}
 	}
-	f.mu.Unlock()
-	for _, b := range beats {
-		f.options.Remote(b.edge, &nodev1.FanoutBatch{
-			Feed: b.number, Node: f.options.Node, Incarnation: f.options.Incarnation}, func(error) {})
+}
+
+func (f *Fanout) beats() map[*destination]*nodev1.FanoutBatch {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	beats := map[*destination]*nodev1.FanoutBatch{}
+	for _, d := range f.edges {
+		if d.feed.idle() {
+			beats[d] = &nodev1.FanoutBatch{Feed: d.feed.number,
+				Node: f.options.Node, Incarnation: f.options.Incarnation, Generation: d.generation}
+		}
 	}
+	return beats
 }

@@ -221,6 +221,37 @@ func TestFeedBatches(t *testing.T) {
 	}
 }
 
+// TestAForgottenEdgeIsFedAnew: its feed begins again with number 1, and says that it is another one.
+func TestAForgottenEdgeIsFedAnew(t *testing.T) {
+	var sent []*nodev1.FanoutBatch
+	f := newFanout(t, func(o *Options) {
+		o.Remote = func(_ string, b *nodev1.FanoutBatch, done func(error)) {
+			sent = append(sent, b)
+			done(nil)
+		}
+	})
+	for version := range uint64(2) {
+		f.Interest(interest("n2", 1, version+1), func(*nodev1.InterestReply) {})
+		f.Broadcast(home, event(version+1))
+		f.Forget("n2")
+	}
+	if len(sent) != 2 || sent[1].Feed != 1 || sent[1].Generation <= sent[0].Generation {
+		t.Fatalf("sent %v", sent)
+	}
+}
+
+// TestWhatIsGoneIsSaid: a registration for what does not exist any more is answered with that.
+func TestWhatIsGoneIsSaid(t *testing.T) {
+	f := newFanout(t, func(o *Options) {
+		o.Head = func(_ keys.Shard, _, _ string, done func(shard.Epoch, uint64, error)) { done(1, 0, ErrGone) }
+	})
+	f.Interest(interest("n2", 1, 1), func(r *nodev1.InterestReply) {
+		if !r.Gone || r.NotLeader || keys.Shard(r.Shard) != home {
+			t.Errorf("got %v", r)
+		}
+	})
+}
+
 // TestSlowEdgeDropsAndShowsIt: an edge that does not take its batches costs a bounded number of
 // items, and the hole in the numbers tells it to register again. Others are not held back.
 func TestSlowEdgeDropsAndShowsIt(t *testing.T) {
@@ -348,5 +379,28 @@ func TestBeat(t *testing.T) {
 		if b.Feed != 1 || b.Node != "n1" || b.Incarnation != 7 || (len(b.Items) > 0) != (i == 0) {
 			t.Errorf("batch %d: %v", i, b)
 		}
+	}
+}
+
+// TestMissedItemsShow: items that were committed and will not be broadcast leave a hole in the feed
+// of every edge that wants something of the shard, which an idle feed shows too.
+func TestMissedItemsShow(t *testing.T) {
+	var local, away []uint64
+	f := newFanout(t, func(o *Options) {
+		o.Edge = edgeFunc(func(b *nodev1.FanoutBatch) { local = append(local, b.Feed) })
+		o.Remote = func(_ string, b *nodev1.FanoutBatch, done func(error)) {
+			away = append(away, b.Feed)
+			done(nil)
+		}
+	})
+	f.Interest(interest("n1", 1, 1), func(*nodev1.InterestReply) {})
+	f.Interest(interest("n2", 1, 1), func(*nodev1.InterestReply) {})
+	f.Broadcast(home, event(1))
+	f.Missed(home)
+	f.Missed(home + 1) // of no concern here
+	f.Beat()
+	f.Beat()
+	if want := []uint64{1, 2}; !slices.Equal(local, want) || !slices.Equal(away, want) {
+		t.Errorf("local %v, away %v, want %v", local, away, want)
 	}
 }

@@ -42,6 +42,9 @@ func (f *feed) add(item *nodev1.Fanout, size int) (dropped int) {
 	return dropped
 }
 
+// skip leaves a hole in the numbers, which the next batch or beat shows.
+func (f *feed) skip() { f.number++ }
+
 // next gives the batch that may leave now, or nil.
 func (f *feed) next(size func(*nodev1.Fanout) int) *nodev1.FanoutBatch {
 	if len(f.pending) == 0 || f.flying {

@@ -1,6 +1,8 @@
 package grain
 
 import (
+	"sync/atomic"
+
 	"parley/cluster/shard"
 	"parley/persistence/keys"
 	"parley/persistence/store"
@@ -15,13 +17,16 @@ type Host interface {
 	Reader() store.Reader
 }
 
-// Listener hears what committed. Calls come from the activation's mailbox, in order: they must
-// not block.
+// Listener hears what committed. Calls come from the activation's mailbox, in order, Missed from any
+// goroutine: they must not block.
 type Listener interface {
 	// Broadcast hands over what the edges must hear.
 	Broadcast(s keys.Shard, items []*nodev1.Fanout)
 	// Posted hands over outbox rows.
 	Posted(s keys.Shard, rows []Row)
+	// Missed tells that a write was committed whose outbox rows and items will not be handed over,
+	// because the activation broke: both have to be looked up.
+	Missed(s keys.Shard)
 }
 
 // Setting is what all activations of a node share.
@@ -29,8 +34,11 @@ type Setting struct {
 	Host     Host
 	Listener Listener
 	Now      func() int64 // Unix milliseconds
-	Options  Options
-	Metrics  *Metrics
+	// Sinks says which sinks an application has, as bits of nodev1.Sink. It is asked for each command
+	// to a conversation and must not block. nil = none.
+	Sinks   func(application string) uint32
+	Options Options
+	Metrics *Metrics
 }
 
 // Activation carries out a Shell's outputs. Its methods are called one at a time, from the
@@ -42,6 +50,10 @@ type Activation struct {
 	invalid error
 	setting *Setting
 	post    func(any)
+
+	// untold: a write was committed, and the shell has not carried out what follows. abandoned: it
+	// never will. Whoever sets the second of the two tells the listener.
+	untold, abandoned atomic.Bool
 }
 
 // Activate makes the activation of an entity in one epoch.
@@ -59,21 +71,54 @@ func (a *Activation) Receive(req *nodev1.GrainRequest, respond func(*nodev1.Grai
 		respond(refusal(a.epoch, code.New(code.NotFound, "no such thing: %q", a.entity.ID)))
 		return
 	}
-	a.step(Arrived{Command: req.Command, Respond: respond})
+	a.step(Arrived{Command: a.withSinks(req.Command), Respond: respond})
+}
+
+// withSinks notes in a command which sinks the application has now, so that deciding needs to know
+// nothing else. The command may be the caller's own, who may send it again: it is not changed.
+func (a *Activation) withSinks(c *nodev1.Command) *nodev1.Command {
+	sinks := uint32(0)
+	if a.entity.Kind == nodev1.Kind_KIND_CONVERSATION && a.setting.Sinks != nil {
+		sinks = a.setting.Sinks(a.entity.Application)
+	}
+	if sinks == c.Sinks {
+		return c
+	}
+	return &nodev1.Command{Principal: c.Principal, ClientId: c.ClientId, Body: c.Body, Sinks: sinks}
 }
 
 // Wake takes what was posted.
 func (a *Activation) Wake(msg any) {
 	if in, ok := msg.(Input); ok && a.shell != nil {
 		a.step(in)
+		if _, ok := in.(Committed); ok {
+			a.untold.Store(false) // not when the step panicked
+		}
 	}
 }
 
 // Idle says that the activation may be passivated.
 func (a *Activation) Idle() bool { return a.shell == nil || a.shell.Idle() }
 
+// Abandon gives the activation up after a panic: its shell is not asked again.
+func (a *Activation) Abandon() {
+	a.abandoned.Store(true)
+	if a.untold.Load() {
+		a.setting.Listener.Missed(a.entity.Shard)
+	}
+}
+
+// committed notes that the write in flight was committed.
+func (a *Activation) committed() {
+	a.untold.Store(true)
+	if a.abandoned.Load() {
+		a.setting.Listener.Missed(a.entity.Shard)
+	}
+}
+
 // Stop answers all that waits.
 func (a *Activation) Stop() {
+	a.Abandon() // of a write in flight nobody will hear
 	if a.shell != nil {
 		a.step(Ended{})
 	}
@@ -89,6 +134,9 @@ func (a *Activation) carryOut(out Output) {
 	switch out := out.(type) {
 	case Propose:
 		a.setting.Host.Propose(shard.Proposal{Shard: a.entity.Shard, Epoch: a.epoch, Write: out.Write, Done: func(err error) {
+			if err == nil {
+				a.committed()
+			}
 			a.post(Committed{Err: err})
 		}})
 	case Confirm:

@@ -160,5 +160,12 @@ const laneTail = 10
 // order of delivery.
 func Lane(key []byte) []byte { return key[:len(key)-laneTail] }
 
+// groupHead is the length of an outbox key's first part: span, table, target kind and target shard.
+const groupHead = 11
+
+// Group is the part of an outbox key that all rows for one shard, or for one sink of an
+// application, share.
+func Group(key []byte) []byte { return key[:groupHead] }
+
 // Revision reads the source's revision back from an outbox key.
 func Revision(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(key)-laneTail:]) }

@@ -2,6 +2,7 @@ package grain
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 
 	"parley/persistence/keys"
@@ -9,9 +10,19 @@ import (
 	nodev1 "parley/proto/node/v1"
 )
 
+// IsSink says whether outbox rows of a kind go to a sink and not to a grain.
+func IsSink(kind nodev1.Kind) bool {
+	return kind == nodev1.Kind_KIND_WEBHOOK || kind == nodev1.Kind_KIND_PUSH
+}
+
 // Place gives the shard of an entity: applications and the placement live in the meta shard, all
-// else where its hash says.
+// else where its hash says. A sink has no shard: its number keeps the rows of one application and
+// target together in the outbox, as those for one shard stand together.
 func Place(kind nodev1.Kind, application, entity string, shards uint32) keys.Shard {
+	if IsSink(kind) {
+		d := digest(kind, application, entity)
+		return keys.Shard(binary.BigEndian.Uint32(d[:]))
+	}
 	if kind == nodev1.Kind_KIND_APPLICATION || kind == nodev1.Kind_KIND_PLACEMENT {
 		return keys.Meta
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"parley/persistence/keys"
 	nodev1 "parley/proto/node/v1"
 )
 
@@ -26,6 +27,40 @@ func TestHeadKeys(t *testing.T) {
 		key, err := HeadKey(c.e)
 		if (err != nil) != (c.want == "") || err == nil && fmt.Sprintf("%x", key) != c.want {
 			t.Errorf("%s: %x, %v; want %s", c.e.ID, key, err, c.want)
+		}
+	}
+}
+
+// TestSinkPlaces pins where the rows for a sink stand in the outbox, apart from those of others: they
+// are on disk, so it never changes.
+func TestSinkPlaces(t *testing.T) {
+	const other = "0de7a7b5-0000-4000-8000-000000000009"
+	for want, c := range map[keys.Shard]struct {
+		kind        nodev1.Kind
+		app, target string
+	}{
+		0x90646934: {nodev1.Kind_KIND_WEBHOOK, appID, "event_url"}, 0x2693b09f: {nodev1.Kind_KIND_WEBHOOK, appID, "callback"},
+		0x6c3faabb: {nodev1.Kind_KIND_PUSH, appID, "push"}, 0x885b2a51: {nodev1.Kind_KIND_WEBHOOK, other, "event_url"},
+	} {
+		if got := Place(c.kind, c.app, c.target, 4); got != want {
+			t.Errorf("%s %s: %#x, want %#x", c.kind, c.target, uint32(got), uint32(want))
+		}
+	}
+}
+
+// TestSinksAreTheOwnersToSay: a command to a conversation carries the sinks that its own node knows
+// of, whatever came with it; the caller's command is not changed.
+func TestSinksAreTheOwnersToSay(t *testing.T) {
+	for _, c := range []struct {
+		kind            nodev1.Kind
+		came, has, want uint32
+	}{
+		{nodev1.Kind_KIND_CONVERSATION, 0, 3, 3}, {nodev1.Kind_KIND_CONVERSATION, 3, 0, 0}, {nodev1.Kind_KIND_CONVERSATION, 1, 2, 2}, {nodev1.Kind_KIND_USER, 1, 3, 0},
+	} {
+		a := &Activation{entity: Entity{Kind: c.kind, Application: appID}, setting: &Setting{Sinks: func(string) uint32 { return c.has }}}
+		cmd := &nodev1.Command{ClientId: "c1", Sinks: c.came}
+		if got := a.withSinks(cmd); got.Sinks != c.want || got.ClientId != "c1" || cmd.Sinks != c.came {
+			t.Errorf("%+v: %v", c, got)
 		}
 	}
 }

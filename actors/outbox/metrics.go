@@ -6,6 +6,7 @@ type metrics struct {
 	depth                                         prometheus.Gauge
 	age                                           prometheus.Histogram
 	delivered, retries, refused, deferred, broken prometheus.Counter
+	letters, droppedLetters                       prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -25,11 +26,14 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		refused:   counter("parley_actors_outbox_refused_rows_total", "Rows that their target refused for good."),
 		deferred:  counter("parley_actors_outbox_deferred_rows_total", "Rows left on disk because too many wait in memory."),
 		broken:    counter("parley_actors_outbox_broken_queues_total", "Queues stopped because the state could not be read."),
+		letters:   counter("parley_actors_outbox_dead_letters_total", "Rows for sinks that were given up and kept as dead letters."),
+		droppedLetters: counter("parley_actors_outbox_dropped_letters_total",
+			"Dead letters dropped because newer ones of the same application need their place."),
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.depth, m.age, m.delivered, m.retries, m.refused, m.deferred, m.broken} {
+	for _, c := range []prometheus.Collector{m.depth, m.age, m.delivered, m.retries, m.refused, m.deferred, m.broken, m.letters, m.droppedLetters} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}

@@ -5,28 +5,50 @@ import (
 	"time"
 )
 
-// Limits bound the queue of one shard. Start from DefaultLimits.
+// Limits bound a queue. Start from DefaultLimits or DefaultSinkLimits.
 type Limits struct {
-	RowsMax    int           // rows held; more stay on disk until there is room
-	LaneMax    int           // rows held of one (source, target)
-	FlightMax  int           // deliveries on their way at once
-	DeleteMax  int           // rows deleted by one write
-	BackoffMin time.Duration // before the first retry of a target
-	BackoffMax time.Duration
+	RowsMax        int           // rows held; more stay on disk until there is room
+	GroupRowsMax   int           // rows held for one shard, or for one sink of an application
+	LaneMax        int           // rows held of one (source, target)
+	FlightMax      int           // deliveries on their way at once
+	GroupFlightMax int           // of them for one shard, or for one sink of an application
+	DeleteMax      int           // rows deleted by one write
+	BackoffMin     time.Duration // before the first retry of a lane
+	BackoffMax     time.Duration
+	AgeMax         time.Duration // a row that fails when it is older becomes a dead letter; 0 = never
+	LettersMax     int           // dead letters of one application; newer ones drop the oldest
 }
 
-// DefaultLimits are the production limits.
+// DefaultLimits are the production limits of the queue for grains: they are of this cluster, so
+// what they owe each other is never given up.
 func DefaultLimits() Limits {
-	return Limits{RowsMax: 8192, LaneMax: 64, FlightMax: 64, DeleteMax: 512, BackoffMin: 50 * time.Millisecond, BackoffMax: 30 * time.Second}
+	return Limits{
+		RowsMax: 8192, GroupRowsMax: 4096, LaneMax: 64, FlightMax: 64, GroupFlightMax: 64, DeleteMax: 512,
+		BackoffMin: 50 * time.Millisecond, BackoffMax: 30 * time.Second,
+	}
+}
+
+// DefaultSinkLimits are the production limits of a queue for sinks, which are slower and belong to
+// others.
+func DefaultSinkLimits() Limits {
+	return Limits{
+		RowsMax: 8192, GroupRowsMax: 512, LaneMax: 16, FlightMax: 256, GroupFlightMax: 16, DeleteMax: 512,
+		BackoffMin: time.Second, BackoffMax: 10 * time.Minute, AgeMax: 24 * time.Hour, LettersMax: 256,
+	}
 }
 
 // Validate says what is wrong with the limits.
 func (l Limits) Validate() error {
-	if l.RowsMax < 1 || l.LaneMax < 1 || l.FlightMax < 1 || l.DeleteMax < 1 {
-		return errors.New("outbox limits: counts must be positive")
+	for _, n := range []int{l.RowsMax, l.GroupRowsMax, l.LaneMax, l.FlightMax, l.GroupFlightMax, l.DeleteMax} {
+		if n < 1 {
+			return errors.New("outbox limits: counts must be positive")
+		}
 	}
 	if l.BackoffMin <= 0 || l.BackoffMax < l.BackoffMin {
 		return errors.New("outbox limits: back-off must be positive and ordered")
+	}
+	if l.AgeMax < 0 || l.LettersMax < 0 {
+		return errors.New("outbox limits: age and letters must not be negative")
 	}
 	return nil
 }

@@ -3,8 +3,8 @@ package outbox
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -33,14 +33,18 @@ type Options struct {
 	// InboxMax bounds the posted rows that wait for the driver; more are left on disk.
 	InboxMax int
 	Limits   Limits
-	Logger   *slog.Logger
-	Metrics  prometheus.Registerer // nil: counted, not shown
+	// Sinks take the rows of their kinds. Rows of a kind without a sink stay where they are.
+	Sinks map[nodev1.Kind]Sink
+	// SinkLimits bound the queue of each kind of sink.
+	SinkLimits Limits
+	Logger     *slog.Logger
+	Metrics    prometheus.Registerer // nil: counted, not shown
 }
 
 // DefaultOptions are the production settings, without the dependencies.
 func DefaultOptions() Options {
 	return Options{
-		DeliveryTimeout: 5 * time.Second, InboxMax: 1 << 16, Limits: DefaultLimits(),
+		DeliveryTimeout: 5 * time.Second, InboxMax: 1 << 16, Limits: DefaultLimits(), SinkLimits: DefaultSinkLimits(),
 		Logger: slog.New(slog.DiscardHandler),
 	}
 }
@@ -53,7 +57,12 @@ func (o Options) Validate() error {
 	if o.DeliveryTimeout <= 0 || o.InboxMax < 1 {
 		return errors.New("outbox options: timeout and inbox limit must be positive")
 	}
-	return o.Limits.Validate()
+	for kind, sink := range o.Sinks {
+		if !grain.IsSink(kind) || sink == nil {
+			return fmt.Errorf("outbox options: %s is no kind of sink, or has none", kind)
+		}
+	}
+	return errors.Join(o.Limits.Validate(), o.SinkLimits.Validate())
 }
 
 // Outbox drives the queues of the shards that this node leads. Safe for concurrent use.
@@ -71,21 +80,29 @@ type Outbox struct {
 	leading map[keys.Shard]struct{}
 
 	// Owned by run.
-	queues map[keys.Shard]*led
+	queues map[place]*led
 }
 
-// message is an input on its way to the queue of one shard and epoch, or a change of lead.
-type message struct {
+// place is where a queue stands.
+type place struct {
 	shard keys.Shard
+	kind  nodev1.Kind // of the sink; unspecified for grains
+}
+
+// message is an input on its way to a queue in one epoch, or a change of lead.
+type message struct {
+	place
 	epoch shard.Epoch // 0 = whatever is led now
 	in    Input
 	lead  *shard.Lead
 }
 
-// led is the queue of one led shard with its alarm.
+// led is one queue of a led shard with its alarm.
 type led struct {
 	epoch   shard.Epoch
 	queue   *Queue
+	ctx     context.Context // of its deliveries; ends with the lead
+	cancel  context.CancelFunc
 	alarmAt int64 // 0 = none
 	held    int   // as last counted in the depth metric
 }
@@ -102,7 +119,7 @@ func Open(ctx context.Context, o Options) (*Outbox, error) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	b := &Outbox{
 		options: o, metrics: m, cancel: cancel, wake: make(chan struct{}, 1),
-		waiters: make(map[Link]map[*Waiter]struct{}), leading: make(map[keys.Shard]struct{}), queues: make(map[keys.Shard]*led),
+		waiters: make(map[Link]map[*Waiter]struct{}), leading: make(map[keys.Shard]struct{}), queues: make(map[place]*led),
 	}
 	b.group.Go(func() error { b.run(ctx); return nil })
 	return b, nil
@@ -123,7 +140,7 @@ func (b *Outbox) LeadChanged(l shard.Lead) {
 		delete(b.leading, l.Shard)
 	}
 	b.mu.Unlock()
-	b.send(message{shard: l.Shard, lead: &l})
+	b.send(message{place: place{shard: l.Shard}, lead: &l})
 }
 
 // Posted brings rows that have just been committed (grain.Listener).
@@ -136,10 +153,33 @@ func (b *Outbox) Posted(s keys.Shard, rows []grain.Row) {
 	b.mu.Unlock()
 	if full {
 		b.metrics.deferred.Add(float64(len(rows)))
-		b.send(message{shard: s, in: Overrun{}})
+		b.Missed(s)
 		return
 	}
-	b.send(message{shard: s, in: Posted{Rows: rows}})
+	for kind, part := range byQueue(rows) {
+		b.send(message{place: place{s, kind}, in: Posted{Rows: part}})
+	}
+}
+
+// byQueue sorts the rows of a batch by the queue they belong to. Mostly that is one.
+func byQueue(rows []grain.Row) map[nodev1.Kind][]grain.Row {
+	parts := make(map[nodev1.Kind][]grain.Row, 1)
+	for _, r := range rows {
+		kind := nodev1.Kind_KIND_UNSPECIFIED
+		if grain.IsSink(r.Row.TargetKind) {
+			kind = r.Row.TargetKind
+		}
+		parts[kind] = append(parts[kind], r)
+	}
+	return parts
+}
+
+// Missed has a shard's rows looked up on disk, because some may have been committed that were not
+// posted (grain.Listener).
+func (b *Outbox) Missed(s keys.Shard) {
+	for _, kind := range b.kinds() {
+		b.send(message{place: place{s, kind}, in: Overrun{}})
+	}
 }
 
 func (b *Outbox) send(m message) {
@@ -159,11 +199,12 @@ func (b *Outbox) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			b.end()
 			return
 		case <-b.wake:
 			b.drain(ctx)
 		case <-timer.C:
-			b.tick(ctx)
+			b.tick()
 		}
 		timer.Reset(b.untilAlarm())
 	}
@@ -179,29 +220,16 @@ func (b *Outbox) drain(ctx context.Context) {
 			b.follow(ctx, *m.lead)
 			continue
 		}
-		b.step(ctx, m)
+		b.step(m)
 	}
 }
 
-// follow starts a queue when this node leads and is ready, and drops it at the end of the epoch.
-func (b *Outbox) follow(ctx context.Context, l shard.Lead) {
-	now := b.queues[l.Shard]
-	leads := l.Local && l.Ready
-	if now != nil && (!leads || now.epoch != l.Epoch) {
-		b.metrics.depth.Sub(float64(now.held))
-		delete(b.queues, l.Shard)
-		now = nil
-	}
-	if leads && now == nil {
-		q := NewQueue(l.Shard, b.options.Host.Reader(), b.options.Limits, rand.Float64)
-		b.queues[l.Shard] = &led{epoch: l.Epoch, queue: q}
-		b.step(ctx, message{shard: l.Shard, epoch: l.Epoch, in: Started{}})
-	}
-}
-
-func (b *Outbox) step(ctx context.Context, m message) {
-	l := b.queues[m.shard]
+func (b *Outbox) step(m message) {
+	l := b.queues[m.place]
 	if l == nil || m.epoch != 0 && m.epoch != l.epoch {
+		if ask, ok := m.in.(Redeliver); ok {
+			ask.Done(0, shard.ErrNotLeader)
+		}
 		return // of an epoch that is over: its rows are on disk
 	}
 	now := time.Now().UnixMilli()
@@ -210,32 +238,43 @@ func (b *Outbox) step(ctx context.Context, m message) {
 		// The queue stops here and the next epoch begins anew: the state cannot be read.
 		b.options.Logger.Error("an outbox stopped", "shard", m.shard, "epoch", l.epoch, "error", err)
 		b.metrics.broken.Inc()
-		delete(b.queues, m.shard)
+		b.drop(m.place)
 		return
 	}
 	b.metrics.depth.Add(float64(l.queue.Held() - l.held))
 	l.held = l.queue.Held()
 	for _, out := range outs {
-		b.carryOut(ctx, m.shard, l, out)
+		b.carryOut(m.place, l, out)
 	}
 }
 
-func (b *Outbox) carryOut(ctx context.Context, s keys.Shard, l *led, out Output) {
+func (b *Outbox) carryOut(p place, l *led, out Output) {
 	epoch := l.epoch
 	switch out := out.(type) {
 	case Deliver:
-		b.deliver(ctx, s, epoch, out.Row)
+		b.deliver(p, l, out)
 	case Propose:
-		b.options.Host.Propose(shard.Proposal{Shard: s, Epoch: epoch, Write: out.Write, Done: func(err error) {
-			b.send(message{shard: s, epoch: epoch, in: Deleted{Err: err}})
+		b.options.Host.Propose(shard.Proposal{Shard: p.shard, Epoch: epoch, Write: out.Write, Done: func(err error) {
+			if err == nil {
+				b.buried(p, out)
+			}
+			b.send(message{place: p, epoch: epoch, in: Deleted{Err: err}})
 		}})
+	case Answer:
+		out.Done(out.Moved, out.Err)
 	case Alarm:
 		l.alarmAt = out.At
 	}
 }
 
-func (b *Outbox) deliver(ctx context.Context, s keys.Shard, epoch shard.Epoch, r grain.Row) {
-	ctx, cancel := context.WithTimeout(ctx, b.options.DeliveryTimeout)
+// deliver brings a row to its grain, or hands it to its sink.
+func (b *Outbox) deliver(p place, l *led, d Deliver) {
+	r, epoch := d.Row, l.epoch
+	if sink := b.options.Sinks[p.kind]; sink != nil {
+		sink.Deliver(l.ctx, Delivery{Row: r.Row, Attempt: d.Attempt}, func(err error) { b.delivered(p, epoch, r, err) })
+		return
+	}
+	ctx, cancel := context.WithTimeout(l.ctx, b.options.DeliveryTimeout)
 	req := &nodev1.GrainRequest{Kind: r.Row.TargetKind, ApplicationId: r.Row.ApplicationId, Id: r.Row.TargetId, Command: r.Row.Command}
 	b.options.Caller.AskAsync(ctx, req, func(reply *nodev1.GrainReply, err error) {
 		cancel()
@@ -246,17 +285,21 @@ func (b *Outbox) deliver(ctx context.Context, s keys.Shard, epoch shard.Epoch, r
 			err = grain.CodedError(reply.Error)
 		}
 		if final(err) {
-			b.options.Logger.Warn("an outbox row was refused", "shard", s, "target", r.Row.TargetId, "kind", r.Row.TargetKind.String(), "error", err)
+			b.options.Logger.Warn("an outbox row was refused", "shard", p.shard, "target", r.Row.TargetId, "kind", r.Row.TargetKind.String(), "error", err)
 			b.metrics.refused.Inc()
 			err = nil
 		}
-		if err == nil {
-			b.acked(r)
-		} else {
-			b.metrics.retries.Inc()
-		}
-		b.send(message{shard: s, epoch: epoch, in: Delivered{Row: r, Err: err}})
+		b.delivered(p, epoch, r, err)
 	})
+}
+
+func (b *Outbox) delivered(p place, epoch shard.Epoch, r grain.Row, err error) {
+	if err == nil {
+		b.acked(r)
+	} else {
+		b.metrics.retries.Inc()
+	}
+	b.send(message{place: p, epoch: epoch, in: Delivered{Row: r, Err: err}})
 }
 
 // final is true for a refusal that no retry will change.
@@ -274,18 +317,18 @@ func final(err error) bool {
 
 func (b *Outbox) acked(r grain.Row) {
 	b.metrics.delivered.Inc()
-	if r.Row.CreatedMs > 0 {
+	if r.Row.CreatedMs > 0 && !grain.IsSink(r.Row.TargetKind) {
 		b.metrics.age.Observe(float64(time.Now().UnixMilli()-r.Row.CreatedMs) / 1000)
 	}
 	b.tell(r)
 }
 
-func (b *Outbox) tick(ctx context.Context) {
+func (b *Outbox) tick() {
 	now := time.Now().UnixMilli()
-	for s, l := range b.queues {
+	for p, l := range b.queues {
 		if l.alarmAt != 0 && l.alarmAt <= now {
 			l.alarmAt = 0
-			b.step(ctx, message{shard: s, epoch: l.epoch, in: Ticked{}})
+			b.step(message{place: p, epoch: l.epoch, in: Ticked{}})
 		}
 	}
 }

@@ -1,8 +1,6 @@
 package outbox
 
 import (
-	"container/heap"
-	"encoding/binary"
 	"fmt"
 
 	"parley/actors/grain"
@@ -12,7 +10,8 @@ import (
 	nodev1 "parley/proto/node/v1"
 )
 
-// Input is one thing that happens to a Queue: Started, Posted, Overrun, Delivered, Deleted or Ticked.
+// Input is one thing that happens to a Queue: Started, Posted, Overrun, Delivered, Deleted,
+// Redeliver or Ticked.
 type Input interface{ input() }
 
 // Started begins the epoch: what the disk holds is looked up.
@@ -24,7 +23,8 @@ type Posted struct{ Rows []grain.Row }
 // Overrun says that rows were posted which did not get here: they are on disk.
 type Overrun struct{}
 
-// Delivered is the outcome of a Deliver: nil when the target has acked or has refused for good.
+// Delivered is the outcome of a Deliver: nil when the target has acked or has refused for good. A
+// *Failure says more than another error.
 type Delivered struct {
 	Row grain.Row
 	Err error
@@ -32,6 +32,15 @@ type Delivered struct {
 
 // Deleted is the outcome of the Propose in flight.
 type Deleted struct{ Err error }
+
+// Redeliver asks for dead letters of an application to be delivered again, as many as one write
+// may move. Done is handed back in exactly one Answer.
+type Redeliver struct {
+	Application keys.UUID
+	Position    []byte // of one letter, as listed; empty = the oldest ones
+	Discard     bool   // drop them instead
+	Done        func(moved int, err error)
+}
 
 // Ticked says that the time asked for by the last Alarm has come.
 type Ticked struct{}
@@ -41,66 +50,104 @@ func (Posted) input()    {}
 func (Overrun) input()   {}
 func (Delivered) input() {}
 func (Deleted) input()   {}
+func (Redeliver) input() {}
 func (Ticked) input()    {}
 
-// Output is one thing that a Queue asks for: Deliver, Propose or Alarm.
+// Output is one thing that a Queue asks for: Deliver, Propose, Answer or Alarm.
 type Output interface{ output() }
 
-// Deliver asks for a row's command to be brought to its target.
-type Deliver struct{ Row grain.Row }
+// Deliver asks for a row's command to be brought to its target. Attempt counts from 1, since the
+// epoch began.
+type Deliver struct {
+	Row     grain.Row
+	Attempt int
+}
 
-// Propose asks for the write that deletes delivered rows. Never more than one in flight.
-type Propose struct{ Write shard.Write }
+// Propose asks for the write that deletes delivered rows. Never more than one in flight. Died rows
+// become dead letters with it, and Dropped older letters make room for them.
+type Propose struct {
+	Write   shard.Write
+	Died    []*nodev1.DeadLetter
+	Dropped int
+}
+
+// Answer is the one reply to a Redeliver.
+type Answer struct {
+	Done  func(moved int, err error)
+	Moved int
+	Err   error
+}
 
 // Alarm asks for a Ticked at a time (Unix milliseconds). A later Alarm replaces an earlier one.
 type Alarm struct{ At int64 }
 
 func (Deliver) output() {}
 func (Propose) output() {}
+func (Answer) output()  {}
 func (Alarm) output()   {}
 
-// Queue is the outbox of one shard in one epoch, as a step function. Rows wait in lanes, one per
-// (source, target), of which the first row alone is on its way.
+// Queue is the outbox of one shard in one epoch, for all grains or for one kind of sink, as a step
+// function. Rows wait in lanes, one per (source, target), of which the first row alone is on its
+// way. The lanes of one target shard, or of one application's sink, are a group, which may take
+// only a part of what the queue can hold and deliver at once.
 type Queue struct {
 	// Fixed.
 	shard  keys.Shard
+	spans  []span
+	entity []byte // whose revision fences the deletions
+	kind   nodev1.Kind
 	reader store.Reader
 	limits Limits
 	jitter func() float64 // 0 <= j < 1
 
 	lanes   map[string]*lane
-	ready   []*lane             // may deliver now
+	groups  map[string]*group
+	turns   []*group            // may deliver now, each once
 	blocked laneHeap            // wait for their retryAt
 	held    map[string]struct{} // keys in lanes, delivered or being deleted
 	flying  int
 	// behind: the disk has rows of lanes that are not held. Posted rows are then left there.
 	behind bool
 
-	acked    [][]byte // delivered, not yet being deleted
-	deleting [][]byte // in the Propose in flight
-	revision uint64   // of the outbox entity
-	retryAt  int64    // no deletion before, after one failed
+	acked    []removal   // delivered or given up, not yet being deleted
+	deleting []removal   // in the Propose in flight
+	asked    []Redeliver // wait for their write
+	moving   *moving     // the one in flight
+	revision uint64      // of the outbox entity
+	retryAt  int64       // no deletion before, after one failed
 	failures int
 
 	alarm int64 // as last asked for, 0 = none
 	out   []Output
 }
 
-// lane is what one source has for one target.
-type lane struct {
-	name     string
-	rows     []grain.Row
-	more     bool // later rows of this lane are on disk only
-	flying   bool
-	attempts int
-	retryAt  int64
+// span is a range of keys, hi excluded.
+type span struct{ lo, hi []byte }
+
+// NewQueue makes the queue for the grains that a shard, led by this node, has rows for. jitter gives
+// numbers in [0, 1).
+func NewQueue(s keys.Shard, r store.Reader, l Limits, jitter func() float64) *Queue {
+	first := keys.OutboxKind(s, byte(nodev1.Kind_KIND_WEBHOOK))
+	last := keys.OutboxKind(s, byte(nodev1.Kind_KIND_PUSH))
+	all := keys.OutboxRows(s)
+	q := newQueue(s, r, l, jitter)
+	q.spans, q.entity = []span{{all, first}, {keys.End(last), keys.End(all)}}, Entity(s)
+	return q
 }
 
-// NewQueue makes the queue of a shard that this node leads. jitter gives numbers in [0, 1).
-func NewQueue(s keys.Shard, r store.Reader, l Limits, jitter func() float64) *Queue {
+// NewSinkQueue makes the queue for one kind of sink.
+func NewSinkQueue(s keys.Shard, kind nodev1.Kind, r store.Reader, l Limits, jitter func() float64) *Queue {
+	rows := keys.OutboxKind(s, byte(kind))
+	q := newQueue(s, r, l, jitter)
+	q.spans, q.kind = []span{{rows, keys.End(rows)}}, kind
+	q.entity = keys.Head(s, keys.UUID{}, keys.UUID{}, keys.EntityKind(kind))
+	return q
+}
+
+func newQueue(s keys.Shard, r store.Reader, l Limits, jitter func() float64) *Queue {
 	return &Queue{
 		shard: s, reader: r, limits: l, jitter: jitter,
-		lanes: make(map[string]*lane), held: make(map[string]struct{}),
+		lanes: make(map[string]*lane), groups: make(map[string]*group), held: make(map[string]struct{}),
 	}
 }
 
@@ -125,6 +172,8 @@ func (q *Queue) Step(now int64, in Input) ([]Output, error) {
 		err = q.onDelivered(now, in)
 	case Deleted:
 		err = q.onDeleted(now, in)
+	case Redeliver:
+		q.onRedeliver(in)
 	case Ticked:
 		q.alarm = 0
 	}
@@ -136,7 +185,9 @@ func (q *Queue) Step(now int64, in Input) ([]Output, error) {
 	}
 	q.unblock(now)
 	q.deliver()
-	q.remove(now)
+	if err := q.remove(now); err != nil {
+		return nil, err
+	}
 	q.setAlarm(now)
 	return q.out, nil
 }
@@ -154,79 +205,50 @@ func (q *Queue) onPosted(rows []grain.Row) {
 	}
 }
 
-// hold appends a row to its lane, unless it is held already or its lane is full.
-func (q *Queue) hold(r grain.Row) {
-	if _, known := q.held[string(r.Key)]; known {
-		return
-	}
-	name := grain.Lane(r.Key)
-	l := q.lanes[string(name)]
-	if l == nil {
-		l = &lane{name: string(name)}
-		q.lanes[l.name] = l
-	}
-	if l.more || len(l.rows) >= q.limits.LaneMax {
-		l.more = true
-		return
-	}
-	q.held[string(r.Key)] = struct{}{}
-	l.rows = append(l.rows, r)
-	if len(l.rows) == 1 && !l.flying {
-		q.ready = append(q.ready, l)
-	}
-}
-
-// deliver sends the first row of each ready lane, as far as deliveries are free.
-func (q *Queue) deliver() {
-	for q.flying < q.limits.FlightMax && len(q.ready) > 0 {
-		l := q.ready[0]
-		q.ready = q.ready[1:]
-		l.flying = true
-		q.flying++
-		q.out = append(q.out, Deliver{Row: l.rows[0]})
-	}
-}
-
 func (q *Queue) onDelivered(now int64, d Delivered) error {
 	l := q.lanes[string(grain.Lane(d.Row.Key))]
 	if l == nil || !l.flying {
 		return fmt.Errorf("a delivery ended that never began: shard %d, source %s", q.shard, d.Row.Row.SourceId)
 	}
 	l.flying = false
+	l.group.flying--
 	q.flying--
+	q.takeTurn(l.group)
+	done := removal{key: d.Row.Key}
 	if d.Err != nil {
-		l.attempts++
-		l.retryAt = now + q.backoff(l.attempts)
-		heap.Push(&q.blocked, l)
-		return nil
+		f := failureOf(d.Err)
+		if !f.Untried {
+			l.attempts++
+		}
+		if !f.Final && !q.expired(now, d.Row) {
+			q.block(l, now+q.pause(l.attempts, f))
+			return nil
+		}
+		done.letter = &nodev1.DeadLetter{
+			Row: d.Row.Row, Key: d.Row.Key, DiedMs: now, Attempts: uint32(l.attempts), Reason: f.Error(),
+		}
 	}
 	l.attempts = 0
 	l.rows = l.rows[1:]
-	q.acked = append(q.acked, d.Row.Key)
+	l.group.rows--
+	q.acked = append(q.acked, done)
 	return q.advance(l)
 }
 
-// advance readies a lane's next row, looks on disk for more, or lets the lane go.
-func (q *Queue) advance(l *lane) error {
-	if len(l.rows) == 0 && l.more {
-		l.more = false
-		if err := q.refillLane(l); err != nil {
-			return err
-		}
-	}
-	if len(l.rows) == 0 {
-		delete(q.lanes, l.name)
-		return nil
-	}
-	q.ready = appendLane(q.ready, l)
-	return nil
+// expired says whether a row that has failed is too old to be tried again.
+func (q *Queue) expired(now int64, r grain.Row) bool {
+	age := q.limits.AgeMax.Milliseconds()
+	return age > 0 && now-r.Row.CreatedMs >= age
 }
 
-func appendLane(ls []*lane, l *lane) []*lane {
-	if len(ls) > 0 && ls[len(ls)-1] == l {
-		return ls // refilling has readied it
+// pause is how long a lane waits after a failure: the back-off, or longer if the target asked for
+// it, but never longer than the longest back-off. What was not tried waits as long as was said.
+func (q *Queue) pause(attempts int, f *Failure) int64 {
+	after := min(f.After, q.limits.BackoffMax).Milliseconds()
+	if f.Untried {
+		return max(1, after)
 	}
-	return append(ls, l)
+	return max(q.backoff(attempts), after)
 }
 
 // backoff doubles from the least to the most, and takes a random part of the upper half: targets
@@ -237,94 +259,17 @@ func (q *Queue) backoff(attempts int) int64 {
 	return max(1, ms/2+int64(q.jitter()*float64(ms/2)))
 }
 
-func (q *Queue) unblock(now int64) {
-	for len(q.blocked) > 0 && q.blocked[0].retryAt <= now {
-		q.ready = append(q.ready, heap.Pop(&q.blocked).(*lane))
-	}
-}
-
 // setAlarm asks for a tick at the next time that something may be tried again.
 func (q *Queue) setAlarm(now int64) {
 	at := int64(0)
 	if len(q.blocked) > 0 {
 		at = q.blocked[0].retryAt
 	}
-	if len(q.acked) > 0 && q.deleting == nil && q.retryAt > now && (at == 0 || q.retryAt < at) {
+	if len(q.acked)+len(q.asked) > 0 && q.idle() && q.retryAt > now && (at == 0 || q.retryAt < at) {
 		at = q.retryAt
 	}
 	if at != 0 && at != q.alarm {
 		q.alarm = at
 		q.out = append(q.out, Alarm{At: at})
 	}
-}
-
-// Entity is the head key of a shard's outbox: deletions are its writes, so they pass the same
-// fence as all others and need no grain.
-func Entity(s keys.Shard) []byte {
-	return keys.Head(s, keys.UUID{}, keys.UUID{}, keys.EntityKind(nodev1.Kind_KIND_SHARD))
-}
-
-func (q *Queue) readRevision() error {
-	row, ok, err := q.reader.Get(Entity(q.shard))
-	if err != nil {
-		return fmt.Errorf("read the outbox head of shard %d: %w", q.shard, err)
-	}
-	q.revision = 0
-	if ok {
-		q.revision = binary.BigEndian.Uint64(row)
-	}
-	return nil
-}
-
-// remove proposes the deletion of what was delivered.
-func (q *Queue) remove(now int64) {
-	if q.deleting != nil || len(q.acked) == 0 || now < q.retryAt {
-		return
-	}
-	n := min(len(q.acked), q.limits.DeleteMax)
-	q.deleting = q.acked[:n:n]
-	q.acked = q.acked[n:]
-	ops := make([]store.Op, n)
-	for i, k := range q.deleting {
-		ops[i] = store.Delete(k)
-	}
-	q.out = append(q.out, Propose{Write: shard.Write{Entity: Entity(q.shard), Base: q.revision, Ops: ops}})
-}
-
-func (q *Queue) onDeleted(now int64, d Deleted) error {
-	keys := q.deleting
-	q.deleting = nil
-	if d.Err != nil {
-		// Deleting twice is harmless, so even an unknown outcome is tried again: the fence
-		// lets it through only while the epoch lasts.
-		q.acked = append(keys, q.acked...)
-		q.failures++
-		q.retryAt = now + q.backoff(q.failures)
-		return q.readRevision()
-	}
-	q.failures, q.retryAt = 0, 0
-	q.revision++
-	for _, k := range keys {
-		delete(q.held, string(k))
-	}
-	return nil
-}
-
-// laneHeap orders blocked lanes by the time of their retry.
-type laneHeap []*lane
-
-func (h laneHeap) Len() int           { return len(h) }
-func (h laneHeap) Less(i, j int) bool { return h[i].retryAt < h[j].retryAt }
-func (h laneHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-
-// Push implements heap.Interface.
-func (h *laneHeap) Push(x any) { *h = append(*h, x.(*lane)) }
-
-// Pop implements heap.Interface.
-func (h *laneHeap) Pop() any {
-	old := *h
-	l := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	return l
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sort"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
@@ -58,13 +59,15 @@ type world struct {
 	revisions map[string]uint64 // of each source
 	deaf      map[string]bool   // targets that do not answer
 
+	sinks    bool // the targets are sinks of one kind
+	answers  []Answer
 	received map[string][]uint64 // lane -> numbers in the order of delivery
 	written  map[string]uint64   // lane -> rows ever
 }
 
 func limits() Limits {
 	l := DefaultLimits()
-	l.RowsMax, l.LaneMax, l.FlightMax, l.DeleteMax = 8, 2, 3, 5
+	l.RowsMax, l.GroupRowsMax, l.LaneMax, l.FlightMax, l.GroupFlightMax, l.DeleteMax = 8, 5, 2, 3, 3, 5
 	return l
 }
 
@@ -80,6 +83,11 @@ func newWorld(t rapid.TB) *world {
 // restart begins an epoch: what was in memory is gone.
 func (w *world) restart() {
 	w.queue = NewQueue(1, w.shelf, limits(), func() float64 { return 0 })
+	if w.sinks {
+		l := limits()
+		l.AgeMax, l.LettersMax = time.Minute, 4
+		w.queue = NewSinkQueue(1, nodev1.Kind_KIND_WEBHOOK, w.shelf, l, func() float64 { return 0 })
+	}
 	w.posted, w.flying, w.write, w.alarm = nil, nil, nil, 0
 	w.step(Started{})
 }
@@ -99,6 +107,8 @@ func (w *world) step(in Input) {
 			}
 			write := out.Write
 			w.write = &write
+		case Answer:
+			w.answers = append(w.answers, out)
 		case Alarm:
 			w.alarm = out.At
 		}
@@ -115,8 +125,8 @@ func (w *world) commit(source string, targets ...string) {
 	for i, target := range targets {
 		lane := source + ">" + target
 		w.written[lane]++
-		row := &nodev1.OutboxRow{SourceId: source, TargetId: target, Revision: w.revisions[source], CreatedMs: int64(w.written[lane])}
-		key := keys.Outbox(1, 2, 3, []byte(source), []byte(target), row.Revision, uint16(i))
+		row := &nodev1.OutboxRow{SourceId: source, TargetId: target, Revision: w.revisions[source], CreatedMs: w.now, Command: numbered(w.written[lane])}
+		key := w.key(source, target, row.Revision, uint16(i))
 		value, err := row.MarshalVT()
 		if err != nil {
 			w.t.Fatal(err)
@@ -125,6 +135,20 @@ func (w *world) commit(source string, targets ...string) {
 		rows = append(rows, grain.Row{Key: key, Target: 3, Row: row})
 	}
 	w.posted = append(w.posted, rows)
+}
+
+// numbered is the command of the nth row of a lane.
+func numbered(n uint64) *nodev1.Command {
+	return &nodev1.Command{Body: &nodev1.Command_DeliverEvent{DeliverEvent: &nodev1.DeliverEvent{Sequence: n}}}
+}
+
+// key is that of a row: a grain is found by its shard, which all have in common; each sink is its own.
+func (w *world) key(source, target string, revision uint64, i uint16) []byte {
+	kind, group := byte(2), keys.Shard(3)
+	if w.sinks {
+		kind, group = byte(nodev1.Kind_KIND_WEBHOOK), keys.Shard(target[1])
+	}
+	return keys.Outbox(1, kind, group, []byte(source), []byte(target), revision, i)
 }
 
 func (w *world) tell() {
@@ -142,7 +166,7 @@ func (w *world) deliver(i int, lost bool) {
 		w.step(Delivered{Row: r, Err: errors.New("no answer")})
 		return
 	}
-	w.received[lane] = append(w.received[lane], uint64(r.Row.CreatedMs))
+	w.received[lane] = append(w.received[lane], r.Row.Command.GetDeliverEvent().Sequence)
 	if lost {
 		w.step(Delivered{Row: r, Err: errors.New("ack lost")})
 		return
@@ -163,10 +187,14 @@ func (w *world) deleted(err error, applied bool) {
 		}
 		w.shelf[string(write.Entity)] = binary.BigEndian.AppendUint64(nil, revision+1)
 		for _, op := range write.Ops {
-			if op.Kind != store.OpDelete {
-				w.t.Fatal("an outbox only deletes")
+			switch {
+			case op.Kind == store.OpDelete:
+				delete(w.shelf, string(op.Key))
+			case w.sinks && op.Kind == store.OpPut:
+				w.shelf[string(op.Key)] = op.Value
+			default:
+				w.t.Fatal("an outbox for grains only deletes")
 			}
-			delete(w.shelf, string(op.Key))
 		}
 	}
 	w.step(Deleted{Err: err})
@@ -219,7 +247,7 @@ func (w *world) check() {
 			w.t.Fatalf("%s: %d of %d arrived: %v", lane, next-1, n, w.received[lane])
 		}
 	}
-	if w.queue.Held() != 0 || len(w.queue.lanes) != 0 || len(w.queue.held) != 0 {
+	if w.queue.Held() != 0 || len(w.queue.lanes) != 0 || len(w.queue.held) != 0 || len(w.queue.groups) != 0 {
 		w.t.Fatalf("an empty outbox holds %d rows, %d lanes", w.queue.Held(), len(w.queue.lanes))
 	}
 }

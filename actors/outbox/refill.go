@@ -15,10 +15,40 @@ func (q *Queue) refill() error {
 		return nil
 	}
 	q.behind = false
-	lo := keys.OutboxRows(q.shard)
-	hi := keys.End(lo)
+	for _, g := range q.groups {
+		g.more = g.rows >= q.limits.GroupRowsMax
+	}
+	for _, s := range q.spans {
+		if err := q.walk(s.lo, s.hi); err != nil {
+			return err
+		}
+	}
+	for name, g := range q.groups {
+		if g.empty() {
+			delete(q.groups, name)
+		}
+	}
+	return nil
+}
+
+// refillGroup looks at the disk for lanes of a group that were not held for want of room, or lets
+// the group go.
+func (q *Queue) refillGroup(g *group) error {
+	switch {
+	case g.empty():
+		delete(q.groups, g.name)
+		return nil
+	case !g.more || g.rows > q.limits.GroupRowsMax/2 || q.behind:
+		return nil
+	}
+	g.more = false
+	return q.walk([]byte(g.name), keys.End([]byte(g.name)))
+}
+
+// walk holds rows of [lo, hi), as many as there is room for.
+func (q *Queue) walk(lo, hi []byte) error {
 	for lo != nil {
-		next, err := q.walk(lo, hi)
+		next, err := q.walkOn(lo, hi)
 		if err != nil {
 			return fmt.Errorf("read the outbox of shard %d: %w", q.shard, err)
 		}
@@ -27,11 +57,11 @@ func (q *Queue) refill() error {
 	return nil
 }
 
-// walk holds rows of [lo, hi). Where a lane is full it stops and gives the end of that lane, to
-// go on from; nil when it is through or there is no more room.
-func (q *Queue) walk(lo, hi []byte) (next []byte, err error) {
+// walkOn holds rows of [lo, hi). Where a lane or group is full it stops and gives the end of that,
+// to go on from; nil when it is through or there is no more room.
+func (q *Queue) walkOn(lo, hi []byte) (next []byte, err error) {
 	err = q.reader.Scan(lo, hi, false, func(k, v []byte) (bool, error) {
-		if l := q.lanes[string(grain.Lane(k))]; l != nil && (l.more || len(l.rows) >= q.limits.LaneMax) {
+		if l := q.lanes[string(grain.Lane(k))]; l != nil && (l.more || q.full(l)) {
 			l.more = true
 			next = keys.End(grain.Lane(k))
 			return false, nil
@@ -40,8 +70,18 @@ func (q *Queue) walk(lo, hi []byte) (next []byte, err error) {
 			q.behind = true
 			return false, nil
 		}
-		return true, q.holdStored(k, v)
+		if err := q.holdStored(k, v); err != nil {
+			return false, err
+		}
+		if g := q.groups[string(grain.Group(k))]; g != nil && g.more && q.lanes[string(grain.Lane(k))] == nil {
+			next = keys.End(grain.Group(k))
+			return false, nil
+		}
+		return true, nil
 	})
+	if next != nil && bytes.Compare(next, hi) >= 0 {
+		next = nil
+	}
 	return next, err
 }
 
@@ -79,6 +119,7 @@ func (q *Queue) squeeze() bool {
 		for _, r := range l.rows[1:] {
 			delete(q.held, string(r.Key))
 		}
+		l.group.rows -= len(l.rows) - 1
 		clear(l.rows[1:])
 		l.rows, l.more, freed = l.rows[:1], true, true
 	}

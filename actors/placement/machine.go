@@ -33,7 +33,7 @@ type machine struct {
 	valid  bool
 	loaded bool
 	stores map[string]*eventv1.Store // by uuid
-	next   uint64                    // replica id; 0 = the placement was never founded
+	row    *eventv1.Placement        // without a next replica the placement was never founded
 	shards map[uint32]*eventv1.ShardMap
 }
 
@@ -66,17 +66,22 @@ func (m *machine) load(r store.Reader, cmd *nodev1.Command) error {
 		if _, err := row.Read(r, keys.Placement(), p); err != nil {
 			return err
 		}
-		m.next, m.loaded = p.NextReplica, true
+		m.row, m.loaded = p, true
 	}
-	wanted := cmd.GetPutShard().GetShard()
-	if wanted == nil || m.shards[wanted.Shard] != nil {
-		return nil
+	wanted := cmd.GetRecoverPlacement().GetShards()
+	if s := cmd.GetPutShard().GetShard(); s != nil {
+		wanted = []*eventv1.ShardMap{s}
 	}
-	known := &eventv1.ShardMap{Shard: wanted.Shard}
-	if _, err := row.Read(r, keys.ShardMap(keys.Shard(wanted.Shard)), known); err != nil {
-		return err
+	for _, w := range wanted {
+		if m.shards[w.Shard] != nil {
+			continue
+		}
+		known := &eventv1.ShardMap{Shard: w.Shard}
+		if _, err := row.Read(r, keys.ShardMap(keys.Shard(w.Shard)), known); err != nil {
+			return err
+		}
+		m.shards[w.Shard] = known
 	}
-	m.shards[wanted.Shard] = known
 	return nil
 }
 
@@ -94,6 +99,10 @@ func (m *machine) Decide(now int64, cmd *nodev1.Command) (grain.Decision, error)
 		return m.setStore(now, b.SetStore)
 	case *nodev1.Command_PutShard:
 		return m.putShard(b.PutShard.GetShard())
+	case *nodev1.Command_RaiseVersion:
+		return m.raise(b.RaiseVersion.GetVersion())
+	case *nodev1.Command_RecoverPlacement:
+		return m.recover(now, b.RecoverPlacement)
 	default:
 		return grain.Decision{}, code.New(code.InvalidEvent, "the placement does not know this command")
 	}
@@ -101,14 +110,14 @@ func (m *machine) Decide(now int64, cmd *nodev1.Command) (grain.Decision, error)
 
 // changed is what Evolve folds in.
 type changed struct {
-	store  *eventv1.Store
-	next   uint64 // 0 = as it was
+	stores []*eventv1.Store
+	row    *eventv1.Placement // nil = as it was
 	shards []*eventv1.ShardMap
 }
 
 // found writes the first member and where the shards are.
 func (m *machine) found(now int64, f *nodev1.FoundPlacement) (grain.Decision, error) {
-	if m.next != 0 {
+	if m.founded() {
 		return grain.Decision{Changes: changed{}, Reply: &nodev1.Reply{Store: m.stores[f.GetFounder().GetUuid()], Duplicate: true}}, nil
 	}
 	if err := checkStore(f.GetFounder()); err != nil {
@@ -117,7 +126,8 @@ func (m *machine) found(now int64, f *nodev1.FoundPlacement) (grain.Decision, er
 	if f.NextReplica == 0 || len(f.Shards) == 0 {
 		return grain.Decision{}, code.Invalid("shards", "must be there")
 	}
-	c := changed{store: member(f.Founder, now), next: f.NextReplica}
+	c := changed{stores: []*eventv1.Store{member(f.Founder, now)},
+		row: &eventv1.Placement{NextReplica: f.NextReplica, Version: max(f.Version, 1)}}
 	for _, s := range f.Shards {
 		next := proto.CloneOf(s)
 		next.ConfVersion = 1
@@ -138,7 +148,7 @@ func (m *machine) putStore(now int64, wanted *eventv1.Store) (grain.Decision, er
 	if err := checkStore(wanted); err != nil {
 		return grain.Decision{}, err
 	}
-	if m.next == 0 {
+	if !m.founded() {
 		return grain.Decision{}, code.New(code.Unavailable, "the cluster is being founded; try again")
 	}
 	old := m.stores[wanted.Uuid]
@@ -146,11 +156,13 @@ func (m *machine) putStore(now int64, wanted *eventv1.Store) (grain.Decision, er
 	case old.GetState() == eventv1.StoreState_STORE_STATE_REMOVED:
 		return grain.Decision{}, code.New(code.Permission,
 			"node %s was removed from the cluster with this data directory; start it with an empty one to join again", old.Node)
+	case Spoken(wanted).Refuses(m.version()) != "":
+		return grain.Decision{}, code.New(code.Permission, "%s", Spoken(wanted).Refuses(m.version()))
 	case old == nil:
 		if err := m.admit(wanted); err != nil {
 			return grain.Decision{}, err
 		}
-		return decide(changed{store: member(wanted, now)}), nil
+		return decide(changed{stores: []*eventv1.Store{member(wanted, now)}}), nil
 	case wanted.Node != old.Node:
 		return grain.Decision{}, code.Invalid("node", "must be "+old.Node+", as this store's node was first called")
 	case wanted.Incarnation < old.Incarnation:
@@ -161,7 +173,7 @@ func (m *machine) putStore(now int64, wanted *eventv1.Store) (grain.Decision, er
 	if proto.Equal(next, old) {
 		return grain.Decision{Changes: changed{}, Reply: &nodev1.Reply{Store: old, Duplicate: true}}, nil
 	}
-	return decide(changed{store: next}), nil
+	return decide(changed{stores: []*eventv1.Store{next}}), nil
 }
 
 // admit says whether a new store may become a member.
@@ -206,28 +218,32 @@ func (m *machine) setStore(now int64, c *nodev1.SetStore) (grain.Decision, error
 		return grain.Decision{}, code.New(code.Permission, "node %s is %s; that can not be undone", old.Node, StateName(old.State))
 	}
 	if c.State == eventv1.StoreState_STORE_STATE_REMOVING {
-		if err := m.mayRemove(c.Force); err != nil {
+		if err := m.mayRemove(old, c.Force); err != nil {
 			return grain.Decision{}, err
 		}
 	}
 	next := proto.CloneOf(old)
 	next.State, next.ChangedMs = c.State, now
-	return decide(changed{store: next}), nil
+	return decide(changed{stores: []*eventv1.Store{next}}), nil
 }
 
-// mayRemove keeps the cluster at three members, and always at one.
-func (m *machine) mayRemove(force bool) error {
+// mayRemove keeps the cluster at three members that hold replicas, and always at one. A member that
+// holds none may go at any time.
+func (m *machine) mayRemove(leaving *eventv1.Store, force bool) error {
 	left := -1
 	for _, s := range m.stores {
-		if s.State == eventv1.StoreState_STORE_STATE_UP || s.State == eventv1.StoreState_STORE_STATE_DRAINING {
+		stays := s.State == eventv1.StoreState_STORE_STATE_UP || s.State == eventv1.StoreState_STORE_STATE_DRAINING
+		if stays && Holds(s) {
 			left++
 		}
 	}
 	switch {
+	case !Holds(leaving):
+		return nil
 	case left < 1:
-		return code.New(code.Permission, "the last node cannot be removed")
+		return code.New(code.Permission, "the last node that holds data cannot be removed")
 	case left < 3 && !force:
-		return code.New(code.Permission, "%d nodes would be left, and no failure would be tolerated; force says that this is meant", left)
+		return code.New(code.Permission, "%d nodes that hold data would be left, and no failure would be tolerated; force says that this is meant", left)
 	}
 	return nil
 }
@@ -235,21 +251,21 @@ func (m *machine) mayRemove(force bool) error {
 // putShard replaces a shard's row if it is still the one that the decision was made from.
 func (m *machine) putShard(wanted *eventv1.ShardMap) (grain.Decision, error) {
 	old := m.shards[wanted.GetShard()]
-	if wanted == nil || m.next == 0 {
+	if wanted == nil || !m.founded() {
 		return grain.Decision{}, code.Invalid("shard", "must be there")
 	}
 	if wanted.ConfVersion != old.ConfVersion {
 		return grain.Decision{}, code.New(code.IdempotencyConflict, "shard %d has changed meanwhile", wanted.Shard)
 	}
-	c := changed{next: m.next}
+	c := changed{row: proto.CloneOf(m.row)}
 	next := &eventv1.ShardMap{Shard: wanted.Shard, ConfVersion: old.ConfVersion + 1}
 	for _, r := range wanted.Replicas {
 		r = proto.CloneOf(r)
 		if r.Id == 0 {
-			r.Id = c.next
-			c.next++
+			r.Id = c.row.NextReplica
+			c.row.NextReplica++
 		}
-		if r.Id >= c.next || r.Node == "" {
+		if r.Id >= c.row.NextReplica || r.Node == "" {
 			return grain.Decision{}, code.Invalid("shard", "has a replica that was never allocated")
 		}
 		next.Replicas = append(next.Replicas, r)
@@ -260,13 +276,13 @@ func (m *machine) putShard(wanted *eventv1.ShardMap) (grain.Decision, error) {
 
 func decide(c changed) grain.Decision {
 	d := grain.Decision{Changes: c, Reply: &nodev1.Reply{}}
-	if c.store != nil {
-		u, _ := id.Parse(id.Application, c.store.Uuid) // checked
-		d.Ops = append(d.Ops, row.Put(keys.Store(u), c.store))
-		d.Reply.Store = c.store
+	for _, s := range c.stores {
+		u, _ := id.Parse(id.Application, s.Uuid) // checked
+		d.Ops = append(d.Ops, row.Put(keys.Store(u), s))
+		d.Reply.Store = s
 	}
-	if c.next != 0 {
-		d.Ops = append(d.Ops, row.Put(keys.Placement(), &eventv1.Placement{NextReplica: c.next}))
+	if c.row != nil {
+		d.Ops = append(d.Ops, row.Put(keys.Placement(), c.row))
 	}
 	for _, s := range c.shards {
 		d.Ops = append(d.Ops, row.Put(keys.ShardMap(keys.Shard(s.Shard)), s))
@@ -279,11 +295,11 @@ func decide(c changed) grain.Decision {
 func (m *machine) Evolve(d grain.Decision) {
 	c, ok := d.Changes.(changed)
 	invariant.That(ok, "placement: foreign changes %T", d.Changes)
-	if c.store != nil {
-		m.stores[c.store.Uuid] = c.store
+	for _, s := range c.stores {
+		m.stores[s.Uuid] = s
 	}
-	if c.next != 0 {
-		m.next = c.next
+	if c.row != nil {
+		m.row = c.row
 	}
 	for _, s := range c.shards {
 		m.shards[s.Shard] = s

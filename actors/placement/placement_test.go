@@ -59,6 +59,13 @@ func disk(node string, n int) *eventv1.Store {
 	return &eventv1.Store{Uuid: id.Derive(id.Application, "", node, fmt.Sprint(n)), Node: node, Incarnation: 1, Gossip: "g:1", Rpc: "r:1", Raft: "f:1"}
 }
 
+// edge is the disk of a node that holds no replicas.
+func edge(node string) *eventv1.Store {
+	s := disk(node, 1)
+	s.Roles = []string{"edge"}
+	return s
+}
+
 func found(founder *eventv1.Store, shards uint32) *nodev1.Command {
 	f := &nodev1.FoundPlacement{Founder: founder, NextReplica: uint64(shards) + 1}
 	for s := range shards {
@@ -123,7 +130,9 @@ func TestMembership(t *testing.T) {
 			{"forced removals", set("b", removing, true), ""},
 			{"another", set("c", removing, true), ""},
 			{"and another", set("d", removing, true), ""},
-			{"but not the last", set("a", removing, true), code.Permission},
+			{"an edge", put(edge("e")), ""},
+			{"but not the last that holds data", set("a", removing, true), code.Permission},
+			{"an edge may go without force", set("e", removing, false), ""},
 		} {
 			_, err := b.do(step.do)
 			if e, _ := code.Of(err); (err == nil) != (step.want == "") || err != nil && e.Code != step.want {
@@ -131,7 +140,7 @@ func TestMembership(t *testing.T) {
 			}
 		}
 		stores, err := placement.Stores(b.rows)
-		if err != nil || len(stores) != 5 {
+		if err != nil || len(stores) != 6 {
 			t.Fatal(stores, err)
 		}
 	}

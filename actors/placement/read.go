@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"parley/actors/conversation/row"
 	"parley/persistence/keys"
 	"parley/persistence/store"
 	eventv1 "parley/proto/event/v1"
@@ -43,6 +44,15 @@ func Shards(r store.Reader) ([]*eventv1.ShardMap, error) {
 	return all, nil
 }
 
+// Row reads the placement's own row; of a cluster that was not founded it is empty.
+func Row(r store.Reader) (*eventv1.Placement, error) {
+	p := &eventv1.Placement{}
+	if _, err := row.Read(r, keys.Placement(), p); err != nil {
+		return nil, fmt.Errorf("read the placement: %w", err)
+	}
+	return p, nil
+}
+
 // StateName is a state as people read and type it.
 func StateName(s eventv1.StoreState) string {
 	switch s {
@@ -58,3 +68,9 @@ func StateName(s eventv1.StoreState) string {
 		return "unknown"
 	}
 }
+
+// RoleShards is the role of a node that keeps replicas.
+const RoleShards = "shards"
+
+// Holds says whether a member keeps replicas: one that names no roles does.
+func Holds(s *eventv1.Store) bool { return len(s.Roles) == 0 || slices.Contains(s.Roles, RoleShards) }

@@ -5,6 +5,7 @@ import (
 
 	"parley/actors/conversation"
 	"parley/actors/grain"
+	"parley/persistence/store"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
@@ -23,7 +24,7 @@ type room struct {
 // does not exist.
 func (s *server) conversation(q *nodev1.Query) (*nodev1.Reply, error) {
 	if get := q.GetGetConversation(); get.GetGone() && s.principal().GetAdmin() {
-		return s.remains()
+		return s.remains(get.GetUser())
 	}
 	c, err := s.enter()
 	if err != nil {
@@ -46,8 +47,8 @@ func (s *server) conversation(q *nodev1.Query) (*nodev1.Reply, error) {
 }
 
 // remains gives what is known under the id, tombstones included, and an empty reply for what was
-// never heard of.
-func (s *server) remains() (*nodev1.Reply, error) {
+// never heard of; with a user its newest member too.
+func (s *server) remains(user string) (*nodev1.Reply, error) {
 	rows, ok := conversation.RowsOf(grain.Entity{Shard: s.home(), Application: s.request.ApplicationId, ID: s.request.Id})
 	if !ok || !s.sameApplication() {
 		return nil, noConversation()
@@ -60,8 +61,12 @@ func (s *server) remains() (*nodev1.Reply, error) {
 	if err != nil {
 		return nil, fmt.Errorf("query conversation: %w", err)
 	}
+	own, err := newest(s.reader, rows, user)
+	if err != nil {
+		return nil, fmt.Errorf("query conversation: %w", err)
+	}
 	active := meta.GetState() == eventv1.ConversationState_CONVERSATION_STATE_ACTIVE
-	return &nodev1.Reply{Conversation: meta, Head: head, Exists: active}, nil
+	return &nodev1.Reply{Conversation: meta, Head: head, Member: own, Exists: active}, nil
 }
 
 // enter reads the conversation and checks that the asker may.
@@ -81,7 +86,7 @@ func (s *server) enter() (*room, error) {
 	if c.meta.GetState() != eventv1.ConversationState_CONVERSATION_STATE_ACTIVE {
 		return nil, noConversation()
 	}
-	if c.own, err = c.memberOf(s.principal()); err != nil {
+	if c.own, err = newest(s.reader, c.rows, s.principal().GetUserId()); err != nil {
 		return nil, fmt.Errorf("query conversation: %w", err)
 	}
 	if !conversation.CanRead(s.principal(), c.meta, c.own) {
@@ -93,16 +98,16 @@ func (s *server) enter() (*room, error) {
 	return c, nil
 }
 
-// memberOf is the newest member of p's user.
-func (c *room) memberOf(p *nodev1.Principal) (*eventv1.Member, error) {
-	if p.GetUserId() == "" {
+// newest is the newest member of a user; nil if there is none.
+func newest(from store.Reader, rows conversation.Rows, user string) (*eventv1.Member, error) {
+	if user == "" {
 		return nil, nil
 	}
-	member, err := c.rows.MemberOfUser(c.reader, p.GetUserId())
+	member, err := rows.MemberOfUser(from, user)
 	if err != nil || member == "" {
 		return nil, err
 	}
-	return c.rows.Member(c.reader, member)
+	return rows.Member(from, member)
 }
 
 // get gives metadata, head, the asker's member with its cursor, and all members when asked to:

@@ -35,6 +35,8 @@ func (s *server) shard(q *nodev1.Query) (*nodev1.Reply, error) {
 		return l.reply, l.conversations(b.ListConversations)
 	case *nodev1.Query_ListUsers:
 		return l.reply, l.users(b.ListUsers)
+	case *nodev1.Query_ListDeadLetters:
+		return l.reply, l.letters(b.ListDeadLetters)
 	default:
 		return nil, unknown()
 	}
@@ -77,6 +79,17 @@ func (l listing) users(q *nodev1.ListUsers) error {
 			return nil, nil
 		}
 		return &item{u.SizeVT(), func() { l.reply.Users = append(l.reply.Users, u) }}, nil
+	})
+}
+
+// letters lists what a sink did not take in time. Their positions begin with the time of that.
+func (l listing) letters(q *nodev1.ListDeadLetters) error {
+	return l.walk(q.GetPage(), under(keys.DeadLetters(l.shard, l.app, byte(q.GetKind()))), func(_, value []byte) (*item, error) {
+		d := &nodev1.DeadLetter{}
+		if err := d.UnmarshalVT(value); err != nil {
+			return nil, err
+		}
+		return &item{d.SizeVT(), func() { l.reply.DeadLetters = append(l.reply.DeadLetters, d) }}, nil
 	})
 }
 

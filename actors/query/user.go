@@ -36,6 +36,11 @@ func (s *server) user(q *nodev1.Query) (*nodev1.Reply, error) {
 			return nil, code.New(code.Permission, "a user lists only its own conversations")
 		}
 		return s.memberships(b.ListMemberships, user)
+	case *nodev1.Query_GetDevices:
+		if !self {
+			return nil, code.New(code.Permission, "a user reads only its own devices")
+		}
+		return s.devices(b.GetDevices, user)
 	default:
 		return nil, unknown()
 	}
@@ -119,6 +124,19 @@ func (s *server) memberships(q *nodev1.ListMemberships, user keys.UUID) (*nodev1
 		return nil, fmt.Errorf("query memberships: %w", err)
 	}
 	return reply, nil
+}
+
+// devices gives a user's devices, and none for a conversation that the user has muted.
+func (s *server) devices(q *nodev1.GetDevices, user keys.UUID) (*nodev1.Reply, error) {
+	app, _ := s.app()
+	found := &eventv1.Devices{}
+	if _, err := row.Read(s.reader, keys.Devices(s.home(), app, user), found); err != nil {
+		return nil, fmt.Errorf("query devices: %w", err)
+	}
+	if slices.Contains(found.Muted, q.GetConversation()) {
+		return &nodev1.Reply{Devices: &eventv1.Devices{}}, nil
+	}
+	return &nodev1.Reply{Devices: &eventv1.Devices{Devices: found.Devices}}, nil
 }
 
 // name answers who holds a name. A free one is Reply.Exists = false.

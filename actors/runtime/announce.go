@@ -50,6 +50,7 @@ func (r *Runtime) announceOnce() {
 	if err := r.public.look(); err != nil {
 		r.options.Logger.Error("the replica of the meta shard could not be read", "error", err)
 	}
+	r.followVersion()
 	view := r.members.View()
 	if len(view.Nodes) < 2 {
 		return

@@ -23,6 +23,9 @@ import (
 // ErrSeveralClusters says that the nodes to join belong to different clusters.
 var ErrSeveralClusters = errors.New("the nodes to join belong to different clusters")
 
+// ErrNoShards says that a node without the role shards was to found a cluster.
+var ErrNoShards = errors.New("a node without the role shards keeps no data and cannot found a cluster: let it join one")
+
 // belong makes sure that the store belongs to a cluster. An empty store without Join becomes a
 // new cluster, in steps of which each may be the last before a crash: identity, then all replicas
 // in one synced batch. With Join it never does: it waits, as long as ctx lasts, for a node that
@@ -58,6 +61,9 @@ func (r *Runtime) belong(ctx context.Context) error {
 // choose says which cluster an empty store is to belong to: a new one, or that of the others.
 func (r *Runtime) choose(ctx context.Context) (cluster string, shards uint32, err error) {
 	if len(r.options.Join) == 0 {
+		if !r.options.keepsShards() {
+			return "", 0, ErrNoShards
+		}
 		return id.New(id.Application), r.options.Shards, nil
 	}
 	r.options.Logger.Info("waiting for a node of the cluster to join", "join", r.options.Join)
@@ -159,7 +165,7 @@ func (r *Runtime) settings() *nodev1.Command {
 
 // founding places every shard where Bootstrap has made its one replica.
 func (r *Runtime) founding() *nodev1.Command {
-	f := &nodev1.FoundPlacement{Founder: r.self(), NextReplica: uint64(r.shards) + foundingReplica + 1}
+	f := &nodev1.FoundPlacement{Founder: r.self(), NextReplica: uint64(r.shards) + foundingReplica + 1, Version: uint32(r.options.Versions.Newest)}
 	for s := range r.shards + 1 {
 		f.Shards = append(f.Shards, &eventv1.ShardMap{Shard: s, Replicas: []*eventv1.PlacedReplica{{
 			Id: uint64(s) + foundingReplica, Node: r.options.NodeName, Role: eventv1.ReplicaRole_REPLICA_ROLE_VOTER,

@@ -1,19 +1,27 @@
 package runtime
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"parley/cluster/directory"
 	"parley/cluster/shard"
+	"parley/persistence/keys"
 	nodev1 "parley/proto/node/v1"
 )
 
 // listening is an edge that counts what it is told.
-type listening struct{ items, resyncs int }
+type listening struct {
+	items, resyncs int
+	shards         []keys.Shard // of all resyncs
+}
 
 func (l *listening) Deliver(b *nodev1.FanoutBatch) { l.items += len(b.Items) }
-func (l *listening) Resync()                       { l.resyncs++ }
+func (l *listening) Resync(shards []keys.Shard) {
+	l.resyncs++
+	l.shards = append(l.shards, shards...)
+}
 
 // TestFeedsFindHoles: whatever is missing of a node's feed, the edge is told once.
 func TestFeedsFindHoles(t *testing.T) {
@@ -23,29 +31,41 @@ func TestFeedsFindHoles(t *testing.T) {
 	beat := func(node string, life, number uint64) *nodev1.FanoutBatch {
 		return &nodev1.FanoutBatch{Node: node, Incarnation: life, Feed: number}
 	}
+	anew := func(b *nodev1.FanoutBatch) *nodev1.FanoutBatch {
+		b.Generation = 2
+		return b
+	}
 	for name, c := range map[string]struct {
 		batches []*nodev1.FanoutBatch
-		want    listening
+		items   int
+		again   []keys.Shard
 	}{
-		"whole":                    {[]*nodev1.FanoutBatch{batch("a", 1, 1), batch("a", 1, 2), beat("a", 1, 2), batch("a", 1, 3)}, listening{3, 0}},
-		"one missing":              {[]*nodev1.FanoutBatch{batch("a", 1, 1), batch("a", 1, 3), batch("a", 1, 4)}, listening{3, 1}},
-		"the last missing":         {[]*nodev1.FanoutBatch{batch("a", 1, 1), beat("a", 1, 2), beat("a", 1, 2)}, listening{1, 1}},
-		"the first missing":        {[]*nodev1.FanoutBatch{batch("a", 1, 2)}, listening{1, 1}},
-		"nothing sent yet":         {[]*nodev1.FanoutBatch{beat("a", 1, 0), batch("a", 1, 1)}, listening{1, 0}},
-		"a new life":               {[]*nodev1.FanoutBatch{batch("a", 1, 1), batch("a", 2, 1)}, listening{2, 0}},
-		"a new life with a hole":   {[]*nodev1.FanoutBatch{batch("a", 1, 1), batch("a", 2, 2)}, listening{2, 1}},
-		"a late batch of an old":   {[]*nodev1.FanoutBatch{batch("a", 2, 1), batch("a", 1, 7), batch("a", 2, 2)}, listening{3, 0}},
-		"two nodes":                {[]*nodev1.FanoutBatch{batch("a", 1, 1), batch("b", 1, 1), batch("a", 1, 2), batch("b", 1, 2)}, listening{4, 0}},
-		"a repeated batch is none": {[]*nodev1.FanoutBatch{batch("a", 1, 1), batch("a", 1, 1), batch("a", 1, 2)}, listening{3, 0}},
+		"whole":                    {[]*nodev1.FanoutBatch{batch("a", 1, 1), batch("a", 1, 2), beat("a", 1, 2), batch("a", 1, 3)}, 3, nil},
+		"one missing":              {[]*nodev1.FanoutBatch{batch("a", 1, 1), batch("a", 1, 3), batch("a", 1, 4)}, 3, []keys.Shard{1}},
+		"the last missing":         {[]*nodev1.FanoutBatch{batch("a", 1, 1), beat("a", 1, 2), beat("a", 1, 2)}, 1, []keys.Shard{1}},
+		"the first missing":        {[]*nodev1.FanoutBatch{batch("a", 1, 2)}, 1, []keys.Shard{1}},
+		"nothing sent yet":         {[]*nodev1.FanoutBatch{beat("a", 1, 0), batch("a", 1, 1)}, 1, nil},
+		"a new life":               {[]*nodev1.FanoutBatch{batch("a", 1, 1), batch("a", 2, 1)}, 2, nil},
+		"a new life with a hole":   {[]*nodev1.FanoutBatch{batch("a", 1, 1), batch("a", 2, 2)}, 2, []keys.Shard{1}},
+		"a late batch of an old":   {[]*nodev1.FanoutBatch{batch("a", 2, 1), batch("a", 1, 7), batch("a", 2, 2)}, 3, nil},
+		"two nodes":                {[]*nodev1.FanoutBatch{batch("a", 1, 1), batch("b", 1, 1), batch("a", 1, 2), batch("b", 1, 2)}, 4, nil},
+		"two nodes, one hole":      {[]*nodev1.FanoutBatch{batch("a", 1, 1), batch("b", 1, 2), batch("a", 1, 2)}, 3, []keys.Shard{2}},
+		"the edge was forgotten":   {[]*nodev1.FanoutBatch{batch("a", 1, 1), batch("a", 1, 2), anew(batch("a", 1, 1)), anew(batch("a", 1, 2))}, 4, []keys.Shard{1}},
+		"forgotten, and idle":      {[]*nodev1.FanoutBatch{batch("a", 1, 1), anew(beat("a", 1, 0)), anew(batch("a", 1, 1))}, 2, []keys.Shard{1}},
+		"late from before":         {[]*nodev1.FanoutBatch{anew(batch("a", 1, 1)), batch("a", 1, 9), anew(batch("a", 1, 2))}, 3, nil},
+		"a repeated batch is none": {[]*nodev1.FanoutBatch{batch("a", 1, 1), batch("a", 1, 1), batch("a", 1, 2)}, 3, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			edge := &listening{}
 			f := newFeeds(edge)
+			for i, node := range []string{"a", "b", "c"} {
+				f.leads[keys.Shard(i+1)] = knownLead{1, node}
+			}
 			for _, b := range c.batches {
 				f.take(b)
 			}
-			if *edge != c.want {
-				t.Errorf("heard %+v, want %+v", *edge, c.want)
+			if edge.items != c.items || !slices.Equal(edge.shards, c.again) {
+				t.Errorf("%d items and %v again, want %d and %v", edge.items, edge.shards, c.items, c.again)
 			}
 		})
 	}
@@ -59,11 +79,11 @@ func TestSilentNodesAreNoticed(t *testing.T) {
 	f.take(&nodev1.FanoutBatch{Node: "a", Incarnation: 1})
 	f.take(&nodev1.FanoutBatch{Node: "self", Incarnation: 1})
 	now = now.Add(silentAfter)
-	if f.silent("self") {
+	if f.silent("self") != nil {
 		t.Error("silent too early")
 	}
 	now = now.Add(time.Millisecond)
-	if !f.silent("self") || f.silent("self") {
+	if !slices.Equal(f.silent("self"), []string{"a"}) || f.silent("self") != nil {
 		t.Error("not noticed once")
 	}
 }

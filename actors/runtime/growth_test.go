@@ -23,8 +23,9 @@ type member struct {
 	edge *ear
 }
 
-// start opens a node of a cluster; it does not wait. Under the race detector only one node can be
-// opened in a process: each sets gRPC's logger, a variable that connections read without a lock.
+// start opens a node of a cluster; it does not wait. Under the race detector several nodes in one
+// process need "make race-nodes": each sets gRPC's logger, a variable that connections read without
+// a lock.
 func start(t testing.TB, name string, fs vfs.FS, join ...string) *member {
 	t.Helper()
 	if racing {

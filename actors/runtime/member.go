@@ -26,6 +26,7 @@ func (r *Runtime) self() *eventv1.Store {
 	return &eventv1.Store{
 		Uuid: r.identity.StoreUUID, Node: r.options.NodeName, Roles: r.options.Roles, Incarnation: r.incarnation,
 		Http: r.options.HTTPAddr, Gossip: a.Gossip, Rpc: a.RPC, Raft: a.Raft,
+		VersionOldest: uint32(r.options.Versions.Oldest), VersionNewest: uint32(r.options.Versions.Newest),
 	}
 }
 
@@ -106,6 +107,10 @@ func (r *Runtime) awaitRemoval(ctx context.Context) {
 		if err != nil {
 			continue // told by who reads more of it
 		}
+		if why := r.options.Versions.Refuses(r.gate.Current()); why != "" {
+			r.expel(code.New(code.Permission, "%s", why))
+			return
+		}
 		if own.GetState() == eventv1.StoreState_STORE_STATE_REMOVED {
 			r.expel(code.New(code.Permission, "it was removed; its data directory may be deleted"))
 			return
@@ -152,8 +157,14 @@ func (r *Runtime) seeds() []string {
 	return seeds
 }
 
-// Drives implements driver.Cluster.
-func (r *Runtime) Drives() bool { return r.directory.Get(keys.Meta).Serves() }
+// Epoch implements driver.Cluster.
+func (r *Runtime) Epoch() uint64 {
+	lead := r.directory.Get(keys.Meta)
+	if !lead.Serves() || r.recovering.Load() {
+		return 0
+	}
+	return uint64(lead.Epoch)
+}
 
 // Public implements driver.Cluster.
 func (r *Runtime) Public() store.Reader { return r.public }
@@ -270,4 +281,9 @@ func (r *Runtime) Sessions(ctx context.Context, application, user string) ([]str
 		ids = append(ids, reply.GetSessions()...)
 	}
 	return ids, nil
+}
+
+// SetGossipKeys replaces the keys of gossip while the node runs; see membership.Members.SetKeys.
+func (r *Runtime) SetGossipKeys(keys [][]byte) (changed bool, err error) {
+	return r.members.SetKeys(keys)
 }

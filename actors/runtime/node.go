@@ -55,6 +55,9 @@ func (r *Runtime) serve(ctx context.Context, req *nodev1.GrainRequest) (*nodev1.
 	if o := req.GetCommand().GetOrder(); o != nil {
 		return &nodev1.Reply{}, r.obey(ctx, o)
 	}
+	if d := req.GetCommand().GetRedeliver(); d != nil {
+		return r.redeliver(ctx, req.ApplicationId, d)
+	}
 	switch q := req.GetQuery().GetBody().(type) {
 	case *nodev1.Query_Observe:
 		return r.observe(ctx)
@@ -66,6 +69,10 @@ func (r *Runtime) serve(ctx context.Context, req *nodev1.GrainRequest) (*nodev1.
 	case *nodev1.Query_ListSessions:
 		ids, err := r.localSessions(ctx, req.ApplicationId, q.ListSessions.GetUser())
 		return &nodev1.Reply{Sessions: ids}, err
+	case *nodev1.Query_RenewSession:
+		return &nodev1.Reply{}, r.localRenew(ctx, q.RenewSession)
+	case *nodev1.Query_ListLive:
+		return &nodev1.Reply{Live: r.localLive(req.ApplicationId, q.ListLive.GetUsers())}, nil
 	default:
 		return nil, code.New(code.NotAvailable, "this node does not know this request; it may be of an older version")
 	}
@@ -95,6 +102,9 @@ func (r *Runtime) request(ctx context.Context, node string, req *nodev1.GrainReq
 
 // obey changes this node's replica of a shard. Each order may come again, and late.
 func (r *Runtime) obey(ctx context.Context, o *nodev1.Order) error {
+	if err := r.current(o.DriverEpoch); err != nil {
+		return err
+	}
 	s, replica := keys.Shard(o.Shard), shard.ReplicaID(o.Replica)
 	switch o.Kind {
 	case nodev1.OrderKind_ORDER_KIND_MAKE:

@@ -3,7 +3,10 @@ package runtime
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,11 +17,15 @@ import (
 	"parley/actors/fanout"
 	"parley/actors/grain"
 	"parley/actors/outbox"
+	"parley/actors/push"
 	"parley/actors/system"
+	"parley/actors/webhook"
 	"parley/cluster/membership"
 	"parley/cluster/shard"
 	"parley/cluster/transport"
+	"parley/cluster/version"
 	"parley/persistence/store"
+	nodev1 "parley/proto/node/v1"
 )
 
 // Options are what a node is made of. Start from DefaultOptions; NodeName and DataDir, Logger and
@@ -32,6 +39,9 @@ type Options struct {
 	// GossipAddr, RPCAddr and RaftAddr are where the node listens, host:port; port 0 takes a free
 	// one, which Addresses tells.
 	GossipAddr, RPCAddr, RaftAddr string
+	// AdvertiseHost is the host that other nodes are told to dial, with the ports of the listening
+	// addresses; empty = the hosts of these addresses, none of which may be a wildcard then.
+	AdvertiseHost string
 	// HTTPAddr is told to other nodes; the runtime does not listen on it.
 	HTTPAddr string
 	// Join are gossip addresses of other nodes. With them an empty node never makes a cluster: it
@@ -39,12 +49,19 @@ type Options struct {
 	Join []string
 	// Roles are what the node does: driver.RoleEdge, driver.RoleShards; none = both.
 	Roles []string
+	// Versions are the cluster versions that the node speaks.
+	Versions version.Range
 	// Shards is the number of data shards of a new cluster, fixed for its life.
 	Shards uint32
 	// Edge is this node's edge; nil for a node without clients.
 	Edge fanout.Edge
 	// Sessions lists a user's sessions on this node's edge; nil for a node without clients.
 	Sessions func(ctx context.Context, application, user string) ([]string, error)
+	// Live gives those of the users that are connected to this node's edge; nil for a node without clients.
+	Live func(application string, users []string) []string
+	// Renew lets a session of this node's edge go on with another token; nil for a node without
+	// clients. A session that is not there is code.SessionNotFound.
+	Renew func(ctx context.Context, renew *nodev1.RenewSession) error
 	// PassivateAfter is how long a grain without commands stays in memory.
 	PassivateAfter time.Duration
 	// Objects is the object store of external blobs; nil for a node without one.
@@ -67,6 +84,8 @@ type Options struct {
 	Fanout     fanout.Options
 	API        api.Options
 	Driver     driver.Options
+	Push       push.Options    // without Senders devices are not told
+	Webhook    webhook.Options // without a Guard only the public internet is reached
 	Sweep      sweep.Options
 }
 
@@ -74,11 +93,12 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{
 		GossipAddr: "127.0.0.1:0", RPCAddr: "127.0.0.1:0", RaftAddr: "127.0.0.1:0",
-		Shards: 64, PassivateAfter: 5 * time.Minute, QueryWorkers: 8,
+		Versions: version.Spoken(), Shards: 64, PassivateAfter: 5 * time.Minute, QueryWorkers: 8,
 		Store: store.DefaultOptions(), Host: shard.DefaultOptions(), Transport: transport.DefaultTCPOptions(),
 		Membership: membership.DefaultOptions(),
-		System:     system.DefaultOptions(), Grain: grain.DefaultOptions(), Outbox: outbox.DefaultOptions(),
-		Fanout: fanout.DefaultOptions(), API: api.DefaultOptions(),
+		System:     system.DefaultOptions(), Grain: grain.DefaultOptions(), Outbox: outbox.DefaultOptions(), Push: push.DefaultOptions(),
+		Webhook: webhook.DefaultOptions(),
+		Fanout:  fanout.DefaultOptions(), API: api.DefaultOptions(),
 		Driver: driver.DefaultOptions(), Sweep: sweep.DefaultOptions(),
 	}
 }
@@ -97,21 +117,41 @@ func (o *Options) Validate() error {
 		return errors.New("logger and metrics are needed")
 	case o.Shards == 0 || o.Shards > ShardsMax:
 		return errors.New("shards must be 1 to 1024")
+	case len(o.Roles) > 0 && driver.CheckRoles(o.Roles) != nil:
+		return fmt.Errorf("roles: %w", driver.CheckRoles(o.Roles))
+	case !o.Versions.Valid():
+		return errors.New("versions must be a range")
 	case o.PassivateAfter < 0 || o.QueryWorkers < 1:
 		return errors.New("passivation and query workers must be positive")
 	}
 	return nil
 }
 
+// keepsShards says whether the node is to hold replicas.
+func (o *Options) keepsShards() bool {
+	return len(o.Roles) == 0 || slices.Contains(o.Roles, driver.RoleShards)
+}
+
 // fill gives the parts what the runtime knows.
 func (o *Options) fill(shards uint32) {
 	o.Grain.Shards, o.Grain.Logger = shards, o.Logger
 	o.Host.Node, o.Host.Logger, o.Host.Metrics = o.NodeName, o.Logger, o.Metrics
+	o.System.AdvertiseAddr = o.advertised(o.RPCAddr)
 	o.System.NodeName, o.System.ListenAddr, o.System.Logger, o.System.Metrics = o.NodeName, o.RPCAddr, o.Logger, o.Metrics
 	o.Outbox.Logger, o.Outbox.Metrics = o.Logger, o.Metrics
 	o.Fanout.Node, o.Fanout.Shards = o.NodeName, shards
 	o.Fanout.Logger, o.Fanout.Metrics = o.Logger, o.Metrics
 	o.API.Node, o.API.Shards, o.API.Logger = o.NodeName, shards, o.Logger
+	o.API.Metrics = o.Metrics
 	o.Driver.Logger, o.Driver.Metrics = o.Logger, o.Metrics
 	o.Sweep.Objects, o.Sweep.Logger, o.Sweep.Metrics = o.Objects, o.Logger, o.Metrics
+}
+
+// advertised is the address by which others reach what listens on bound, "" when that is bound itself.
+func (o *Options) advertised(bound string) string {
+	_, port, err := net.SplitHostPort(bound)
+	if o.AdvertiseHost == "" || err != nil {
+		return ""
+	}
+	return net.JoinHostPort(o.AdvertiseHost, port)
 }

@@ -1,4 +1,4 @@
-//go:build race
+//go:build race && !nodes
 
 package runtime_test
 

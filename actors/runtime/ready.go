@@ -18,6 +18,9 @@ func (r *Runtime) Ready() (ready bool, why string) {
 	if r.drained.Load() {
 		return false, "the node was drained by an operator"
 	}
+	if r.store.Damage() != nil { // which file it is, the store has logged
+		return false, "the node's store is damaged: see the log, and replace the node"
+	}
 	if !r.isMember() {
 		return false, "the node is not a member of the cluster yet"
 	}

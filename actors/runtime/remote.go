@@ -3,9 +3,11 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"parley/actors/fanout"
 	"parley/actors/grain"
 	"parley/cluster/shard"
 	"parley/persistence/keys"
@@ -19,6 +21,10 @@ const (
 	interestReceiver = "interest"
 	fanoutReceiver   = "fanout"
 )
+
+// interestWithin is how long one registration at another node may take: when that node is in
+// trouble, the shard has a new leader about then, and thousands may wait to be registered.
+const interestWithin = time.Second
 
 // listen takes registrations from other edges, and batches for this one.
 func (r *Runtime) listen() error {
@@ -52,6 +58,8 @@ func (r *Runtime) interest(ctx context.Context, i *nodev1.Interest) (*nodev1.Int
 		return nil, code.New(code.Unavailable, "nobody leads this shard at the moment; try again")
 	}
 	if !lead.Local {
+		ctx, cancel := context.WithTimeout(ctx, interestWithin)
+		defer cancel()
 		answer, err := r.system.Request(ctx, lead.Node, interestReceiver, i)
 		if err != nil {
 			return nil, err
@@ -74,24 +82,21 @@ func (r *Runtime) interest(ctx context.Context, i *nodev1.Interest) (*nodev1.Int
 
 // head finds the last sequence of a conversation and the epoch in which that is true, by a query
 // of this node; a user has no sequence.
-func (r *Runtime) head(s keys.Shard, application, entity string, done func(shard.Epoch, uint64, error)) {
-	if _, err := id.Parse(id.Conversation, entity); err != nil {
-		r.host.ReadIndex(s, func(epoch shard.Epoch, err error) { done(epoch, 0, err) })
-		return
+func (r *Runtime) head(_ keys.Shard, application, entity string, done func(shard.Epoch, uint64, error)) {
+	q := &nodev1.Query{Principal: &nodev1.Principal{ApplicationId: application, Admin: true}}
+	req := &nodev1.GrainRequest{ApplicationId: application, Id: entity, Query: q}
+	if _, err := id.Parse(id.User, entity); err == nil {
+		req.Kind, q.Body = nodev1.Kind_KIND_USER, &nodev1.Query_GetUser{GetUser: &nodev1.GetUser{}}
+	} else {
+		req.Kind, q.Body = nodev1.Kind_KIND_CONVERSATION, &nodev1.Query_GetConversation{GetConversation: &nodev1.GetConversation{}}
 	}
-	r.queries.serve(&nodev1.GrainRequest{
-		Kind: nodev1.Kind_KIND_CONVERSATION, ApplicationId: application, Id: entity,
-		Query: &nodev1.Query{
-			Principal: &nodev1.Principal{ApplicationId: application, Admin: true},
-			Body:      &nodev1.Query_GetConversation{GetConversation: &nodev1.GetConversation{}},
-		},
-	}, func(reply *nodev1.GrainReply) {
+	r.queries.serve(req, func(reply *nodev1.GrainReply) {
 		err := grain.CodedError(reply.Error)
 		switch {
 		case reply.NotLeader:
 			err = shard.ErrNotLeader
-		case code.Has(err, code.ConversationNotFound):
-			err = nil // nothing has been sent yet
+		case code.Has(err, code.ConversationNotFound), code.Has(err, code.UserNotFound):
+			err = fanout.ErrGone
 		}
 		done(shard.Epoch(reply.Epoch), reply.GetReply().GetHead().GetSequence(), err)
 	})

@@ -39,8 +39,10 @@ import (
 	"parley/actors/user"
 	"parley/cluster/directory"
 	"parley/cluster/membership"
+	"parley/cluster/recovery"
 	"parley/cluster/shard"
 	"parley/cluster/transport"
+	"parley/cluster/version"
 	"parley/persistence/keys"
 	"parley/persistence/store"
 	nodev1 "parley/proto/node/v1"
@@ -67,6 +69,7 @@ type Runtime struct {
 	queries     *queries
 	system      *system.System
 	outbox      *outbox.Outbox
+	tenants     *application.View
 	api         *api.API
 	driver      *driver.Driver
 	sweeper     *sweep.Sweeper
@@ -84,6 +87,11 @@ type Runtime struct {
 	expelled chan struct{} // closed once the cluster refuses the node
 	reason   error         // why; set before expelled is closed
 
+	gate       *version.Gate
+	marker     *recovery.Marker // nil: nothing of an unsafe recovery is left to do
+	orders     atomic.Uint64    // the latest driver that this node has obeyed, by its epoch
+	recovering atomic.Bool      // an unsafe recovery of this store is not complete: nobody drives from here
+
 	announcer announcer
 	closed    atomic.Bool
 }
@@ -97,6 +105,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	r := &Runtime{options: o, incarnation: uint64(time.Now().UnixNano()), relay: newRelay(), ready: make(chan struct{}),
 		member: make(chan struct{}), expelled: make(chan struct{}), drains: make(chan struct{}, 1), announcer: announcer{make(chan struct{}, 1)}}
 	r.tasks.SetLimit(nodeTasksMax)
+	r.gate = version.NewGate(o.Versions, version.Features())
 	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := r.open(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open node %s: %w", o.NodeName, err), r.Close())
@@ -106,7 +115,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 
 func (r *Runtime) open(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		r.openStore, r.openMembership, r.belong, r.openShards, r.openActors, r.openAPI, r.openDriver,
+		r.openStore, r.openRecovery, r.openMembership, r.belong, r.openShards, r.openActors, r.openAPI, r.openDriver,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -119,7 +128,7 @@ func (r *Runtime) open(ctx context.Context) error {
 	} {
 		r.group.Go(func() error { loop(r.ctx); return nil })
 	}
-	r.group.Go(func() error { return r.driver.Run(r.ctx) })
+	r.group.Go(func() error { r.completeRecovery(r.ctx); return r.driver.Run(r.ctx) })
 	r.group.Go(func() error { return r.sweeper.Run(r.ctx) })
 	return nil
 }
@@ -134,8 +143,11 @@ func (r *Runtime) openStore(context.Context) (err error) {
 		return err
 	}
 	r.opened(r.store.Close)
-	r.public, err = openPublic(r.store)
-	return err
+	if r.public, err = openPublic(r.store); err != nil {
+		return err
+	}
+	r.tenants = application.NewView(r.public)
+	return nil
 }
 
 func (r *Runtime) openShards(context.Context) (err error) {
@@ -144,7 +156,9 @@ func (r *Runtime) openShards(context.Context) (err error) {
 	o.Logger, o.Metrics = r.options.Logger, r.options.Metrics
 	o.Identity = transport.Identity{
 		Cluster: r.identity.ClusterID, Node: r.identity.NodeName, Store: r.identity.StoreUUID, Incarnation: r.incarnation,
+		Versions: r.options.Versions,
 	}
+	o.Admit = r.admit
 	if r.transport, err = transport.ListenTCP(r.options.RaftAddr, &r.book, o); err != nil {
 		return err
 	}
@@ -165,6 +179,7 @@ func (r *Runtime) openMembership(context.Context) error {
 	}
 	o := r.options.Membership
 	o.NodeName, o.BindAddr, o.Join = r.options.NodeName, r.options.GossipAddr, r.seeds()
+	o.AdvertiseAddr = r.options.advertised(o.BindAddr)
 	o.Logger, o.Metrics = r.options.Logger, r.options.Metrics
 	o.Meta.HTTP, o.Meta.Incarnation, o.Meta.Roles = r.options.HTTPAddr, r.incarnation, r.options.Roles
 	if known {
@@ -194,19 +209,24 @@ func (r *Runtime) openActors(context.Context) (err error) {
 		return err
 	}
 	s := r.options.System
+	s.Gate = r.gate
 	s.Directory, s.Views, s.Kinds, s.Querier = r.directory, r.members, kinds, r.queries.serve
 	if r.system, err = system.Open(s); err != nil {
 		return err
 	}
 	r.opened(r.tasks.Wait) // when nothing arrives any more
 	r.opened(r.system.Close)
-	r.meta.RPC, r.meta.Raft = r.system.Addr(), r.transport.Addr().String()
+	a := r.Addresses()
+	r.meta.RPC, r.meta.Raft = a.RPC, a.Raft
 	r.meta.Cluster, r.meta.Shards = r.identity.ClusterID, r.shards
 	if err := r.members.UpdateMeta(r.meta); err != nil {
 		return fmt.Errorf("tell the node's address: %w", err)
 	}
 	b := r.options.Outbox
 	b.Host, b.Caller = r.host, r.system.Caller()
+	if b.Sinks, err = r.openSinks(); err != nil {
+		return err
+	}
 	if r.outbox, err = outbox.Open(r.ctx, b); err != nil {
 		return err
 	}
@@ -225,7 +245,7 @@ func (r *Runtime) kinds() ([]system.Kind, error) {
 	}
 	setting := &grain.Setting{
 		Host: r.host, Listener: listener{r}, Options: r.options.Grain, Metrics: m,
-		Now: func() int64 { return time.Now().UnixMilli() },
+		Now: func() int64 { return time.Now().UnixMilli() }, Sinks: r.sinksOf,
 	}
 	var kinds []system.Kind
 	for _, k := range []struct {
@@ -259,12 +279,19 @@ type listener struct{ r *Runtime }
 // Broadcast implements grain.Listener.
 func (l listener) Broadcast(s keys.Shard, items []*nodev1.Fanout) { l.r.fanout.Broadcast(s, items) }
 
+// Missed implements grain.Listener.
+func (l listener) Missed(s keys.Shard) {
+	l.r.outbox.Missed(s)
+	l.r.fanout.Missed(s)
+}
+
 // Posted implements grain.Listener.
 func (l listener) Posted(s keys.Shard, rows []grain.Row) { l.r.outbox.Posted(s, rows) }
 
 func (r *Runtime) openAPI(context.Context) (err error) {
 	o := r.options.API
 	o.Caller, o.Acks, o.Meta, o.Interest = r.system.Caller(), r.outbox, r.public, r.interest
+	o.Applications = r.tenants
 	o.Fresh = r.fresh
 	if r.api, err = api.New(o); err != nil {
 		return err
@@ -301,12 +328,16 @@ func (r *Runtime) ClusterID() string { return r.identity.ClusterID }
 // Shards is the cluster's number of data shards.
 func (r *Runtime) Shards() uint32 { return r.shards }
 
-// Addresses are where the node listens for other nodes, host:port.
+// Addresses are where other nodes reach the node, host:port.
 type Addresses struct{ Gossip, RPC, Raft string }
 
-// Addresses tells the bound addresses, also of ports that were asked for as 0.
+// Addresses tells where others reach this node, also at ports that were asked for as 0.
 func (r *Runtime) Addresses() Addresses {
-	return Addresses{Gossip: r.members.Addr(), RPC: r.system.Addr(), Raft: r.transport.Addr().String()}
+	raft := r.transport.Addr().String()
+	if told := r.options.advertised(raft); told != "" {
+		raft = told
+	}
+	return Addresses{Gossip: r.members.Addr(), RPC: r.system.Addr(), Raft: raft}
 }
 
 // Close stops the node: first what asks, then what answers, then what keeps. Commands in flight

@@ -78,6 +78,7 @@ func (g *grain) post(msg any) {
 // onPanicked gives up a broken activation: its state may be wrong, so it is not even asked to stop.
 func (g *grain) onPanicked() {
 	g.ended.Store(true)
+	g.activation.Abandon()
 	g.s.metrics.ended.WithLabelValues("panic").Inc()
 	for _, in := range g.record.waiters.list() {
 		if in.stage.Load() == delivered {

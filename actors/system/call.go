@@ -42,7 +42,8 @@ func safetyOf(req *nodev1.GrainRequest) safety {
 		*nodev1.Command_PurgeConversation, *nodev1.Command_PropagateUser, // likewise
 		*nodev1.Command_ReserveName, *nodev1.Command_ConfirmName, *nodev1.Command_ReleaseName, // name the owner
 		*nodev1.Command_PutCredential, *nodev1.Command_PutSettings, // replace
-		*nodev1.Command_FoundPlacement, *nodev1.Command_PutStore, *nodev1.Command_SetStore: // likewise
+		*nodev1.Command_FoundPlacement, *nodev1.Command_PutStore, *nodev1.Command_SetStore, // likewise
+		*nodev1.Command_RaiseVersion, *nodev1.Command_RecoverPlacement: // never back, once for its id
 		return repeatable
 	default:
 		return once
@@ -67,7 +68,9 @@ type call struct {
 
 	// Owned by whoever took it from the table.
 	flying   bool
+	stuck    bool           // parked, because no leader is known or none can be reached
 	lead     directory.Lead // as the attempt, or the parking, found it
+	since    time.Time      // since when the call waits for this leader, or for any
 	local    *inbound       // the attempt, when it was made to this node
 	lostMark uint64         // peers' count of losses of the address at the attempt
 	lostAt   time.Time      // when the attempt can give up: its patience
@@ -80,11 +83,10 @@ type call struct {
 
 // attempt sends the request to the leader that the directory names, or parks the call.
 func (c *call) attempt(now time.Time) {
-	s := c.c.s
-	lead := s.dir.Get(c.shard)
-	c.lead = lead
+	lead := c.follow(now)
 	switch {
 	case lead.Node == "" || (lead.Local && !lead.Ready) || (!lead.Local && lead.Addr == ""):
+		c.stuck = true
 		c.park(now)
 	case lead.Local:
 		c.attemptHere()
@@ -93,10 +95,20 @@ func (c *call) attempt(now time.Time) {
 	}
 }
 
+// follow looks who leads. A leader that was not known before gets all the time that one may take.
+func (c *call) follow(now time.Time) directory.Lead {
+	lead := c.c.s.dir.Get(c.shard)
+	if c.since.IsZero() || lead.Node != "" && (lead.Node != c.lead.Node || lead.Epoch != c.lead.Epoch) {
+		c.since = now
+	}
+	c.lead = lead
+	return lead
+}
+
 func (c *call) attemptHere() {
 	s := c.c.s
 	in := &inbound{s: s, req: c.req}
-	c.flying, c.local, c.doubt = true, in, time.Time{}
+	c.flying, c.stuck, c.local, c.doubt = true, false, in, time.Time{}
 	lead := c.lead
 	id, ok := c.c.register(c)
 	if !ok {
@@ -120,6 +132,7 @@ func (c *call) attemptThere(now time.Time) {
 	s, lead, req := c.c.s, c.lead, c.req
 	if s.peers.refuses(lead.Addr, now) {
 		s.metrics.drop(dropUnavailable)
+		c.stuck = true
 		c.park(now)
 		return
 	}
@@ -128,7 +141,7 @@ func (c *call) attemptThere(now time.Time) {
 		c.finish(nil, code.New(code.TooLarge, "The request is larger than %d bytes.", MessageSizeMax))
 		return
 	}
-	c.flying, c.local, c.doubt = true, nil, time.Time{}
+	c.flying, c.stuck, c.local, c.doubt = true, false, nil, time.Time{}
 	c.lostMark = s.peers.losses(lead.Addr)
 	c.lostAt = now.Add(c.patience)
 	id, ok := c.c.register(c)
@@ -162,6 +175,9 @@ func (c *call) park(now time.Time) {
 func (c *call) replied(msg any) {
 	switch m := msg.(type) {
 	case *nodev1.GrainReply:
+		if c.local == nil {
+			c.c.s.peers.answered(c.lead.Addr, time.Now())
+		}
 		c.onReply(m)
 	case *actor.DeadLetterResponse: // nobody was there, or nothing was sent: surely not executed
 		c.again("dead_letter")
@@ -187,8 +203,9 @@ func (c *call) onReply(reply *nodev1.GrainReply) {
 
 func (c *call) again(why string) {
 	c.c.s.metrics.attempts.WithLabelValues(why).Inc()
-	c.lead = c.c.s.dir.Get(c.shard)
-	c.park(time.Now())
+	now := time.Now()
+	c.follow(now)
+	c.park(now)
 }
 
 // rank implements waiter: repeated calls keep the order in which they were made.
@@ -201,6 +218,8 @@ func (c *call) due(r *review) bool {
 	}
 	r.again(c.deadline)
 	switch {
+	case c.leaderless(r):
+		return true
 	case !c.flying:
 		r.again(c.retryAt)
 		return !r.now.Before(c.retryAt) || c.c.s.dir.Get(c.shard) != c.lead
@@ -212,6 +231,25 @@ func (c *call) due(r *review) bool {
 		r.again(c.lostAt)
 		return c.strayed() || c.c.s.peers.refuses(c.lead.Addr, r.now) || !r.now.Before(c.lostAt)
 	}
+}
+
+// leaderless says that the call has waited for LeaderlessMax and the shard has no leader as far as
+// this node can see: none is known or reachable, or the leader's node answers nobody. A node that
+// is cut off then says so long before the deadline, and its clients look elsewhere. A leader here
+// ends its calls itself, when it finds that it leads no more.
+func (c *call) leaderless(r *review) bool {
+	silent := c.since
+	switch {
+	case !c.flying && !c.stuck, c.flying && c.local != nil:
+		return false
+	case c.flying:
+		if last := c.c.s.peers.lastAnswer(c.lead.Addr); last.After(silent) {
+			silent = last
+		}
+	}
+	over := silent.Add(c.c.s.o.LeaderlessMax)
+	r.again(over)
+	return !r.now.Before(over)
 }
 
 // strayed says that the attempt's way there or back is gone, or led to a deposed leader. An
@@ -236,7 +274,7 @@ func (c *call) doubtful(r *review) bool {
 // act implements waiter.
 func (c *call) act(r *review) {
 	switch {
-	case !r.now.Before(c.deadline) || c.ctx.Err() != nil:
+	case !r.now.Before(c.deadline) || c.ctx.Err() != nil || c.leaderless(r):
 		c.expire()
 	case !c.flying:
 		c.attempt(r.now)

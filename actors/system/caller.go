@@ -77,6 +77,10 @@ func (c *Caller) AskAsync(ctx context.Context, req *nodev1.GrainRequest, done fu
 		done(nil, code.New(code.Internal, "A request carries one of command and query."))
 		return
 	}
+	if err := c.s.gated(req); err != nil {
+		done(nil, err)
+		return
+	}
 	if c.table.len() >= c.s.o.CallsMax {
 		c.s.metrics.drop(dropCallsFull)
 		done(nil, &code.Error{Code: code.Unavailable, Message: "Too many requests are in flight.", RetryAfter: c.s.o.RetryAfter})

@@ -19,6 +19,9 @@ type Activation interface {
 	Wake(msg any)
 	// Idle says that the activation may be passivated now: nothing is in flight.
 	Idle() bool
+	// Abandon is called after a panic, instead of Stop: what the activation knows may be wrong. No
+	// call follows.
+	Abandon()
 	// Stop ends the activation, because its epoch ended or it is passivated: answer all that
 	// waits, not-leader if it surely has not happened, unknown otherwise. No call follows.
 	Stop()

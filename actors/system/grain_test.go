@@ -161,6 +161,9 @@ func TestPanicEndsOneActivation(t *testing.T) {
 	}
 	answeredBy(t, n, of("CON-1", "text"))
 	answeredBy(t, n, of("CON-2", "text"))
+	if st.count("n1 abandons CON-1") != 1 || st.count("n1 abandons CON-2") != 0 {
+		t.Errorf("the broken activation was not told: %q", st.events)
+	}
 	if st.count("n1 activates CON-1@1") != 2 || st.count("n1 activates CON-2@1") != 1 {
 		t.Errorf("events: %q", st.events)
 	}

@@ -112,6 +112,7 @@ func (a *actorOn) reply() *nodev1.GrainReply {
 }
 
 func (a *actorOn) Wake(msg any) { a.woken = append(a.woken, msg); a.stage.note("woken %v", msg) }
+func (a *actorOn) Abandon()     { a.stage.note("%s abandons %s", a.node, a.id.ID) }
 func (a *actorOn) Idle() bool   { return len(a.held) == 0 && !a.busy }
 func (a *actorOn) Stop() {
 	for _, respond := range a.held {

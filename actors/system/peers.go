@@ -30,6 +30,7 @@ type peers struct {
 type peer struct {
 	losses  uint64    // how often the remote gave its connection up
 	refused time.Time // until when a message to it would surely not leave
+	answer  time.Time // when it last answered a call
 }
 
 func newPeers() *peers { return &peers{by: map[string]*peer{}, conns: map[*conn]struct{}{}} }
@@ -60,6 +61,20 @@ func (p *peers) losses(addr string) uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.of(addr).losses
+}
+
+// answered notes an answer from addr.
+func (p *peers) answered(addr string, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.of(addr).answer = now
+}
+
+// lastAnswer is when addr last answered a call; zero = never, as far as is remembered.
+func (p *peers) lastAnswer(addr string) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.of(addr).answer
 }
 
 // lost notes that the remote gave a connection up: what it held is dropped or dead-lettered, and

@@ -98,6 +98,9 @@ func (s *System) receiver(node, name string, msg proto.Message) (*actor.PID, err
 	if err := checkEnvelope(msg); err != nil {
 		return nil, err
 	}
+	if err := s.gated(msg); err != nil {
+		return nil, err
+	}
 	addr := s.dir.Addr(node)
 	if addr == "" {
 		return nil, code.New(code.Unavailable, "The address of node %s is not known.", node)
@@ -107,6 +110,15 @@ func (s *System) receiver(node, name string, msg proto.Message) (*actor.PID, err
 		return nil, code.New(code.Unavailable, "Node %s cannot be reached.", node)
 	}
 	return actor.NewPID(addr, receiverPrefix+name), nil
+}
+
+// gated refuses what not every member of the cluster understands yet.
+func (s *System) gated(msg proto.Message) error {
+	req, ok := msg.(*nodev1.GrainRequest)
+	if !ok || s.o.Gate == nil {
+		return nil
+	}
+	return s.o.Gate.Check(req)
 }
 
 // Send hands msg, one of the closed set, to a node's receiver of that name. It arrives at most

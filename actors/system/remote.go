@@ -176,9 +176,20 @@ func refuseUnary(context.Context, any, *grpc.UnaryServerInfo, grpc.UnaryHandler)
 // discreet is protoactor's logger: everything but what users wrote, which it would attach.
 type discreet struct{ slog.Handler }
 
-// Handle drops the attributes that hold messages.
+// Handle drops the attributes that hold messages. A connection that ended because a node stops, this
+// one or the other, is no error: who is gone is said where it is acted on.
 func (d *discreet) Handle(ctx context.Context, r slog.Record) error {
-	clean := slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
+	level := r.Level
+	r.Attrs(func(a slog.Attr) bool {
+		if err, ok := a.Value.Any().(error); ok && ended(err) {
+			level = slog.LevelDebug
+		}
+		return true
+	})
+	if !d.Handler.Enabled(ctx, level) {
+		return nil
+	}
+	clean := slog.NewRecord(r.Time, level, r.Message, r.PC)
 	r.Attrs(func(a slog.Attr) bool {
 		if a.Key != "message" && a.Key != "sender" {
 			clean.AddAttrs(a)
@@ -186,6 +197,15 @@ func (d *discreet) Handle(ctx context.Context, r slog.Record) error {
 		return true
 	})
 	return d.Handler.Handle(ctx, clean)
+}
+
+// ended says that a connection was closed from one of its ends.
+func ended(err error) bool {
+	switch status.Code(err) {
+	case codes.Canceled, codes.Unavailable:
+		return true
+	}
+	return false
 }
 
 // Enabled lets warnings and errors through; the rest is the library's diary.

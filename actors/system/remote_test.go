@@ -3,8 +3,8 @@ package system
 import (
 	"context"
 	"fmt"
-	"net"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -177,14 +177,22 @@ func TestLeaderFoundAfterDeadAddress(t *testing.T) {
 	}
 }
 
+// closedAddr is an address at which nobody listens, nor will before the test ends: a socket has it.
 func closedAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	bound, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", bound.(*syscall.SockaddrInet4).Port)
 }
 
 func TestEndOfTimeTellsWhatMayHaveHappened(t *testing.T) {

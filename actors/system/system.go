@@ -26,6 +26,7 @@ import (
 
 	"parley/cluster/directory"
 	"parley/cluster/membership"
+	"parley/cluster/version"
 	"parley/persistence/keys"
 	nodev1 "parley/proto/node/v1"
 )
@@ -45,7 +46,8 @@ type Options struct {
 	AdvertiseAddr string
 	TLS           *tls.Config // both sides of every connection between nodes; nil = plain TCP
 	Directory     *directory.Table
-	Views         Views // nil = this node is alone
+	Views         Views         // nil = this node is alone
+	Gate          *version.Gate // of what may be said to other nodes; nil = everything
 	Kinds         []Kind
 	Querier       Querier
 	Logger        *slog.Logger
@@ -53,6 +55,7 @@ type Options struct {
 
 	CallTimeout     time.Duration // of a call whose context has no deadline
 	AttemptTimeout  time.Duration // silence after which a remote attempt is repeated, doubling
+	LeaderlessMax   time.Duration // how long a call waits for a leader that is not known, or whose node is silent
 	BackoffMin      time.Duration // first pause between attempts, doubling, with jitter
 	BackoffMax      time.Duration
 	WaitingPerGrain int           // requests that wait for one grain's answer
@@ -66,7 +69,7 @@ type Options struct {
 // DefaultOptions are the tunables of a production node; what identifies the node is left empty.
 func DefaultOptions() Options {
 	return Options{
-		CallTimeout: 5 * time.Second, AttemptTimeout: 500 * time.Millisecond,
+		CallTimeout: 5 * time.Second, AttemptTimeout: 500 * time.Millisecond, LeaderlessMax: 1750 * time.Millisecond,
 		BackoffMin: 2 * time.Millisecond, BackoffMax: 100 * time.Millisecond,
 		WaitingPerGrain: 4096, WaitingPerNode: 1 << 16, CallsMax: 1 << 17,
 		RetryAfter: time.Second, PassivateTick: 5 * time.Second, StopTimeout: 5 * time.Second,
@@ -84,7 +87,7 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("the directory belongs to node %q", o.Directory.Node())
 	case o.Querier == nil:
 		return errors.New("a querier is needed")
-	case min(o.CallTimeout, o.AttemptTimeout, o.BackoffMin, o.BackoffMax, o.RetryAfter, o.PassivateTick, o.StopTimeout) <= 0:
+	case min(o.CallTimeout, o.AttemptTimeout, o.LeaderlessMax, o.BackoffMin, o.BackoffMax, o.RetryAfter, o.PassivateTick, o.StopTimeout) <= 0:
 		return errors.New("all durations must be positive")
 	case min(o.WaitingPerGrain, o.WaitingPerNode, o.CallsMax) <= 0:
 		return errors.New("all limits must be positive")

@@ -120,11 +120,12 @@ func TestClosedSet(t *testing.T) {
 // TestEveryCommandIsSorted: a new command is sent at most once until somebody decides otherwise here.
 func TestEveryCommandIsSorted(t *testing.T) {
 	repeated := []string{"advance_cursor", "confirm_name", "create_conversation", "create_user", "found_placement", "index_membership",
-		"probe", "propagate_user", "purge_conversation", "put_credential", "put_settings", "put_store", "release_name", "reserve_name",
+		"probe", "propagate_user", "purge_conversation", "put_credential", "put_settings", "put_store", "raise_version", "recover_placement", "release_name", "reserve_name",
 		"set_store", "user_changed"}
 	onceOnly := []string{"add_member", "announce", "confirm_hold", "create_image", "delete_application", "delete_conversation",
-		"delete_event", "delete_image", "delete_user", "hold_blob", "order", "post_event", "purge_object", "put_application",
-		"put_chunk", "put_shard", "release_hold", "seal_blob", "update_conversation", "update_member", "update_user"}
+		"delete_device", "delete_event", "delete_image", "delete_push_credential", "delete_user", "deliver_event", "hold_blob", "mute_push",
+		"note_push", "order", "post_event", "purge_object", "put_application", "put_chunk", "put_device", "put_push_credential", "put_shard",
+		"redeliver", "release_hold", "seal_blob", "update_conversation", "update_member", "update_user"}
 	var gotRepeated, gotOnce []string
 	body := (&nodev1.Command{}).ProtoReflect().Descriptor().Oneofs().ByName("body").Fields()
 	for i := range body.Len() {

@@ -22,6 +22,7 @@ type (
 	membershipOrdered struct{ membership *eventv1.Membership }
 	membershipDropped struct{ membership *eventv1.Membership }
 	indexDropped      struct{}
+	devicesChanged    struct{ devices *eventv1.Devices } // empty: the row goes
 )
 
 func (c profileChanged) encode(m *machine) []store.Op {
@@ -61,6 +62,15 @@ func (c indexDropped) encode(m *machine) []store.Op {
 	return []store.Op{store.DeleteRange(rows, keys.End(rows)), store.DeleteRange(order, keys.End(order))}
 }
 func (c indexDropped) fold(m *machine) { clear(m.memberships) }
+
+func (c devicesChanged) encode(m *machine) []store.Op {
+	key := keys.Devices(m.entity.Shard, m.app, m.id)
+	if len(c.devices.GetDevices()) == 0 && len(c.devices.GetMuted()) == 0 {
+		return []store.Op{store.Delete(key)}
+	}
+	return []store.Op{row.Put(key, c.devices)}
+}
+func (c devicesChanged) fold(m *machine) { m.devices = c.devices }
 
 func (m *machine) membershipKey(of *eventv1.Membership) []byte {
 	return keys.Membership(m.entity.Shard, m.app, m.id, row.UUID(id.Conversation, of.ConversationId))

@@ -32,6 +32,8 @@ func (d *draft) decide() (*nodev1.Reply, error) {
 		return d.propagate()
 	case *nodev1.Command_Probe:
 		return d.probe(b.Probe)
+	case *nodev1.Command_PutDevice, *nodev1.Command_DeleteDevice, *nodev1.Command_MutePush:
+		return d.decideDevices()
 	}
 	if !d.cmd.GetPrincipal().GetAdmin() {
 		return nil, code.New(code.Permission, "only an administrator may create, change or delete users")
@@ -61,7 +63,7 @@ func (d *draft) create(wanted *eventv1.User) (*nodev1.Reply, error) {
 	}
 	u := proto.Clone(wanted).(*eventv1.User)
 	u.ApplicationId, u.Id, u.Never = d.entity.Application, d.entity.ID, false
-	u.CreatedMs, u.UpdatedMs, u.DeletedMs, u.NameFence = d.now, d.now, 0, 0
+	u.CreatedMs, u.UpdatedMs, u.DeletedMs, u.NameFence, u.Revision = d.now, d.now, 0, 0, 1
 	d.change(profileChanged{u}, listed{u.CreatedMs})
 	d.confirm(u)
 	return &nodev1.Reply{User: u}, nil
@@ -119,13 +121,17 @@ func (d *draft) update(c *nodev1.UpdateUser) (*nodev1.Reply, error) {
 		return &nodev1.Reply{User: d.user}, nil
 	}
 	u.UpdatedMs = max(d.now, u.UpdatedMs)
+	told := !proto.Equal(AuthorOf(u), AuthorOf(d.user))
+	if told {
+		u.Revision++
+	}
 	d.change(profileChanged{u})
 	if renamed {
 		u.NameFence = c.NameToken
 		d.confirm(u)
 		d.release(d.user.Name, u.NameFence)
 	}
-	if !proto.Equal(AuthorOf(u), AuthorOf(d.user)) {
+	if told {
 		d.sendPropagate("")
 	}
 	return &nodev1.Reply{User: u}, nil
@@ -159,7 +165,7 @@ func (d *draft) remove() (*nodev1.Reply, error) {
 		ApplicationId: d.user.ApplicationId, Id: d.user.Id, CreatedMs: d.user.CreatedMs,
 		DeletedMs: max(d.now, d.user.CreatedMs), IdempotencyKey: d.user.IdempotencyKey,
 	}
-	d.change(profileChanged{tombstone}, unlisted{d.user.CreatedMs})
+	d.change(profileChanged{tombstone}, unlisted{d.user.CreatedMs}, devicesChanged{&eventv1.Devices{}})
 	d.release(d.user.Name, math.MaxUint64)
 	d.sendPropagate("")
 	d.tell(&nodev1.Fanout{Body: &nodev1.Fanout_Deleted{Deleted: true}})

@@ -1,5 +1,6 @@
 // Package user is the pure heart of a user: its profile, and the index of its memberships that the
-// conversations keep up to date through their outboxes.
+// conversations keep up to date through their outboxes. Beside them stand the devices that it wants
+// notifications on.
 //
 // Administrators create, change and delete users; other users read them (package query). A changed
 // profile, and a deletion, travel to the user's conversations step by step. News of a membership
@@ -45,6 +46,7 @@ type machine struct {
 	user        *eventv1.User                  // nil = never heard of
 	memberships map[string]*eventv1.Membership // by conversation; nil = absent
 	page        []*eventv1.Membership          // what the step at hand tells
+	devices     *eventv1.Devices               // nil = not loaded
 }
 
 // New makes the machine of the user e. It is called by grain shells, once per activation and
@@ -66,6 +68,7 @@ func AuthorOf(u *eventv1.User) *eventv1.Author {
 	}
 	return &eventv1.Author{
 		UserId: u.GetId(), Name: u.GetName(), DisplayName: u.GetDisplayName(), ImageUrl: u.GetImageUrl(), CustomData: custom,
+		Revision: u.GetRevision(),
 	}
 }
 
@@ -97,6 +100,8 @@ func (m *machine) load(r store.Reader, cmd *nodev1.Command) error {
 		return m.loadMembership(r, b.IndexMembership.GetMembership().GetConversationId())
 	case *nodev1.Command_PropagateUser:
 		return m.loadPage(r, b.PropagateUser.GetAfter())
+	case *nodev1.Command_PutDevice, *nodev1.Command_DeleteDevice, *nodev1.Command_MutePush:
+		return m.loadDevices(r)
 	}
 	return nil
 }
@@ -168,7 +173,7 @@ func (m *machine) Head() []byte { return nil }
 
 // Settle implements grain.Machine.
 func (m *machine) Settle() {
-	m.memberships, m.page = map[string]*eventv1.Membership{}, nil
+	m.memberships, m.page, m.devices = map[string]*eventv1.Membership{}, nil, nil
 }
 
 func notFound() error { return code.New(code.UserNotFound, "user does not exist") }

@@ -232,6 +232,43 @@ func TestManyConversations(t *testing.T) {
 	})
 }
 
+// TestLateNewsOfAProfile: what a deposed leader still had on its way arrives after the newer profile,
+// and again; so does a joining that read the profile before it changed. The newest one stays.
+func TestLateNewsOfAProfile(t *testing.T) {
+	each(t, func(t *testing.T, w *world.World) {
+		made := must(t, w, ann, creating(&eventv1.User{Name: "ann"})).User
+		must(t, w, room, &nodev1.Command{Body: &nodev1.Command_CreateConversation{CreateConversation: &nodev1.CreateConversation{
+			Conversation: &eventv1.Conversation{Name: "room"}}}})
+		member := func(action nodev1.MemberAction) *nodev1.Command {
+			return &nodev1.Command{Body: &nodev1.Command_AddMember{AddMember: &nodev1.AddMember{
+				Action: action, NewMemberId: id.Derive(id.Member, app, "", "ann"), User: user.AuthorOf(made)}}}
+		}
+		must(t, w, room, member(nodev1.MemberAction_MEMBER_ACTION_INVITE))
+		settle(t, w)
+		var told []*eventv1.Author
+		for _, name := range []string{"Ann", "Ann B", "Ann"} {
+			changed := must(t, w, ann, updating(&nodev1.UpdateUser{DisplayName: &name})).User
+			told = append(told, user.AuthorOf(changed))
+		}
+		settle(t, w)
+		for _, late := range []*eventv1.Author{told[1], told[0], user.AuthorOf(made)} {
+			must(t, w, room, &nodev1.Command{Body: &nodev1.Command_UserChanged{UserChanged: &nodev1.UserChanged{User: late}}})
+			if m := memberIn(t, w, room); !proto.Equal(m.User, told[2]) {
+				t.Fatalf("after late news of %v: %v, want %v", late, m.User, told[2])
+			}
+		}
+		must(t, w, room, member(nodev1.MemberAction_MEMBER_ACTION_JOIN))
+		if m := memberIn(t, w, room); m.State != eventv1.MemberState_MEMBER_STATE_JOINED || !proto.Equal(m.User, told[2]) {
+			t.Errorf("joined with an old profile: %v", m)
+		}
+		must(t, w, ann, deleting())
+		settle(t, w)
+		if m := memberIn(t, w, room); m.State != eventv1.MemberState_MEMBER_STATE_LEFT {
+			t.Errorf("a deleted user is still a member: %v", m)
+		}
+	})
+}
+
 func settle(t *testing.T, w *world.World) {
 	t.Helper()
 	if err := w.Deliver(); err != nil {

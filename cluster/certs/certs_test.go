@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -226,5 +227,49 @@ func TestEveryNodeGetsTheSameGossipKey(t *testing.T) {
 		if _, err := GossipKeys(dir); err == nil {
 			t.Errorf("%q was taken for a key", bad)
 		}
+	}
+}
+
+// TestGossipKeyRotation: three steps in their order, each of which a node can read, and no other.
+func TestGossipKeyRotation(t *testing.T) {
+	ca := newAuthority(t)
+	first, err := GossipKeys(ca.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := func(steps ...Rotation) {
+		t.Helper()
+		for _, s := range steps {
+			if _, err := RotateGossipKey(ca.dir, s); !errors.Is(err, ErrRotation) {
+				t.Errorf("%s now: %v", s, err)
+			}
+		}
+	}
+	step := func(s Rotation) [][]byte {
+		t.Helper()
+		keys, err := RotateGossipKey(ca.dir, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := GossipKeys(filepath.Dir(ca.issue("n1", noon).Cert)) // what a node gets now
+		if err != nil || !slices.EqualFunc(read, keys, bytes.Equal) {
+			t.Fatalf("after %s a node reads %d keys, %v", s, len(read), err)
+		}
+		return keys
+	}
+	refused(UseGossipKey, DropGossipKey, "bogus")
+	two := step(AddGossipKey)
+	if len(two) != 2 || !bytes.Equal(two[0], first[0]) || bytes.Equal(two[1], first[0]) {
+		t.Error("the new key is not behind the old one")
+	}
+	refused(AddGossipKey)
+	if swapped := step(UseGossipKey); !bytes.Equal(swapped[0], two[1]) || !bytes.Equal(swapped[1], two[0]) {
+		t.Error("the new key is not first")
+	}
+	if last := step(DropGossipKey); len(last) != 1 || !bytes.Equal(last[0], two[1]) {
+		t.Error("the old key is still there")
+	}
+	if f := Fingerprint(first[0]); len(f) != 8 || f == Fingerprint(two[1]) {
+		t.Errorf("fingerprint %q", f)
 	}
 }

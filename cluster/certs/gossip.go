@@ -2,7 +2,10 @@ package certs
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,11 +20,76 @@ const gossipKeyBytes = 32
 
 // createGossipKey writes a fresh key (mode 0600). ErrExists when there is one.
 func createGossipKey(dir string) error {
+	return create(filepath.Join(dir, GossipKeyFile), encodeKeys([][]byte{newGossipKey()}), 0o600)
+}
+
+// newGossipKey cannot fail: crypto/rand ends the process when the system has no randomness.
+func newGossipKey() []byte {
 	key := make([]byte, gossipKeyBytes)
-	if _, err := rand.Read(key); err != nil {
-		return fmt.Errorf("draw a gossip key: %w", err)
+	rand.Read(key)
+	return key
+}
+
+func encodeKeys(keys [][]byte) []byte {
+	var b []byte
+	for _, k := range keys {
+		b = append(base64.StdEncoding.AppendEncode(b, k), '\n')
 	}
-	return create(filepath.Join(dir, GossipKeyFile), []byte(base64.StdEncoding.EncodeToString(key)+"\n"), 0o600)
+	return b
+}
+
+// Rotation is one of the three steps from an old gossip key to a new one. Every node must have
+// taken a step before the next one is made.
+type Rotation string
+
+// The steps, in their order.
+const (
+	AddGossipKey  Rotation = "add"  // a new key, which decrypts
+	UseGossipKey  Rotation = "use"  // the new key encrypts from now on
+	DropGossipKey Rotation = "drop" // the old key is forgotten
+)
+
+// ErrRotation says that a step is not the one that comes next.
+var ErrRotation = errors.New("this is not the next step of the rotation")
+
+// RotateGossipKey makes one step in the directory of an authority, and gives the keys that it leads
+// to. The file is replaced as a whole.
+func RotateGossipKey(dir string, step Rotation) ([][]byte, error) {
+	found, err := GossipKeys(dir)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case step == AddGossipKey && len(found) == 1:
+		found = append(found, newGossipKey())
+	case step == UseGossipKey && len(found) == 2:
+		found[0], found[1] = found[1], found[0]
+	case step == DropGossipKey && len(found) == 2:
+		found = found[:1]
+	default:
+		return nil, fmt.Errorf("%s: %s holds %d keys: %w", step, filepath.Join(dir, GossipKeyFile), len(found), ErrRotation)
+	}
+	return found, PutGossipKeys(dir, found)
+}
+
+// PutGossipKeys replaces the keys in a node's directory (mode 0600). A reader sees the old file or the
+// new one.
+func PutGossipKeys(dir string, keys [][]byte) error {
+	path := filepath.Join(dir, GossipKeyFile)
+	next := path + ".next"
+	if err := os.WriteFile(next, encodeKeys(keys), 0o600); err != nil {
+		return fmt.Errorf("write the gossip keys: %w", err)
+	}
+	if err := os.Rename(next, path); err != nil {
+		return fmt.Errorf("write the gossip keys: %w", err)
+	}
+	return nil
+}
+
+// Fingerprint names a key without telling it.
+func Fingerprint(key []byte) string {
+	sum := sha256.Sum256(key)
+	return hex.EncodeToString(sum[:4])
 }
 
 // GossipKeys reads the keys of gossip from a node's directory.

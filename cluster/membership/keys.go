@@ -1,43 +1,77 @@
 package membership
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
+
+	"github.com/hashicorp/memberlist"
 )
 
-// errNoKeys says that this node was started without gossip encryption, which cannot be turned on
-// while it runs.
-var errNoKeys = errors.New("gossip is not encrypted")
+// The refusals of SetKeys.
+var (
+	// errNoKeys says that this node was started without gossip encryption, which cannot be turned
+	// on while it runs.
+	errNoKeys = errors.New("gossip is not encrypted")
+	// errHasty says that keys were to be used or dropped before the other nodes could follow.
+	errHasty = errors.New("the first key is not known yet: add it behind the one in use, on every node, before it is put first")
+)
 
-// Rotating a key takes three rounds over all nodes: AddKey, then UseKey, then RemoveKey.
-
-// AddKey lets this node read what is encrypted with key.
-func (m *Members) AddKey(key []byte) error {
+// SetKeys makes keys the ones that this node decrypts with, the first of which encrypts. It may be
+// called while the node runs, with lists that follow each other as nodes take them at different
+// moments:
+//
+//	old  ──every node──▶  old, new  ──every node──▶  new, old  ──every node──▶  new
+//
+// A list that skips a step would cut this node off from those that have not got it yet, and is
+// refused; then the keys stay as they are. It says whether anything changed.
+func (m *Members) SetKeys(keys [][]byte) (changed bool, err error) {
 	if m.keyring == nil {
-		return errNoKeys
+		return false, errNoKeys
 	}
-	return wrapKey("add", m.keyring.AddKey(key))
+	if len(keys) == 0 {
+		return false, errors.New("gossip keys: none is given")
+	}
+	for _, k := range keys {
+		if err := memberlist.ValidateKey(k); err != nil {
+			return false, fmt.Errorf("gossip key: %w", err)
+		}
+	}
+	m.keysMu.Lock()
+	defer m.keysMu.Unlock()
+	known := m.keyring.GetKeys()
+	if !holds(known, keys[0]) {
+		return false, errHasty
+	}
+	if !bytes.Equal(known[0], keys[0]) && !holds(keys, known[0]) {
+		return false, errHasty // others may still encrypt with the key that this node did so far
+	}
+	return m.turn(known, keys)
 }
 
-// UseKey encrypts with key, which was added before.
-func (m *Members) UseKey(key []byte) error {
-	if m.keyring == nil {
-		return errNoKeys
+// turn adds before it uses, and uses before it removes.
+func (m *Members) turn(known, keys [][]byte) (changed bool, err error) {
+	var errs []error
+	for _, k := range keys {
+		if !holds(known, k) {
+			errs, changed = append(errs, m.keyring.AddKey(k)), true
+		}
 	}
-	return wrapKey("use", m.keyring.UseKey(key))
+	if !bytes.Equal(known[0], keys[0]) {
+		errs, changed = append(errs, m.keyring.UseKey(keys[0])), true
+	}
+	for _, k := range known {
+		if !holds(keys, k) {
+			errs, changed = append(errs, m.keyring.RemoveKey(k)), true
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return changed, fmt.Errorf("change gossip keys: %w", err)
+	}
+	return changed, nil
 }
 
-// RemoveKey forgets a key that is not in use.
-func (m *Members) RemoveKey(key []byte) error {
-	if m.keyring == nil {
-		return errNoKeys
-	}
-	return wrapKey("remove", m.keyring.RemoveKey(key))
-}
-
-func wrapKey(verb string, err error) error {
-	if err != nil {
-		return fmt.Errorf("%s gossip key: %w", verb, err)
-	}
-	return nil
+func holds(keys [][]byte, key []byte) bool {
+	return slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, key) })
 }

@@ -78,6 +78,8 @@ type Members struct {
 	view   atomic.Pointer[View]
 	closed atomic.Bool
 
+	keysMu sync.Mutex // one change of keys at a time
+
 	nodesMu sync.Mutex // guards nodes; taken under memberlist's locks, so nothing is called with it
 	nodes   map[string]Node
 

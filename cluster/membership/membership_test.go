@@ -143,20 +143,25 @@ func TestKeysKeepStrangersOut(t *testing.T) {
 	b := open(t, "n2", key(old), join(a))
 	await(t, a, "n2", func(v *View) bool { return names(v) == "n1 n2" })
 
-	for _, m := range []*Members{a, b} { // rotation, a round over all nodes at a time
-		if err := m.AddKey(fresh); err != nil {
-			t.Fatal(err)
+	for _, hasty := range [][][]byte{{fresh}, {fresh, old}, {}, {{1}}} {
+		if changed, err := a.SetKeys(hasty); err == nil || changed {
+			t.Errorf("keys %v were taken at once: %v", hasty, err)
 		}
 	}
-	for _, m := range []*Members{a, b} {
-		if err := m.UseKey(fresh); err != nil {
-			t.Fatal(err)
+	for _, keys := range [][][]byte{{old}, {old, fresh}, {fresh, old}, {fresh}} { // a round over all nodes at a time
+		for _, m := range []*Members{a, b} {
+			before := m.keyring.GetKeys()
+			changed, err := m.SetKeys(keys)
+			if err != nil || changed != (len(before) != len(keys) || !bytes.Equal(before[0], keys[0])) {
+				t.Fatalf("changed %v, %v", changed, err)
+			}
+			if !bytes.Equal(m.keyring.GetPrimaryKey(), keys[0]) || len(m.keyring.GetKeys()) != len(keys) {
+				t.Fatalf("%s does not use the keys it was given", m.o.NodeName)
+			}
 		}
 	}
-	for _, m := range []*Members{a, b} {
-		if err := m.RemoveKey(old); err != nil {
-			t.Fatal(err)
-		}
+	if _, err := a.SetKeys([][]byte{old}); err == nil {
+		t.Error("a dropped key came back at once")
 	}
 	stranger := open(t, "n8", key(old), func(o *Options) { o.JoinEvery = time.Hour })
 	if stranger.joinOnce(a.Addr()) {
@@ -166,7 +171,7 @@ func TestKeysKeepStrangersOut(t *testing.T) {
 	await(t, b, "n3", func(v *View) bool { return names(v) == "n1 n2 n3" })
 
 	plain := open(t, "n9")
-	if err := plain.AddKey(fresh); err == nil {
+	if _, err := plain.SetKeys([][]byte{fresh}); err == nil {
 		t.Error("a key was added to plain gossip")
 	}
 }

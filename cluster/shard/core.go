@@ -141,7 +141,7 @@ type (
 
 func newCore(o *Options, m *metrics) *core {
 	return &core{
-		o: o, m: m, groups: map[keys.Shard]*group{}, peers: map[string]*[]byte{},
+		o: o, m: m, reads: o.ReadsFrom, groups: map[keys.Shard]*group{}, peers: map[string]*[]byte{},
 		tombs: map[keys.Shard]uint64{}, removing: map[keys.Shard]func(error){},
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 
@@ -51,6 +52,9 @@ type Host struct {
 // store is the caller's and stays open until Close has returned. A store without replicas is
 // no error: AddReplica brings some, and Bootstrap, before Open, a whole cluster.
 func Open(st *store.Store, tr transport.Transport, obs Observer, o Options) (*Host, error) {
+	if o.ReadsFrom == 0 {
+		o.ReadsFrom = rand.Uint64() >> 1 // half of the numbers are left to count on
+	}
 	e, err := openEngine(st, tr, obs, o)
 	if err != nil {
 		return nil, err

@@ -43,6 +43,10 @@ type Options struct {
 	InboxBytesMax int
 	// ReadsMax bounds the reads of one shard that wait for a read index.
 	ReadsMax int
+	// ReadsFrom is where the numbers of read rounds begin. Each life of a node needs a place of its own,
+	// so that an answer to an earlier life, still on its way, fits none of this one's rounds: a Host
+	// draws one at random when this is 0.
+	ReadsFrom uint64
 	// TailBytes is how much of each replica's log stays in memory beyond what is not applied yet.
 	TailBytes int
 	// RevisionsMax bounds the cached revisions of entities, over all shards.

@@ -278,11 +278,12 @@ func (c *scripted) post(n *scriptedNode, s keys.Shard, conversation byte, base, 
 	}
 }
 
-// tick moves time on one node or on all, and lets everything happen after each tick.
+// tick moves time on one node or on all, and lets everything happen after each tick. Like a Host's,
+// a node's clock stands while all its groups sleep.
 func (c *scripted) tick(node string, count int) {
 	for range count {
 		for _, name := range c.names() {
-			if node == "" || node == name {
+			if (node == "" || node == name) && c.nodes[name].core.ticking {
 				c.nodes[name].Tick()
 			}
 		}

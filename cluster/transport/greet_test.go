@@ -210,7 +210,7 @@ func TestTCPHearsSilence(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	h := hello{version: Version, purpose: purposeBatches, to: "b", Identity: Identity{"c", "a", "s", 1}}
+	h := hello{version: Version, purpose: purposeBatches, to: "b", Identity: Identity{Cluster: "c", Node: "a", Store: "s", Incarnation: 1}}
 	if err := writeFrame(conn, h.encode()); err != nil {
 		t.Fatal(err)
 	}

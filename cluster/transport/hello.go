@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+
+	"parley/cluster/version"
 )
 
 // Version is the version of the stream between two nodes, which both state in their hello.
@@ -17,6 +20,8 @@ type Identity struct {
 	Node        string // node name
 	Store       string // uuid of the store
 	Incarnation uint64 // grows with every start of the node
+	// Versions are the cluster versions that the node speaks; none = those of this build.
+	Versions version.Range
 }
 
 // purpose says what a stream is for.
@@ -28,7 +33,7 @@ const (
 )
 
 // hello is the first frame of a stream: magic(4) version(uvarint) purpose(1) to, cluster, node,
-// store (bytes) incarnation(uvarint). The answer is an empty frame for yes, otherwise a verdict
+// store (bytes) incarnation, oldest and newest cluster version (uvarints). The answer is an empty frame for yes, otherwise a verdict
 // (1) and the reason in words.
 type hello struct {
 	version uint64
@@ -54,7 +59,10 @@ func (h hello) encode() []byte {
 		b = binary.AppendUvarint(b, uint64(len(s)))
 		b = append(b, s...)
 	}
-	return binary.AppendUvarint(b, h.Incarnation)
+	for _, n := range []uint64{h.Incarnation, uint64(h.Versions.Oldest), uint64(h.Versions.Newest)} {
+		b = binary.AppendUvarint(b, n)
+	}
+	return b
 }
 
 func decodeHello(b []byte) (h hello, err error) {
@@ -88,6 +96,7 @@ func decodeHello(b []byte) (h hello, err error) {
 	h.purpose, b = purpose(b[0]), b[1:]
 	h.to, h.Cluster, h.Node, h.Store = text(), text(), text(), text()
 	h.Incarnation = number()
+	h.Versions = version.Told(uint32(min(number(), math.MaxUint32)), uint32(min(number(), math.MaxUint32)))
 	if len(b) != 0 {
 		err = errHello
 	}
@@ -123,6 +132,9 @@ func (i Identity) refuses(h hello) string {
 	switch {
 	case h.version != Version:
 		return fmt.Sprintf("stream version %d, this node speaks %d", h.version, Version)
+	case !i.Versions.Meets(h.Versions):
+		return fmt.Sprintf("this node speaks cluster versions %d to %d, node %q %d to %d",
+			i.Versions.Oldest, i.Versions.Newest, h.Node, h.Versions.Oldest, h.Versions.Newest)
 	case h.Cluster != i.Cluster:
 		return "node of another cluster"
 	case h.to != i.Node:

@@ -12,6 +12,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+
+	"parley/cluster/version"
 )
 
 // Addresses tells where nodes listen, as far as this node knows.
@@ -129,6 +131,9 @@ func ListenTCP(address string, addresses Addresses, o TCPOptions) (*TCP, error) 
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listen for nodes: %w", err)
+	}
+	if o.Identity.Versions == (version.Range{}) {
+		o.Identity.Versions = version.Spoken()
 	}
 	ctx, stop := context.WithCancelCause(context.Background())
 	return &TCP{

@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"parley/cluster/version"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -151,7 +154,7 @@ func TestTCPRefusesStrangers(t *testing.T) {
 }
 
 func TestHelloRoundTrip(t *testing.T) {
-	h := hello{version: Version, purpose: purposeBatches, to: "b", Identity: Identity{"c", "a", "s", 77}}
+	h := hello{version: Version, purpose: purposeBatches, to: "b", Identity: Identity{Cluster: "c", Node: "a", Store: "s", Incarnation: 77, Versions: version.Range{Oldest: 2, Newest: 300}}}
 	got, err := decodeHello(h.encode())
 	if err != nil || got != h {
 		t.Fatalf("%+v, %v", got, err)
@@ -159,6 +162,35 @@ func TestHelloRoundTrip(t *testing.T) {
 	for cut := range h.encode() {
 		if _, err := decodeHello(h.encode()[:cut]); err == nil {
 			t.Fatalf("hello cut at %d was taken", cut)
+		}
+	}
+}
+
+// TestTCPRefusesABuildOfOtherVersions, in both directions, and lets in who has one in common.
+func TestTCPRefusesABuildOfOtherVersions(t *testing.T) {
+	addresses := book{}
+	o := testOptions("c", "b")
+	o.Identity.Versions = version.Range{Oldest: 2, Newest: 3}
+	b, heard := listenWith(t, o, addresses)
+	defer b.Close()
+	addresses["b"] = b.Addr().String()
+	for _, c := range []struct {
+		spoken version.Range
+		met    bool
+	}{{version.Range{Oldest: 1, Newest: 1}, false}, {version.Range{Oldest: 1, Newest: 2}, true},
+		{version.Range{Oldest: 3, Newest: 9}, true}, {version.Range{Oldest: 4, Newest: 4}, false}} {
+		o := testOptions("c", "a")
+		o.Identity.Versions = c.spoken
+		a, _ := listenWith(t, o, addresses)
+		err := a.SendSnapshot(t.Context(), "b", nil, func(io.Writer) error { return nil })
+		if (err == nil) != c.met || !c.met && !strings.Contains(err.Error(), "cluster versions 2 to 3") {
+			t.Errorf("%+v: %v", c.spoken, err)
+		}
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+		if c.met {
+			<-heard.snapshots
 		}
 	}
 }

@@ -69,11 +69,18 @@ func newAppCreate(t *terminal) *cobra.Command {
 }
 
 func createApplication(t *terminal, command *cobra.Command, args []string) error {
+	keyFile, err := command.Flags().GetString("keyfile")
+	if err != nil {
+		return err
+	}
 	g, err := openTarget(t, command)
 	if err != nil {
 		return err
 	}
 	defer g.node.Close()
+	if err := canKeepApplication(t, keyFile); err != nil {
+		return fmt.Errorf("no application was created: %w", err)
+	}
 	auth, err := g.asOperator()
 	if err != nil {
 		return err
@@ -92,7 +99,20 @@ func createApplication(t *terminal, command *cobra.Command, args []string) error
 		return errors.New("the node's answer has no id or no private key")
 	}
 	application := client.Application{ID: created.ID, PrivateKey: created.Keys.Private}
-	return keepApplication(t, command, application, answer)
+	return keepApplication(t, command, application, keyFile, answer)
+}
+
+// canKeepApplication looks before the application is made whether its key can be saved: the node
+// tells it only once.
+func canKeepApplication(t *terminal, keyFile string) error {
+	if err := client.CanWriteApplication(t.dir); err != nil || keyFile == "" {
+		return err
+	}
+	path := t.path(keyFile)
+	if err := client.CanWriteSecret(path); err != nil {
+		return err
+	}
+	return client.CanWriteSecret(aside(path))
 }
 
 func applicationRequest(args []string) map[string]any {
@@ -113,12 +133,8 @@ func applicationRequest(args []string) map[string]any {
 }
 
 // keepApplication saves what is told only once, and says where. The key is saved first: a lost
-// key cannot be had again.
-func keepApplication(t *terminal, command *cobra.Command, a client.Application, answer json.RawMessage) error {
-	keyFile, err := command.Flags().GetString("keyfile")
-	if err != nil {
-		return err
-	}
+// key cannot be had again. keyFile is empty when nobody asked for one.
+func keepApplication(t *terminal, command *cobra.Command, a client.Application, keyFile string, answer json.RawMessage) error {
 	if keyFile != "" {
 		if err := keepKey(t, keyFile, a.PrivateKey); err != nil {
 			return fmt.Errorf("application %s was created, but its key is lost: %w", a.ID, err)
@@ -153,18 +169,18 @@ func keepApplication(t *terminal, command *cobra.Command, a client.Application, 
 // keepKey writes the key. A file that is there already is moved aside, because it may be the
 // only copy of another application's key.
 func keepKey(t *terminal, name, pem string) error {
-	path := name
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(t.dir, path)
-	}
+	path := t.path(name)
 	if _, err := os.Stat(path); err == nil {
-		if err := os.Rename(path, path+".old"); err != nil {
+		if err := os.Rename(path, aside(path)); err != nil {
 			return fmt.Errorf("move the existing key aside: %w", err)
 		}
-		fmt.Fprintf(t.err, "The earlier key was moved to %s.old\n", name)
+		fmt.Fprintf(t.err, "The earlier key was moved to %s\n", aside(name))
 	}
 	return client.WriteSecret(path, []byte(pem))
 }
+
+// aside is where a key file goes that stands where a new one is to be.
+func aside(path string) string { return path + ".old" }
 
 // withoutKey is the answer fit for a screen.
 func withoutKey(answer json.RawMessage) json.RawMessage {
@@ -174,6 +190,7 @@ func withoutKey(answer json.RawMessage) json.RawMessage {
 	}
 	if keys, ok := object["keys"].(map[string]any); ok {
 		delete(keys, "private_key")
+		delete(keys, "webhook_secret")
 	}
 	clean, err := json.Marshal(object)
 	if err != nil {

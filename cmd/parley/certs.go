@@ -16,14 +16,7 @@ func newCerts(t *terminal) *cobra.Command {
 		Long: "Make the certificates by which nodes know each other. 'init' makes an authority once; 'issue' makes what\n" +
 			"one node needs: give its directory to 'parley serve --certs-dir'. Works offline.",
 	}
-	command.AddCommand(newCertsInit(t), newCertsIssue(t))
-	command.Args = cobra.ArbitraryArgs
-	command.RunE = func(command *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return command.Help()
-		}
-		return unknownCommand(command, args[0])
-	}
+	command.AddCommand(newCertsInit(t), newCertsIssue(t), newCertsRotate(t))
 	return command
 }
 
@@ -71,6 +64,51 @@ func newCertsIssue(t *terminal) *cobra.Command {
 	command.Flags().String("authority", "./authority", "directory made by 'parley certs init'")
 	command.Flags().String("out", "", "directory for the node's files (default: the node's name)")
 	return command
+}
+
+func newCertsRotate(t *terminal) *cobra.Command {
+	command := &cobra.Command{
+		Use: "rotate-gossip add|use|drop [DIRECTORY …]", Short: "Change the gossip key, in three steps, while the nodes run",
+		Long: "Change the gossip key while the nodes run. 'add' makes a new key, 'use' encrypts with it, 'drop' forgets the old\n" +
+			"one. Each step is written to the authority and to the nodes' directories that are named; copy gossip.key to\n" +
+			"the others. Nodes read it within a minute, or at once on SIGHUP. Make a step only when every node has logged\n" +
+			"the one before.",
+		Args: between(1, 1+rotateDirectoriesMax, "add|use|drop"),
+		RunE: func(command *cobra.Command, args []string) error {
+			return rotateGossip(t, command, certs.Rotation(args[0]), args[1:])
+		},
+	}
+	command.Flags().String("authority", "./authority", "directory made by 'parley certs init'")
+	return command
+}
+
+// rotateDirectoriesMax bounds the directories of one command line.
+const rotateDirectoriesMax = 1024
+
+func rotateGossip(t *terminal, command *cobra.Command, step certs.Rotation, directories []string) error {
+	next, known := map[certs.Rotation]string{
+		certs.AddGossipKey:  "When every node knows the new key: parley certs rotate-gossip use",
+		certs.UseGossipKey:  "When every node encrypts with the new key: parley certs rotate-gossip drop",
+		certs.DropGossipKey: "The rotation is complete when every node has forgotten the old key.",
+	}[step]
+	if !known {
+		return usagef("%q is no step; there are add, use and drop", step)
+	}
+	authority, err := command.Flags().GetString("authority")
+	if err != nil {
+		return err
+	}
+	keys, err := certs.RotateGossipKey(t.path(authority), step)
+	if err != nil {
+		return err
+	}
+	for _, d := range directories {
+		if err := certs.PutGossipKeys(t.path(d), keys); err != nil {
+			return fmt.Errorf("the step is made in %s, but not everywhere; copy %s to the nodes: %w", authority, certs.GossipKeyFile, err)
+		}
+	}
+	line := fmt.Sprintf("Gossip key %s encrypts, %d known.\n%s", certs.Fingerprint(keys[0]), len(keys), next)
+	return tell(t, command, map[string]any{"encrypts": certs.Fingerprint(keys[0]), "known": len(keys)}, line)
 }
 
 // existing says what to do about a file that is never overwritten.

@@ -10,7 +10,7 @@ import (
 // The commands of docs/configuration.md, as printed there, and what goes wrong with them.
 func TestCerts(t *testing.T) {
 	s := newShell(t)
-	unprotected := []string{"config", "check", "--gossip-addr", "0.0.0.0:1", "--rpc-addr", "0.0.0.0:2", "--raft-addr", "0.0.0.0:3"}
+	unprotected := []string{"config", "check", "--gossip-addr", "0.0.0.0:1", "--rpc-addr", "0.0.0.0:2", "--raft-addr", "0.0.0.0:3", "--advertise-host", "n1.example"}
 	for _, c := range []struct {
 		args []string
 		exit int
@@ -23,6 +23,11 @@ func TestCerts(t *testing.T) {
 		{[]string{"certs", "issue", "n2", "--authority", "./none"}, exitFailed, "ca.crt"},
 		{[]string{"certs", "issue"}, exitUsage, "NODE"},
 		{[]string{"certs", "bogus"}, exitUsage, "bogus"},
+		{[]string{"certs", "rotate-gossip", "use"}, exitFailed, "not the next step"},
+		{[]string{"certs", "rotate-gossip", "bogus"}, exitUsage, "add, use and drop"},
+		{[]string{"certs", "rotate-gossip", "add", "./n1"}, exitDone, "2 known"},
+		{[]string{"certs", "rotate-gossip", "use", "./n1"}, exitDone, "rotate-gossip drop"},
+		{[]string{"certs", "rotate-gossip", "drop", "./n1"}, exitDone, "complete"},
 		{append(unprotected, "--certs-dir", filepath.Join(s.dir, "n1")), exitDone, ""},
 		{unprotected, exitUsage, "certs-dir"},
 	} {

@@ -1,24 +1,20 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"parley/cmd/parley/client"
 	"parley/edge/admin"
 )
 
 func newCluster(t *terminal) *cobra.Command {
-	command := &cobra.Command{Use: "cluster", Short: "Look after the cluster", Args: cobra.ArbitraryArgs,
-		RunE: func(command *cobra.Command, args []string) error { return onlySubcommands(command, args) }}
+	command := &cobra.Command{Use: "cluster", Short: "Look after the cluster"}
 	status := &cobra.Command{
 		Use: "status", Short: "Show nodes, shards, what is under way and what is missing",
 		Args: between(0, 0, "none"),
@@ -35,21 +31,13 @@ func newCluster(t *terminal) *cobra.Command {
 		addTargetFlags(c)
 		command.AddCommand(c)
 	}
+	command.AddCommand(newRecover(t))
 	rebalance.Flags().Bool("yes", false, "do not ask")
 	return command
 }
 
-// onlySubcommands answers a command that does nothing by itself.
-func onlySubcommands(command *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return command.Help()
-	}
-	return usagef("unknown command %q for %q", args[0], command.CommandPath())
-}
-
 func newNode(t *terminal) *cobra.Command {
-	command := &cobra.Command{Use: "node", Short: "Drain, take back or remove a node", Args: cobra.ArbitraryArgs,
-		RunE: func(command *cobra.Command, args []string) error { return onlySubcommands(command, args) }}
+	command := &cobra.Command{Use: "node", Short: "Drain, take back or remove a node"}
 	for _, v := range nodeVerbs() {
 		c := &cobra.Command{
 			Use: v.name + " NAME", Short: v.short, Long: v.long, Args: between(1, 1, "NAME"),
@@ -117,36 +105,12 @@ func find(s *admin.Status, node string) (admin.Node, bool) {
 	return admin.Node{}, false
 }
 
-// operator is a connection to a node with the operator's credentials.
-type operator struct {
-	*target
-	auth client.Authorization
-}
-
-func openOperator(t *terminal, command *cobra.Command) (*operator, error) {
-	g, err := openTarget(t, command)
-	if err != nil {
-		return nil, err
-	}
-	auth, err := g.asOperator()
-	if err != nil {
-		g.node.Close()
-		return nil, err
-	}
-	return &operator{g, auth}, nil
-}
-
-func (o *operator) status(ctx context.Context) (*admin.Status, error) {
-	s := &admin.Status{}
-	return s, o.node.Call(ctx, o.auth, http.MethodGet, admin.Prefix+"status", nil, s)
-}
-
 func clusterStatus(t *terminal, command *cobra.Command) error {
 	o, err := openOperator(t, command)
 	if err != nil {
 		return err
 	}
-	defer o.node.Close()
+	defer o.close()
 	s, err := o.status(command.Context())
 	if err != nil {
 		return err
@@ -163,7 +127,7 @@ func printStatus(w io.Writer, s *admin.Status) error {
 		rows = append(rows, []string{n.Name, n.State, strings.Join(n.Roles, ","), strconv.Itoa(n.Leads), strconv.Itoa(n.Holds),
 			strconv.FormatUint(n.LagEntries, 10), n.HTTP})
 	}
-	fmt.Fprintf(w, "Cluster %s\n\n", s.ClusterID)
+	fmt.Fprintf(w, "Cluster %s, version %d\n\n", s.ClusterID, s.Version)
 	if err := printTable(w, []string{"node", "state", "roles", "leads", "holds", "lag", "http"}, rows); err != nil {
 		return err
 	}
@@ -200,14 +164,14 @@ func rebalance(t *terminal, command *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	defer o.node.Close()
+	defer o.close()
 	if err := confirm(t, command, "Leaderships will move until no node leads much more than another. Clients notice a short pause."); err != nil {
 		return err
 	}
-	if err := o.node.Call(command.Context(), o.auth, http.MethodPost, admin.Prefix+"rebalance", struct{}{}, nil); err != nil {
+	if err := o.change(command.Context(), "rebalance", struct{}{}); err != nil {
 		return err
 	}
-	return watch(t, command, o, "rebalance", func(s *admin.Status) (int, string) { return spread(s), "leaderships out of balance" })
+	return watch(t, command, o, task{"rebalance", func(s *admin.Status) (int, string) { return spread(s), "leaderships out of balance" }})
 }
 
 // spread is by how much the nodes that lead differ, beyond what cannot be avoided.
@@ -230,76 +194,28 @@ func changeNode(t *terminal, command *cobra.Command, v nodeVerb, node string) er
 	if err != nil {
 		return err
 	}
-	defer o.node.Close()
-	if err := confirm(t, command, fmt.Sprintf(v.ask, node)); err != nil {
+	defer o.close()
+	of := task{v.name + " " + node, func(s *admin.Status) (int, string) { return v.remaining(s, node) }}
+	s, err := o.status(command.Context())
+	if err != nil {
+		return err
+	}
+	n, member := find(s, node)
+	if !member && v.name == "remove" && slices.Contains(s.Removed, node) {
+		return done(command, of.name) // by an earlier run of this command
+	}
+	if err := confirm(t, command, fmt.Sprintf(v.ask, node)+fmt.Sprintf(" It leads %d shards and holds %d.", n.Leads, n.Holds)); err != nil {
 		return err
 	}
 	body := map[string]bool{}
 	if v.name == "remove" {
 		body["force"] = flagSet(command, "force")
 	}
-	path := admin.Prefix + "nodes/" + url.PathEscape(node) + "/" + v.name
-	if err := o.node.Call(command.Context(), o.auth, http.MethodPost, path, body, nil); err != nil {
+	if err := o.change(command.Context(), "nodes/"+url.PathEscape(node)+"/"+v.name, body); err != nil {
 		return err
 	}
 	if flagSet(command, "no-wait") {
-		_, err := fmt.Fprintf(command.OutOrStdout(), "Begun: %s %s. See 'parley cluster status'.\n", v.name, node)
-		return err
+		return begun(command, of.name)
 	}
-	return watch(t, command, o, v.name+" "+node, func(s *admin.Status) (int, string) { return v.remaining(s, node) })
-}
-
-// confirm says what will happen and asks, unless --yes.
-func confirm(t *terminal, command *cobra.Command, what string) error {
-	fmt.Fprintln(t.err, what)
-	if flagSet(command, "yes") {
-		return nil
-	}
-	fmt.Fprint(t.err, "Go on? [y/N] ")
-	var answer string
-	_, _ = fmt.Fscanln(t.in, &answer) // nothing, and no terminal at all, mean no
-	if a := strings.ToLower(answer); a != "y" && a != "yes" {
-		return fmt.Errorf("not confirmed: nothing was done (--yes does not ask)")
-	}
-	return nil
-}
-
-// watchEvery is how often progress is looked at.
-const watchEvery = 300 * time.Millisecond
-
-// watch shows how much remains until nothing does. To interrupt it stops the watching alone; the
-// same command begins to watch again.
-func watch(t *terminal, command *cobra.Command, o *operator, what string, remaining func(*admin.Status) (int, string)) error {
-	ctx := command.Context()
-	ticker := time.NewTicker(watchEvery)
-	defer ticker.Stop()
-	last := -1
-	for {
-		s, err := o.status(ctx)
-		if ctx.Err() != nil {
-			return fmt.Errorf("%s goes on without this command; give it again to watch: %w", what, ctx.Err())
-		}
-		if err == nil {
-			left, of := remaining(s)
-			if left == 0 {
-				return done(command, what)
-			}
-			if left != last {
-				fmt.Fprintf(t.err, "%s: %d %s\n", what, left, of)
-				last = left
-			}
-		}
-		select {
-		case <-ctx.Done():
-		case <-ticker.C:
-		}
-	}
-}
-
-func done(command *cobra.Command, what string) error {
-	if flagSet(command, "json") {
-		return printJSON(command.OutOrStdout(), map[string]string{"done": what})
-	}
-	_, err := fmt.Fprintf(command.OutOrStdout(), "Done: %s\n", what)
-	return err
+	return watch(t, command, o, of)
 }

@@ -35,7 +35,9 @@ func TestClusterCommands(t *testing.T) {
 	}{
 		{[]string{"node", "remove", "n1", "--yes"}, exitRefused, "last node"},
 		{[]string{"node", "drain", "nobody", "--yes"}, exitFailed, "no member"},
-		{[]string{"node", "drain", "n1"}, exitFailed, "not confirmed"},
+		{[]string{"node", "drain", "n1"}, exitUsage, "--yes"},
+		{[]string{"node", "remove", "n1"}, exitUsage, "standard input is no terminal"},
+		{[]string{"cluster", "rebalance"}, exitUsage, "--yes"},
 		{[]string{"node", "drain"}, exitUsage, "NAME"},
 		{[]string{"node", "explode", "n1"}, exitUsage, "unknown command"},
 		{[]string{"cluster", "status", "--api-secret", "wrong"}, exitRefused, "wrong"},
@@ -44,6 +46,13 @@ func TestClusterCommands(t *testing.T) {
 			t.Errorf("%v: exit %d, %s", c.line, code, errOut)
 		}
 	}
+
+	sh.answer = "no\n"
+	if code, _, errOut := sh.run("node", "drain", "n1"); code != exitFailed || !strings.Contains(errOut, "leads 65 shards and holds 65.\nGo on? [y/N]") ||
+		!strings.Contains(errOut, "not confirmed") {
+		t.Errorf("after no: exit %d, %s", code, errOut)
+	}
+	sh.answer = ""
 
 	// Nobody can take the leaderships over: to drain begins, and taking back ends it.
 	match(t, sh.ok("node", "drain", "n1", "--yes", "--no-wait"), "Begun: drain n1.*\n")

@@ -50,13 +50,6 @@ func newConfig(t *terminal) *cobra.Command {
 		settings.Flags(c.Flags())
 		command.AddCommand(c)
 	}
-	command.Args = cobra.ArbitraryArgs
-	command.RunE = func(command *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return command.Help()
-		}
-		return unknownCommand(command, args[0])
-	}
 	return command
 }
 

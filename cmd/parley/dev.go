@@ -84,6 +84,9 @@ func devSettings(loaded settings.Loaded) (settings.Settings, func() error, error
 	if loaded.Source("log-level") == settings.FromDefault {
 		s.LogLevel = "warn" // the tokens on the screen are what matters
 	}
+	if loaded.Source("webhook-allow") == settings.FromDefault {
+		s.WebhookAllow = []string{"localhost", "127.0.0.0/8", "::1"} // where its user's own server runs
+	}
 	if err := onlyLoopback(s.HTTPAddr); err != nil {
 		return s, nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -58,7 +59,7 @@ func startFleet(t *terminal, first *settings.Settings, count int) (*fleet, error
 		name := "node-" + strconv.Itoa(i)
 		dir := filepath.Join(first.DataDir, name)
 		command := exec.CommandContext(ctx, binary, "serve", "--node-name", name, "--data-dir", dir, "--join", first.GossipAddr,
-			"--http-addr", anyPort, "--gossip-addr", anyPort, "--rpc-addr", anyPort, "--raft-addr", anyPort, "--log-level", first.LogLevel)
+			"--http-addr", anyPort, "--gossip-addr", anyPort, "--rpc-addr", anyPort, "--raft-addr", anyPort, "--log-level", first.LogLevel, "--webhook-allow", strings.Join(first.WebhookAllow, ","))
 		command.Env = t.environ
 		command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 		command.WaitDelay = fleetStopAfter

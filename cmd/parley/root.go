@@ -25,11 +25,13 @@ const (
 
 // terminal is all of the outside world that a command sees.
 type terminal struct {
-	in        io.Reader // answers to questions
-	out, err  io.Writer
-	environ   []string         // as os.Environ gives it
-	dir, home string           // where the files of commands are
-	now       func() time.Time // for tokens
+	in io.Reader // answers to questions
+	// interactive says that a person is at in and can be asked.
+	interactive bool
+	out, err    io.Writer
+	environ     []string         // as os.Environ gives it
+	dir, home   string           // where the files of commands are
+	now         func() time.Time // for tokens
 }
 
 // getenv gives a variable's value, or the empty string.
@@ -98,13 +100,6 @@ func newRoot(t *terminal) *cobra.Command {
 		Long:          "Parley serves the Conversation API: conversations, users, members and one ordered event log per conversation.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.ArbitraryArgs,
-	}
-	root.RunE = func(command *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return command.Help()
-		}
-		return unknownCommand(root, args[0])
 	}
 	root.SetOut(t.out)
 	root.SetErr(t.err)
@@ -113,13 +108,60 @@ func newRoot(t *terminal) *cobra.Command {
 	root.PersistentFlags().Bool("json", false, "print one JSON value instead of text")
 	root.PersistentFlags().BoolP("verbose", "v", false, "print everything that the node answered")
 	root.AddCommand(newServe(t), newDev(t), newSetup(t), newAppCreate(t), newTokenGenerate(t), newUserCreate(t),
-		newConversationCreate(t), newMemberAdd(t), newMemberList(t), newCluster(t), newNode(t), newCerts(t), newBench(t), newConfig(t), newVersion(t))
+		newConversationCreate(t), newMemberAdd(t), newMemberList(t), newCluster(t), newNode(t), newWebhook(t), newCerts(t), newBench(t), newConfig(t), newVersion(t))
+	root.SetHelpCommand(newHelp())
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	strict(root)
 	return root
 }
 
-func unknownCommand(root *cobra.Command, name string) error {
-	text := fmt.Sprintf("unknown command %q", name)
-	if near := root.SuggestionsFor(name); len(near) > 0 {
+// newHelp stands for the library's own help command, which takes any topic for a success.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "Explain a command",
+		RunE: func(command *cobra.Command, args []string) error {
+			topic, rest, err := command.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return usagef("no help for %q", strings.Join(args, " "))
+			}
+			topic.InitDefaultHelpFlag()
+			return topic.Help()
+		},
+	}
+}
+
+// strict makes every mistake in the arguments of command, and of all below it, a usage error.
+// A command that only holds others explains itself, but not in place of one that does not exist.
+func strict(command *cobra.Command) {
+	for _, c := range command.Commands() {
+		strict(c)
+	}
+	if command.HasSubCommands() && !command.Runnable() {
+		command.Args = cobra.ArbitraryArgs
+		command.RunE = func(command *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return command.Help()
+			}
+			return unknownCommand(command, args[0])
+		}
+		return
+	}
+	check := command.Args
+	if check == nil {
+		return
+	}
+	command.Args = func(command *cobra.Command, args []string) error {
+		if err := check(command, args); err != nil {
+			return &usageError{err.Error()}
+		}
+		return nil
+	}
+}
+
+func unknownCommand(group *cobra.Command, name string) error {
+	text := fmt.Sprintf("%s: unknown command %q", group.CommandPath(), name)
+	if near := group.SuggestionsFor(name); len(near) > 0 {
 		text += "; did you mean " + strings.Join(near, " or ") + "?"
 	}
 	return &usageError{text}

@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/spf13/cobra"
 
 	"parley/cmd/parley/client"
 	"parley/edge/auth"
@@ -20,6 +22,7 @@ import (
 // shell runs commands in a directory of its own, as a user would.
 type shell struct {
 	t           *testing.T
+	answer      string // what a person at the terminal types; empty = nobody is there
 	dir, home   string
 	environ     []string
 	out, errOut buffer
@@ -48,7 +51,7 @@ func newShell(t *testing.T, environ ...string) *shell {
 }
 
 func (s *shell) terminal() *terminal {
-	return &terminal{in: strings.NewReader(""), out: &s.out, err: &s.errOut, environ: s.environ, dir: s.dir, home: s.home, now: time.Now}
+	return &terminal{in: strings.NewReader(s.answer), interactive: s.answer != "", out: &s.out, err: &s.errOut, environ: s.environ, dir: s.dir, home: s.home, now: time.Now}
 }
 
 // run executes one command line and gives exit code, standard output and standard error.
@@ -85,6 +88,10 @@ func TestUsageErrors(t *testing.T) {
 	for _, c := range []struct{ line, want string }{
 		{"app:creat", "did you mean app:create?"},
 		{"config shwo", "unknown command"},
+		{"completion tcsh", "unknown command"},
+		{"completion bash extra", "extra"},
+		{"help confg", "no help"},
+		{"help config shwo", "no help"},
 		{"app:create", "missing argument"},
 		{"member:list a b", "too many arguments"},
 		{"serve --no-such", "unknown flag"},
@@ -108,6 +115,34 @@ func TestUsageErrors(t *testing.T) {
 	}
 }
 
+// TestEveryCommandRefusesWhatItDoesNotKnow walks all commands, those that only hold others and
+// those that the library adds: what makes no sense is exit 2 with a word why, and prints no result.
+func TestEveryCommandRefusesWhatItDoesNotKnow(t *testing.T) {
+	var walk func(command *cobra.Command)
+	walk = func(command *cobra.Command) {
+		path := strings.Fields(command.CommandPath())[1:]
+		for _, extra := range [][]string{{"x1", "x2", "x3", "x4"}, {"--no-such-flag"}} {
+			code, out, errOut := newShell(t).run(append(slices.Clone(path), extra...)...)
+			if code != exitUsage || out != "" || !strings.HasPrefix(errOut, "Error: ") || !strings.Contains(errOut, "--help") {
+				t.Errorf("parley %v %v: exit %d, out %q, error %q", path, extra, code, out, errOut)
+			}
+		}
+		if command.HasSubCommands() {
+			code, out, errOut := newShell(t).run(append(slices.Clone(path), "no-such-command")...)
+			if code != exitUsage || out != "" || !strings.Contains(errOut, "unknown command") {
+				t.Errorf("parley %v no-such-command: exit %d, out %q, error %q", path, code, out, errOut)
+			}
+			if code, out, _ := newShell(t).run(path...); code != exitDone || !strings.Contains(out, "Available Commands") {
+				t.Errorf("parley %v: exit %d, out %q", path, code, out)
+			}
+		}
+		for _, c := range command.Commands() {
+			walk(c)
+		}
+	}
+	walk(newRoot(newShell(t).terminal()))
+}
+
 func TestUnreachableAndUnauthorized(t *testing.T) {
 	s := newShell(t, "PARLEY_URL=http://127.0.0.1:1")
 	if code, _, errOut := s.run("app:create", "x"); code != exitRefused || !strings.Contains(errOut, "parley setup") {
@@ -125,6 +160,35 @@ func TestUnreachableAndUnauthorized(t *testing.T) {
 	}
 	if code, _, errOut := s.run("user:create", "--app-id=a", "--keyfile=none.key"); code != exitFailed || !strings.Contains(errOut, "none.key") {
 		t.Errorf("without key file: exit %d, %q", code, errOut)
+	}
+}
+
+// TestAnApplicationIsNotMadeForAKeyThatCannotBeSaved: nobody is asked, so the missing node is not
+// even noticed.
+func TestAnApplicationIsNotMadeForAKeyThatCannotBeSaved(t *testing.T) {
+	node := []string{"PARLEY_URL=http://127.0.0.1:1", "PARLEY_API_KEY=k", "PARLEY_API_SECRET=s"}
+	for name, prepare := range map[string]func(dir string) error{
+		"no directory":             func(string) error { return nil },
+		"a directory of that name": func(dir string) error { return os.MkdirAll(filepath.Join(dir, "keys/private.key"), 0o700) },
+		"no place for the old key": func(dir string) error { return os.MkdirAll(filepath.Join(dir, "keys/private.key.old"), 0o700) },
+		"a file for a directory":   func(dir string) error { return os.WriteFile(filepath.Join(dir, "keys"), nil, 0o600) },
+		"no place for the record":  func(dir string) error { return os.MkdirAll(filepath.Join(dir, ".parley-app"), 0o700) },
+	} {
+		s := newShell(t, node...)
+		if err := prepare(s.dir); err != nil {
+			t.Fatal(err)
+		}
+		code, out, errOut := s.run("app:create", "x", "--keyfile=keys/private.key")
+		if code != exitFailed || out != "" || !strings.Contains(errOut, "no application was created: write ") {
+			t.Errorf("%s: exit %d, %q, %q", name, code, out, errOut)
+		}
+	}
+	s := newShell(t, node...)
+	if code, _, _ := s.run("app:create", "x", "--keyfile=private.key"); code != exitUnreachable {
+		t.Errorf("a key that can be saved: exit %d", code)
+	}
+	if left, err := os.ReadDir(s.dir); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
 
@@ -199,8 +263,9 @@ func TestConfigCommands(t *testing.T) {
 		t.Errorf("check: %d %q %q", code, out, errOut)
 	}
 	out = s.ok("config", "print", "--http-addr=127.0.0.1:8080")
-	for _, want := range []string{"127.0.0.1:8080 | flag", "debug          | environment", "./data         | default"} {
-		if !strings.Contains(out, want) {
+	cells := strings.Join(strings.Fields(out), " ") // the columns are as wide as the longest value
+	for _, want := range []string{"http-addr | 127.0.0.1:8080 | flag", "log-level | debug | environment", "data-dir | ./data | default"} {
+		if !strings.Contains(cells, want) {
 			t.Errorf("print lacks %q:\n%s", want, out)
 		}
 	}

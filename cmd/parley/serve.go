@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -18,14 +21,18 @@ func newServe(t *terminal) *cobra.Command {
 	command := &cobra.Command{
 		Use: "serve", Short: "Start a node",
 		Long: "Start a node. Every flag is also a key of the configuration file and a variable: --http-addr is http-addr\n" +
-			"and PARLEY_HTTP_ADDR. PARLEY_API_KEY and PARLEY_API_SECRET set the first credentials at the first start.",
+			"and PARLEY_HTTP_ADDR. PARLEY_API_KEY and PARLEY_API_SECRET set the first credentials at the first start.\n" +
+			"SIGTERM stops the node in order; SIGHUP has it read the files of --certs-dir again.",
 		Args: between(0, 0, "none"),
 		RunE: func(command *cobra.Command, _ []string) error {
 			loaded, err := loadSettings(t, command)
 			if err != nil {
 				return err
 			}
-			n, err := open(t, command.Context(), node.Options{Settings: loaded.Settings})
+			reload := make(chan os.Signal, 1) // one that waits stands for any number
+			signal.Notify(reload, syscall.SIGHUP)
+			defer signal.Stop(reload)
+			n, err := open(t, command.Context(), node.Options{Settings: loaded.Settings, Reload: reload})
 			if err != nil {
 				return err
 			}

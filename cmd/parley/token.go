@@ -27,19 +27,22 @@ func newTokenGenerate(t *terminal) *cobra.Command {
 }
 
 func generateToken(t *terminal, command *cobra.Command, args []string) error {
-	application, err := readApplication(t, command)
-	if err != nil {
-		return err
-	}
+	keyFile := ""
 	if len(args) > 0 && !strings.Contains(args[0], "=") {
-		if application.PrivateKey, err = readKey(t, args[0]); err != nil {
-			return err
-		}
-		args = args[1:]
+		keyFile, args = args[0], args[1:]
 	}
 	claims, err := parseClaims(args)
 	if err != nil {
 		return err
+	}
+	application, err := readApplication(t, command)
+	if err != nil {
+		return err
+	}
+	if keyFile != "" {
+		if application.PrivateKey, err = readKey(t, keyFile); err != nil {
+			return err
+		}
 	}
 	if claims["application_id"] == nil {
 		claims["application_id"] = application.ID

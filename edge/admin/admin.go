@@ -1,5 +1,5 @@
-// Package admin serves the HTTP paths behind `parley cluster` and `parley node`: what an operator
-// asks of the cluster through any of its nodes, proven with an API key and secret.
+// Package admin serves the HTTP paths behind `parley cluster`, `parley node` and `parley webhook`: what an
+// operator asks of the cluster through any of its nodes, proven with an API key and secret.
 package admin
 
 import (
@@ -38,6 +38,7 @@ type Cluster interface {
 	SetMember(ctx context.Context, node string, state eventv1.StoreState, force bool) error
 	// Rebalance spreads the leaderships evenly.
 	Rebalance(ctx context.Context) error
+	Letters
 }
 
 // Handler serves the operator's requests.
@@ -62,6 +63,10 @@ func New(cluster Cluster, keys *auth.Keys, logger *slog.Logger) (*Handler, error
 	} {
 		h.mux.HandleFunc("POST "+Prefix+"nodes/{node}/"+verb, func(w http.ResponseWriter, r *http.Request) { h.serveMember(w, r, verb, state) })
 	}
+	const letters = Prefix + "applications/{application}/dead-letters"
+	h.mux.HandleFunc("GET "+letters, h.serveLetters)
+	h.mux.HandleFunc("POST "+letters+"/redeliver", func(w http.ResponseWriter, r *http.Request) { h.serveMove(w, r, false) })
+	h.mux.HandleFunc("POST "+letters+"/discard", func(w http.ResponseWriter, r *http.Request) { h.serveMove(w, r, true) })
 	h.mux.HandleFunc(Prefix, func(w http.ResponseWriter, _ *http.Request) {
 		h.refuse(w, code.New(code.NotFound, "There is no such path."))
 	})

@@ -16,6 +16,7 @@ type Status struct {
 	ClusterID             string      `json:"cluster_id"`
 	Nodes                 []Node      `json:"nodes"`   // members, and nodes that are joining, by name
 	Removed               []string    `json:"removed"` // names of nodes that were members
+	Version               int         `json:"version"` // of the cluster: what every member speaks
 	Shards                int         `json:"shards"`
 	LeaderlessShards      int         `json:"leaderless_shards"`       // nobody answered for them
 	UnderReplicatedShards int         `json:"under_replicated_shards"` // fewer caught-up voters on live nodes than there could be
@@ -31,6 +32,7 @@ type Node struct {
 	State      string    `json:"state"`
 	Live       bool      `json:"live"`
 	Roles      []string  `json:"roles"`
+	Versions   [2]int    `json:"versions"` // of the cluster that its build speaks, the oldest and the newest
 	StoreUUID  string    `json:"store_uuid,omitempty"`
 	HTTP       string    `json:"http,omitempty"`
 	Gossip     string    `json:"gossip,omitempty"`
@@ -54,7 +56,7 @@ type Operation struct {
 // StatusOf tells a picture.
 func StatusOf(cluster string, p *driver.Picture, joining []string) Status {
 	s := Status{ClusterID: cluster, Nodes: []Node{}, Removed: []string{}, Operations: []Operation{},
-		Shards: len(p.Maps), LeaderlessShards: len(p.Maps) - len(p.Seen), UnderReplicatedShards: p.View.UnderReplicated()}
+		Version: int(p.Version), Shards: len(p.Maps), LeaderlessShards: len(p.Maps) - len(p.Seen), UnderReplicatedShards: p.View.UnderReplicated()}
 	for _, store := range p.Stores {
 		if store.State == eventv1.StoreState_STORE_STATE_REMOVED {
 			s.Removed = append(s.Removed, store.Node)
@@ -76,6 +78,8 @@ func nodeOf(store *eventv1.Store, p *driver.Picture) Node {
 		Name: store.Node, State: placement.StateName(store.State), Live: p.View.Node(store.Node).Live, Roles: store.Roles,
 		StoreUUID: store.Uuid, HTTP: store.Http, Gossip: store.Gossip, RPC: store.Rpc, Raft: store.Raft, JoinedAt: time.UnixMilli(store.JoinedMs).UTC(),
 	}
+	spoken := placement.Spoken(store)
+	n.Versions = [2]int{int(spoken.Oldest), int(spoken.Newest)}
 	if len(n.Roles) == 0 {
 		n.Roles = []string{driver.RoleEdge, driver.RoleShards}
 	}

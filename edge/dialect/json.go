@@ -83,6 +83,8 @@ func AppendJSON(dst []byte, f *clientv1.ServerFrame) []byte {
 	case *clientv1.ServerFrame_Unsubscribed:
 		return open(dst, "unsubscribed").text("conversation", b.Unsubscribed.Conversation).
 			text("reason", b.Unsubscribed.Reason).close()
+	case *clientv1.ServerFrame_Refetch:
+		return open(dst, "refetch").close()
 	case *clientv1.ServerFrame_Pong:
 		return open(dst, "pong").text("id", b.Pong.Id).number("timestamp_ms", uint64(b.Pong.TimestampMs)).close()
 	}

@@ -8,10 +8,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -22,6 +20,7 @@ import (
 
 	"parley/edge/engineio"
 	"parley/edge/socket"
+	"parley/internal/spent"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -267,34 +266,17 @@ func TestHostilePayloads(t *testing.T) {
 		"a length that lies":         "1000:4x",
 		"two packets and then noise": "1:21:2noise",
 	} {
-		q := w.open(3)
-		cpu, memory := usage()
-		a := w.do("POST", q, body)
-		cpuAfter, memoryAfter := usage()
-		if a.status != 400 && a.status != 413 {
-			t.Errorf("%s: %+v", name, a)
-		}
-		if spent := cpuAfter - cpu; spent > 50*time.Millisecond {
-			t.Errorf("%s took %v of processor time", name, spent)
-		}
-		if grown := memoryAfter - memory; grown > 4<<20 {
-			t.Errorf("%s allocated %d bytes", name, grown)
-		}
+		var q string
+		spent.Little(t, name, func() {
+			q = w.open(3)
+			if a := w.do("POST", q, body); a.status != 400 && a.status != 413 {
+				t.Errorf("%s: %+v", name, a)
+			}
+		})
 		if last := w.do("GET", q, ""); !strings.HasSuffix(last.body, "1:1") {
 			t.Errorf("%s: the connection goes on: %+v", name, last)
 		}
 	}
-}
-
-// usage is the processor time and the bytes allocated by this process so far.
-func usage() (time.Duration, int64) {
-	var r syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
-		panic(err)
-	}
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return time.Duration(r.Utime.Nano() + r.Stime.Nano()), int64(m.TotalAlloc)
 }
 
 func TestTwoPollsAtOnceEndTheConnection(t *testing.T) {

@@ -7,24 +7,27 @@ import (
 	"time"
 
 	"parley/edge/socket"
+	"parley/persistence/keys"
 	nodev1 "parley/proto/node/v1"
 )
 
 // clockTick is how often due rooms and sessions are looked at.
 const clockTick = 50 * time.Millisecond
 
-// refreshMax bounds the interests that are confirmed again in one second, so that a large edge
-// does not flood the leaders.
-const refreshMax = 2000
+// claimsMax bounds the interests that are on their way to be confirmed again, so that a large edge
+// does not flood the leaders: at each tick of the clock as many leave as were answered.
+const claimsMax = 256
 
 // register implements world.
 func (h *Hub) register(r *room) {
+	h.claiming.Add(1)
 	h.spawn(func() {
 		reply, err := h.send(r.address, h.version.Add(1), false)
-		head, err := headOf(r.address, reply, err)
+		now, err := standingOf(r.address, reply, err)
+		h.claiming.Add(-1)
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.registered(head, err)
+		r.registered(now, err)
 	})
 }
 
@@ -59,19 +62,19 @@ func (h *Hub) interest(a address, version uint64, withdraw bool) *nodev1.Interes
 	}
 }
 
-// headOf reads the answer to a registration.
-func headOf(a address, reply *nodev1.InterestReply, err error) (uint64, error) {
+// standingOf reads the answer to a registration.
+func standingOf(a address, reply *nodev1.InterestReply, err error) (standing, error) {
 	if err == nil && reply.NotLeader {
 		err = errors.New("not the leader")
 	}
 	if err != nil {
-		return 0, fmt.Errorf("register interest in %s: %w", a.id, err)
+		return standing{}, fmt.Errorf("register interest in %s: %w", a.id, err)
 	}
-	return reply.Head, nil
+	return standing{head: reply.Head, shard: keys.Shard(reply.Shard), gone: reply.Gone}, nil
 }
 
 func (h *Hub) send(a address, version uint64, withdraw bool) (*nodev1.InterestReply, error) {
-	ctx, done, err := h.question()
+	ctx, done, err := h.question(h.claims)
 	if err != nil {
 		return nil, err
 	}
@@ -79,15 +82,15 @@ func (h *Hub) send(a address, version uint64, withdraw bool) (*nodev1.InterestRe
 	return h.cluster.Interest(ctx, h.interest(a, version, withdraw))
 }
 
-// question waits for a free place among the questions on their way.
-func (h *Hub) question() (context.Context, func(), error) {
+// question waits for a free place among the questions of a kind on their way.
+func (h *Hub) question(places chan struct{}) (context.Context, func(), error) {
 	select {
-	case h.asks <- struct{}{}:
+	case places <- struct{}{}:
 	case <-h.ctx.Done():
 		return nil, nil, h.ctx.Err()
 	}
 	ctx, cancel := context.WithTimeout(h.ctx, h.options.AskWithin)
-	return ctx, func() { cancel(); <-h.asks }, nil
+	return ctx, func() { cancel(); <-places }, nil
 }
 
 // fetch implements world.
@@ -105,7 +108,7 @@ func (h *Hub) fetch(r *room, from uint64) {
 const pageItems = 100
 
 func (h *Hub) read(a address, from uint64) (*nodev1.Reply, error) {
-	ctx, done, err := h.question()
+	ctx, done, err := h.question(h.asks)
 	if err != nil {
 		return nil, err
 	}
@@ -171,8 +174,8 @@ func (h *Hub) wakeAt(r *room, at time.Time) {
 // now implements world.
 func (h *Hub) now() time.Time { return time.Now() }
 
-// clock ticks rooms whose time has come and, once a second, confirms old interests and forgets
-// old sessions.
+// clock ticks rooms whose time has come, confirms interests that may be lost and, once a second,
+// old ones, and forgets old sessions.
 func (h *Hub) clock() {
 	ticker := time.NewTicker(clockTick)
 	defer ticker.Stop()
@@ -192,6 +195,10 @@ func (h *Hub) clock() {
 				h.refresh(now, h.everyRoom())
 				h.sessions.sweep(now)
 			}
+			if lost := h.takeLost(); lost != nil {
+				h.doubt(lost, h.everyRoom())
+			}
+			h.claim(claimsMax - int(h.claiming.Load()))
 		}
 	}
 }
@@ -210,22 +217,65 @@ func (h *Hub) due(now time.Time) []*room {
 	return list
 }
 
-// refresh confirms the interests that are older than Refresh, or than the last hole.
+// refresh lines up the rooms whose interest was confirmed too long ago.
 func (h *Hub) refresh(now time.Time, all []*room) {
-	hole := time.Unix(0, h.hole.Load())
-	asked := 0
 	for _, r := range all {
 		r.mu.Lock()
-		holed := !r.confirmed.After(hole)
-		if r.known && !r.gone && r.size > 0 && (holed || now.Sub(r.confirmed) >= h.options.Refresh) {
-			r.missed = r.missed || holed
-			r.ask()
-			asked++
+		if r.known && now.Sub(r.confirmed) >= h.options.Refresh {
+			h.lineUp(r)
 		}
 		r.mu.Unlock()
-		if asked == refreshMax {
-			return // the others a second later
+	}
+}
+
+// takeLost gives a test for the shards whose interests may be lost since the last call, nil for none.
+func (h *Hub) takeLost() func(keys.Shard) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.lostAll && len(h.lost) == 0 {
+		return nil
+	}
+	all, some := h.lostAll, h.lost
+	h.lostAll, h.lost = false, map[keys.Shard]struct{}{}
+	return func(s keys.Shard) bool {
+		_, one := some[s]
+		return all || one || s == 0
+	}
+}
+
+// doubt lines up the rooms of shards where interests may be lost.
+func (h *Hub) doubt(lost func(keys.Shard) bool, all []*room) {
+	for _, r := range all {
+		r.mu.Lock()
+		if lost(r.shard) {
+			r.doubt()
+			h.lineUp(r)
 		}
+		r.mu.Unlock()
+	}
+}
+
+// lineUp has r registered again, unless it has nobody to register for. The caller holds its lock.
+func (h *Hub) lineUp(r *room) {
+	if !r.lined && !r.gone && r.size > 0 {
+		r.lined = true
+		h.again = append(h.again, r)
+	}
+}
+
+// claim registers the next of those in line, at most so many.
+func (h *Hub) claim(most int) {
+	for most > 0 && len(h.again) > 0 {
+		r := h.again[0]
+		h.again[0] = nil
+		h.again = h.again[1:]
+		r.mu.Lock()
+		r.lined = false
+		if !r.gone && r.size > 0 && !r.registering { // an answer on its way asks again if need be
+			r.ask()
+			most--
+		}
+		r.mu.Unlock()
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"parley/edge/dialect"
 	"parley/edge/socket"
+	"parley/persistence/keys"
 	nodev1 "parley/proto/node/v1"
 )
 
@@ -35,7 +36,7 @@ type Options struct {
 	Grace           time.Duration // how long interest outlives the last subscriber
 	Refresh         time.Duration // interest is registered again this often: a lost last event is found
 	AskWithin       time.Duration // for one question to the cluster
-	AsksMax         int           // questions at once
+	AsksMax         int           // questions at once, of each kind: for interest, for events
 	CatchUpMax      uint64        // events behind at subscribe; more: reset
 	PageBytes       uint64        // of one page of missed events, if it is more than one event
 	RoomBytesMax    int           // bytes of one conversation and dialect that wait for a pass
@@ -88,16 +89,21 @@ type Hub struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	group  sync.WaitGroup
-	asks   chan struct{} // a token for each question on its way
+	// A token for each question on its way. Registrations have their own: those that a node in
+	// trouble does not answer do not keep others from reading.
+	asks, claims chan struct{}
+	claiming     atomic.Int64 // registrations on their way or waiting for a token
 
 	version atomic.Uint64 // of the last Interest sent
 	feed    uint64        // number of the last batch; Deliver's alone
-	hole    atomic.Int64  // when a batch was last found missing, Unix ns: interests of before are registered again
+	again   []*room       // to be registered again, in order; the clock's alone
 
-	mu     sync.RWMutex
-	rooms  map[address]*room   // guarded by mu
-	timers map[*room]time.Time // guarded by mu; rooms that want a tick, and when
-	closed bool                // guarded by mu
+	mu      sync.RWMutex
+	rooms   map[address]*room       // guarded by mu
+	timers  map[*room]time.Time     // guarded by mu; rooms that want a tick, and when
+	lost    map[keys.Shard]struct{} // guarded by mu; interests there may be gone; the clock takes them
+	lostAll bool                    // guarded by mu; interests anywhere may be gone
+	closed  bool                    // guarded by mu
 }
 
 // address names a conversation or a user of an application.
@@ -115,7 +121,8 @@ func New(pump *socket.Pump, o Options) (*Hub, error) {
 	}
 	h := &Hub{
 		options: o, pump: pump, metrics: m,
-		asks: make(chan struct{}, o.AsksMax), rooms: map[address]*room{}, timers: map[*room]time.Time{},
+		asks: make(chan struct{}, o.AsksMax), claims: make(chan struct{}, o.AsksMax),
+		rooms: map[address]*room{}, timers: map[*room]time.Time{}, lost: map[keys.Shard]struct{}{},
 	}
 	h.sessions, h.world = newRegistry(o.SessionResume, o.SessionsPerUser), h
 	return h, nil
@@ -282,7 +289,7 @@ func (h *Hub) Deliver(b *nodev1.FanoutBatch) {
 	if b.Feed != 0 {
 		if h.feed != 0 && b.Feed != h.feed+1 {
 			h.metrics.feedHoles.Inc()
-			h.Resync()
+			h.Resync(nil)
 		}
 		h.feed = b.Feed
 	}
@@ -300,5 +307,14 @@ func (h *Hub) Deliver(b *nodev1.FanoutBatch) {
 	}
 }
 
-// Resync registers every interest again, paced. Call it when leadership moved or a node left.
-func (h *Hub) Resync() { h.hole.Store(h.world.now().UnixNano()) }
+// Resync registers the interests in conversations and users of some shards again, paced; nil means
+// all shards. Call it when their leadership moved, or when something on the way from their leaders
+// was lost. It does not block.
+func (h *Hub) Resync(shards []keys.Shard) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lostAll = h.lostAll || shards == nil
+	for _, s := range shards {
+		h.lost[s] = struct{}{}
+	}
+}

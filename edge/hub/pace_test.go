@@ -155,7 +155,7 @@ func TestAShardThatDoesNotAnswerHoldsUpItsOwnOnly(t *testing.T) {
 	}
 	lost.behind(&a, n)
 	fine.behind(&b, n)
-	lost.room.registered(1, nil)
+	lost.room.registered(standing{head: 1}, nil)
 	fine.settle(t)
 	if b.text() != "" {
 		t.Fatalf("out of turn: %q", b.text())

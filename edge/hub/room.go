@@ -3,10 +3,10 @@ package hub
 import (
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"parley/edge/dialect"
+	"parley/persistence/keys"
 	"parley/proto/code"
 	nodev1 "parley/proto/node/v1"
 )
@@ -62,6 +62,9 @@ type room struct {
 	want        uint64        // highest sequence heard of
 	backoff     time.Duration // of the question asked last; 0 = it was answered
 	doubtful    bool          // interest could not be confirmed: ask again
+	stale       bool          // interest may have been lost since it was asked for
+	lined       bool          // waits in the hub's line to be registered again
+	shard       keys.Shard    // whose leader confirmed; 0 = unknown
 	emptySince  time.Time     // when the last subscriber left; zero = there are some
 	asked       time.Time     // when interest was last registered, confirmed or not
 	confirmed   time.Time     // the asked of the last confirmation
@@ -83,43 +86,6 @@ type page struct {
 	failed  bool // ask again at the next tick
 }
 
-// Subscription is one connection's wish to hear a room.
-type Subscription struct {
-	// Fixed at Subscribe.
-	room    *room
-	user    string
-	dialect dialect.Dialect
-	to      Subscriber
-	floor   uint64 // head at the check: leavings and deletions up to it are old news
-
-	// Read by passes without the room's lock: nothing more may be sent.
-	ended atomic.Bool
-
-	// Guarded by room.mu.
-	next uint64 // first sequence not yet sent, while not live
-	at   int    // place among the live of its dialect, -1 = not live
-	rest int    // place among the paused plus one, 0 = not paused
-	line bool   // stands in its connection's line, or has its turn
-	out  bool   // removed from the room
-	why  dialect.Reason
-}
-
-// Conversation is the id of what s hears: CON-… or USR-….
-func (s *Subscription) Conversation() string { return s.room.address.id }
-
-// Why is the reason for which the server ended s. It is known from Ended on.
-func (s *Subscription) Why() dialect.Reason { return s.why }
-
-// missed tells a follower that it may not know all.
-func (s *Subscription) missed() {
-	if f, ok := s.to.(Follower); ok {
-		f.Missed()
-	}
-}
-
-// Over says whether nothing more will be sent: the server ended s, or it was unsubscribed.
-func (s *Subscription) Over() bool { return s.ended.Load() }
-
 func newRoom(a address, o *Options, m *metrics, w world) *room {
 	return &room{address: a, user: strings.HasPrefix(a.id, "USR-"), options: o, metrics: m, world: w}
 }
@@ -129,6 +95,9 @@ func (r *room) subscribe(s *Subscription) {
 	r.size++
 	r.emptySince = time.Time{}
 	r.metrics.subscriptions.Inc()
+	if r.stale {
+		r.ask() // nobody was there for whom it mattered
+	}
 	if r.known {
 		r.admit(s)
 		return
@@ -140,17 +109,22 @@ func (r *room) subscribe(s *Subscription) {
 // ask registers interest unless that is on its way.
 func (r *room) ask() {
 	if !r.registering {
-		r.registering = true
+		r.registering, r.stale = true, false
 		r.asked = r.world.now()
 		r.world.register(r)
 	}
 }
 
-// end ends s from the server's side, after what it was sent.
+// end ends s from the server's side, after what it was sent. A user's feed ends without a frame:
+// clients know of conversations only.
 func (r *room) end(s *Subscription, why dialect.Reason) {
 	r.remove(s)
 	s.why = why
-	r.writer.say(r, remark{to: s, frame: s.dialect.Unsubscribed(nil, r.address.id, why), then: func() { s.to.Ended(s) }})
+	var frame []byte
+	if !r.user {
+		frame = s.dialect.Unsubscribed(nil, r.address.id, why)
+	}
+	r.writer.say(r, remark{to: s, frame: frame, then: func() { s.to.Ended(s) }})
 }
 
 // remove takes s out of every list.
@@ -255,8 +229,15 @@ func (r *room) hear(sequence uint64) {
 	r.fetch(r.last+1, nil)
 }
 
+// standing is the answer to a registration: where the conversation or user stands.
+type standing struct {
+	head  uint64
+	shard keys.Shard // whose leader answered; 0 = not told
+	gone  bool       // there is no such conversation or user any more
+}
+
 // registered takes the answer to register.
-func (r *room) registered(head uint64, err error) {
+func (r *room) registered(now standing, err error) {
 	r.registering = false
 	if r.gone {
 		return
@@ -266,15 +247,14 @@ func (r *room) registered(head uint64, err error) {
 		r.retry()
 		return
 	}
-	r.backoff, r.doubtful, r.confirmed = 0, false, r.asked
-	if r.user && r.known && r.missed {
-		for _, s := range r.everyone() {
-			s.missed()
-		}
+	r.backoff, r.doubtful, r.confirmed, r.shard = 0, false, r.asked, now.shard
+	if now.gone {
+		r.deleted() // what said so was lost
+		return
 	}
-	r.missed = false
+	r.confirm()
 	if !r.known {
-		r.known, r.last = true, head
+		r.known, r.last = true, now.head
 		waiting := r.ahead
 		r.ahead = nil
 		for _, s := range waiting {
@@ -282,8 +262,28 @@ func (r *room) registered(head uint64, err error) {
 		}
 		r.drainHeld()
 	}
-	r.hear(head)
+	r.hear(now.head)
 }
+
+// confirm tells followers what they may not have heard, unless the interest was lost again
+// meanwhile: then it is asked for once more.
+func (r *room) confirm() {
+	if r.stale {
+		if r.size > 0 {
+			r.ask()
+		}
+		return
+	}
+	if r.user && r.known && r.missed {
+		for _, s := range r.everyone() {
+			s.missed()
+		}
+	}
+	r.missed = false
+}
+
+// doubt notes that the interest may have been lost.
+func (r *room) doubt() { r.stale, r.missed = true, true }
 
 // retry has tick called after the next back-off.
 func (r *room) retry() {

@@ -115,9 +115,9 @@ func TestEverySubscriberGetsADenseSequence(t *testing.T) {
 				if s.asked {
 					s.asked = false
 					if rapid.Bool().Draw(t, "fails") {
-						s.room.registered(0, errors.New("no"))
+						s.room.registered(standing{head: 0}, errors.New("no"))
 					} else {
-						s.room.registered(s.head(), nil)
+						s.room.registered(standing{head: s.head()}, nil)
 					}
 				}
 			},
@@ -270,7 +270,7 @@ func TestCatchingUpOfManyReadsOnce(t *testing.T) {
 		s.subscribe(&listeners[i], "USR-a", 0)
 	}
 	s.asked = false
-	s.room.registered(s.head(), nil)
+	s.room.registered(standing{head: s.head()}, nil)
 	if len(s.fetches) != 1 {
 		t.Fatalf("%d reads for 1000 subscribers", len(s.fetches))
 	}

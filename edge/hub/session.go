@@ -6,8 +6,10 @@ import (
 	"sync"
 	"time"
 
+	"parley/edge/limit"
 	"parley/proto/code"
 	"parley/proto/id"
+	nodev1 "parley/proto/node/v1"
 )
 
 // Session is a user's logged-in connection. It outlives the connection for a while, so that a
@@ -18,13 +20,25 @@ type Session struct {
 	User        string // USR-…
 	UserName    string
 	Device      string
-	CreatedAt   time.Time
+	// Elsewhere, on opening: an ID that is unknown here may be of another edge, which its client has
+	// lost. The session goes on under it, without what that edge knew.
+	Elsewhere bool
+	CreatedAt time.Time
 	// DisconnectedAt is when the connection ended; zero = connected.
 	DisconnectedAt time.Time
 }
 
+// skewMax is how far ahead another edge's clock may be.
+const skewMax = time.Minute
+
 // Replaced is told when another connection resumes its session. It must not block.
 type Replaced interface{ Replaced() }
+
+// Renewer is a connection whose session goes on with a newer token of its user. A token that is
+// another user's is code.SessionNotFound; one that is not good is refused as at a login.
+type Renewer interface {
+	Renew(ctx context.Context, token string) error
+}
 
 // registry is the sessions of this edge.
 type registry struct {
@@ -32,9 +46,13 @@ type registry struct {
 	perUser int
 
 	mu     sync.Mutex
-	byID   map[string]*live    // guarded by mu
-	byUser map[address][]*live // guarded by mu; in order of creation
+	byID   map[string]*live                // guarded by mu
+	byUser map[address][]*live             // guarded by mu; in order of creation
+	closed *limit.Recent[string, struct{}] // sessions that ended for good
 }
+
+// closedKept is how many sessions are remembered to have ended for good.
+const closedKept = 16 << 10
 
 // live is a session with the connection that has it.
 type live struct {
@@ -43,12 +61,14 @@ type live struct {
 }
 
 func newRegistry(resume time.Duration, perUser int) *registry {
-	return &registry{resume: resume, perUser: perUser, byID: map[string]*live{}, byUser: map[address][]*live{}}
+	return &registry{resume: resume, perUser: perUser, byID: map[string]*live{}, byUser: map[address][]*live{},
+		closed: limit.NewRecent[string, struct{}](closedKept, nil)}
 }
 
 // OpenSession makes a session for conn, or resumes the one with wanted.ID if it is the same
-// user's and not forgotten; the connection that had it is told. resumed says which. More
-// sessions than a user may have are code.TooManySessions.
+// user's and not forgotten; the connection that had it is told. resumed says which: a session that
+// goes on from elsewhere has the wanted id and is not resumed. More sessions than a user may have
+// are code.TooManySessions.
 func (h *Hub) OpenSession(wanted Session, conn Replaced) (s Session, resumed bool, err error) {
 	return h.sessions.open(wanted, conn, time.Now())
 }
@@ -71,12 +91,24 @@ func (g *registry) open(wanted Session, conn Replaced, now time.Time) (Session, 
 		e.RetryAfter = time.Second
 		return Session{}, false, e
 	}
-	wanted.ID = id.New(id.Session)
-	wanted.CreatedAt = now
+	if wanted.CreatedAt = g.began(wanted, now); wanted.CreatedAt.IsZero() {
+		wanted.ID, wanted.CreatedAt = id.NewAt(id.Session, now), now
+	}
 	l := &live{session: wanted, conn: conn}
 	g.byID[wanted.ID] = l
 	g.byUser[key] = append(g.byUser[key], l)
 	return wanted, false, nil
+}
+
+// began is when a session of another edge began that may go on here; zero for any other. Guarded
+// by mu.
+func (g *registry) began(wanted Session, now time.Time) time.Time {
+	made, ok := id.MadeAt(id.Session, wanted.ID)
+	_, closed := g.closed.Get(wanted.ID)
+	if !ok || !wanted.Elsewhere || closed || g.byID[wanted.ID] != nil || made.After(now.Add(skewMax)) {
+		return time.Time{}
+	}
+	return made
 }
 
 // evict forgets the user's longest disconnected session, if one is. Guarded by mu.
@@ -109,6 +141,7 @@ func (g *registry) close(sessionID string, conn Replaced, forget bool, now time.
 	l.session.DisconnectedAt = now
 	if forget {
 		g.forget(l)
+		g.closed.Put(sessionID, struct{}{})
 	}
 }
 
@@ -133,6 +166,23 @@ func (g *registry) sweep(now time.Time) {
 	}
 }
 
+// RenewSession gives the connection that has a session another token. A session that is not
+// connected to this edge is code.SessionNotFound.
+func (h *Hub) RenewSession(ctx context.Context, r *nodev1.RenewSession) error {
+	h.sessions.mu.Lock()
+	l := h.sessions.byID[r.GetSession()]
+	var conn Replaced
+	if l != nil {
+		conn = l.conn
+	}
+	h.sessions.mu.Unlock()
+	renewer, ok := conn.(Renewer)
+	if !ok {
+		return code.New(code.SessionNotFound, "No such session is connected.")
+	}
+	return renewer.Renew(ctx, r.GetToken())
+}
+
 // SessionsOf lists a user's sessions on this edge, in order of creation, those that wait for
 // their client to come back included.
 func (h *Hub) SessionsOf(application, user string) []Session {
@@ -142,6 +192,21 @@ func (h *Hub) SessionsOf(application, user string) []Session {
 	var list []Session
 	for _, l := range g.byUser[address{application, user}] {
 		list = append(list, l.session)
+	}
+	return list
+}
+
+// Live gives those of the users that are connected to this edge now. A session that waits for its
+// client to come back does not count: nothing reaches that client.
+func (h *Hub) Live(application string, users []string) []string {
+	g := h.sessions
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var list []string
+	for _, user := range users {
+		if slices.ContainsFunc(g.byUser[address{application, user}], func(l *live) bool { return l.conn != nil }) {
+			list = append(list, user)
+		}
 	}
 	return list
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"parley/proto/code"
+	"parley/proto/id"
 )
 
 // holder is a connection that has a session.
@@ -50,6 +51,38 @@ func TestRegistry(t *testing.T) {
 	g.sweep(at.Add(time.Minute))
 	if _, resumed, _ := g.open(again, &laptop, at); resumed {
 		t.Fatal("remembered too long")
+	}
+}
+
+// TestASessionGoesOnFromElsewhere: the id of another edge's session stays, with the time at which
+// it began; what is known here as another user's, or cannot be an edge's, does not.
+func TestASessionGoesOnFromElsewhere(t *testing.T) {
+	at := time.Unix(1_700_000_000, 0)
+	g := newRegistry(time.Minute, 10)
+	began := at.Add(-time.Hour)
+	ann := Session{ID: id.NewAt(id.Session, began), Application: "app", User: "USR-a", Elsewhere: true}
+	conn := &holder{}
+	s, resumed, err := g.open(ann, conn, at)
+	if err != nil || resumed || s.ID != ann.ID || !s.CreatedAt.Equal(began) {
+		t.Fatal(s, resumed, err)
+	}
+	if _, resumed, _ = g.open(ann, &holder{}, at); !resumed {
+		t.Error("it is not resumed as one of this edge")
+	}
+	gone, _, _ := g.open(Session{Application: "app", User: "USR-a"}, conn, at)
+	g.close(gone.ID, conn, true, at)
+	for why, wanted := range map[string]Session{
+		"closed for good": {ID: gone.ID, User: "USR-a", Elsewhere: true},
+		"another user's":  {ID: ann.ID, User: "USR-b", Elsewhere: true},
+		"not asked for":   {ID: id.NewAt(id.Session, began), User: "USR-a"},
+		"of the future":   {ID: id.NewAt(id.Session, at.Add(time.Hour)), User: "USR-a", Elsewhere: true},
+		"without a time":  {ID: id.New(id.Session), User: "USR-a", Elsewhere: true},
+		"no session's id": {ID: "USR-a", User: "USR-a", Elsewhere: true},
+	} {
+		wanted.Application = "app"
+		if s, resumed, err := g.open(wanted, &holder{}, at); err != nil || resumed || s.ID == wanted.ID || !s.CreatedAt.Equal(at) {
+			t.Errorf("%s: %v %v %v", why, s, resumed, err)
+		}
 	}
 }
 

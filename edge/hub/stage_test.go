@@ -103,7 +103,7 @@ func (s *stage) settle(t interface{ Fatalf(string, ...any) }) {
 		switch {
 		case s.asked:
 			s.asked = false
-			s.room.registered(s.head(), nil)
+			s.room.registered(standing{head: s.head()}, nil)
 		case s.queued:
 			s.queued = false
 			s.room.Flush(nil)

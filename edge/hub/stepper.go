@@ -56,8 +56,8 @@ func (s *Stepper) Questions() int { return len(s.questions) }
 // Registered answers a question for interest, in whatever order, at most once.
 func (s *Stepper) Registered(q *Question, reply *nodev1.InterestReply, err error) {
 	if !q.Interest.Withdraw {
-		head, err := headOf(q.room.address, reply, err)
-		q.room.registered(head, err)
+		now, err := standingOf(q.room.address, reply, err)
+		q.room.registered(now, err)
 	}
 }
 
@@ -98,7 +98,12 @@ func (s *Stepper) Tick() {
 	for _, r := range inOrder(s.Hub.due(s.now())) {
 		r.tick()
 	}
-	s.Hub.refresh(s.now(), inOrder(s.Hub.everyRoom()))
+	all := inOrder(s.Hub.everyRoom())
+	s.Hub.refresh(s.now(), all)
+	if lost := s.Hub.takeLost(); lost != nil {
+		s.Hub.doubt(lost, all)
+	}
+	s.Hub.claim(claimsMax)
 }
 
 // inOrder makes a list of rooms independent of maps.

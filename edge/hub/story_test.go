@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"parley/edge/dialect"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
@@ -179,7 +180,7 @@ func TestAStoreThatKnowsLess(t *testing.T) {
 	var l listener
 	s.subscribe(&l, "USR-a", 0)
 	s.asked = false
-	s.room.registered(3, nil)
+	s.room.registered(standing{head: 3}, nil)
 	s.fetches = nil
 	s.room.fetched(1, nil, 3, nil)
 	if l.text() != "!unavailable " || !l.ended {
@@ -195,7 +196,7 @@ func TestBackoffOfQuestions(t *testing.T) {
 	var pauses []time.Duration
 	for range 8 {
 		s.asked = false
-		s.room.registered(0, errors.New("no"))
+		s.room.registered(standing{head: 0}, errors.New("no"))
 		pauses = append(pauses, s.wakeAt.Sub(s.clock))
 		s.clock, s.wakeAt = s.wakeAt, time.Time{}
 		s.room.tick()
@@ -256,7 +257,7 @@ func TestManyComeAndGoWhileAPassRuns(t *testing.T) {
 }
 
 // TestAUserFeedNeedsNoSequence: memberships come as they are told; the deletion of the user ends
-// the feed.
+// the feed without a frame, because a user is no conversation that a client could know of.
 func TestAUserFeedNeedsNoSequence(t *testing.T) {
 	m, err := newMetrics(nil)
 	if err != nil {
@@ -275,8 +276,11 @@ func TestAUserFeedNeedsNoSequence(t *testing.T) {
 	}
 	s.room.deliver(&nodev1.Fanout{Body: &nodev1.Fanout_Deleted{Deleted: true}})
 	s.settle(t)
-	if got := l.text(); got != "+CON-1 +CON-2 !deleted " || len(s.fetches) != 0 {
+	if got := l.text(); got != "+CON-1 +CON-2 " || len(s.fetches) != 0 {
 		t.Errorf("got %q, %d questions", got, len(s.fetches))
+	}
+	if !l.ended || sub.Why() != dialect.Deleted {
+		t.Errorf("ended %v, reason %q", l.ended, sub.Why())
 	}
 }
 
@@ -330,7 +334,7 @@ func TestStepper(t *testing.T) {
 	if _, _, err := pageOf(address{"app", "CON-1"}, 1, &nodev1.Reply{Events: []*nodev1.EventView{second}}, nil); err == nil {
 		t.Error("a page that does not start where it was asked for was taken")
 	}
-	if _, err := headOf(address{"app", "CON-1"}, &nodev1.InterestReply{NotLeader: true}, nil); err == nil {
+	if _, err := standingOf(address{"app", "CON-1"}, &nodev1.InterestReply{NotLeader: true}, nil); err == nil {
 		t.Error("the head of one that does not lead was taken")
 	}
 }

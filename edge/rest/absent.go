@@ -13,10 +13,6 @@ func (h *Handler) noVoice(context.Context, *call) (any, error) {
 	return nil, code.New(code.NotAvailable, "Voice is not available on this server.")
 }
 
-func (h *Handler) noPush(context.Context, *call) (any, error) {
-	return nil, code.New(code.NotAvailable, "Push notifications are not available on this server.")
-}
-
 // legsOf is the list of calls: there are none.
 type legsOf struct {
 	Legs []object `json:"legs"`

@@ -170,3 +170,29 @@ func TestOptionsAndPartsAreValidated(t *testing.T) {
 		t.Error("a handler without parts")
 	}
 }
+
+// TestWebhookSecret: the secret is told when it is made, and never again; a rotation keeps the one
+// before for a day.
+func TestWebhookSecret(t *testing.T) {
+	w := newWorld(t, settings{})
+	for _, path := range []string{"/v2/applications", "/v1/applications?api_key=" + apiKey + "&api_secret=" + apiSecret} {
+		made := w.operator("POST", path, object{"name": "My app"}).want(201)
+		first := made.text("keys", "webhook_secret")
+		if !strings.HasPrefix(first, "whsec_") || len(first) != 50 {
+			t.Errorf("made %s", made.raw)
+		}
+		one := "/v2/applications/" + made.text("id")
+		for _, later := range []*answer{
+			w.operator("GET", one, nil).want(200), w.operator("PUT", one, object{"name": "Renamed"}).want(200), w.operator("GET", "/v2/applications", nil).want(200),
+		} {
+			if strings.Contains(string(later.raw), "whsec_") || strings.Contains(string(later.raw), "webhook_secret") {
+				t.Errorf("told again: %s", later.raw)
+			}
+		}
+		rotated := w.operator("POST", one+"/webhook-secret", nil).want(200)
+		if second := rotated.text("secret"); second == first || !strings.HasPrefix(second, "whsec_") || rotated.text("previous_valid_until") == "" {
+			t.Errorf("rotated %s", rotated.raw)
+		}
+	}
+	w.operator("POST", "/v2/applications/"+"0de7a7b5-0000-4000-8000-00000000dead/webhook-secret", nil).refused(404, "application:error:not-found")
+}

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"parley/actors/webhook"
 	"parley/edge/auth"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
@@ -27,6 +28,8 @@ type applicationBody struct {
 type applicationKeys struct {
 	PublicKey  string `json:"public_key,omitempty"`
 	PrivateKey string `json:"private_key,omitempty" doc:"Only in the answer to the creation."`
+	// WebhookSecret is empty in all answers but that to the creation.
+	WebhookSecret string `json:"webhook_secret,omitempty" doc:"Signs what is sent to the webhooks. Only in the answer to the creation."`
 }
 
 type application struct {
@@ -53,9 +56,14 @@ type applicationPage struct {
 
 const noPrivacy = `{"improve_ai":false}`
 
-func (c *call) application(a *eventv1.Application, private string) application {
+// withoutSecrets are an application's keys as everybody but its maker is told of them.
+func withoutSecrets(a *eventv1.Application) applicationKeys {
+	return applicationKeys{PublicKey: a.GetPublicKey()}
+}
+
+func (c *call) application(a *eventv1.Application, keys applicationKeys) application {
 	out := application{
-		ID: a.GetId(), Name: a.GetName(), Keys: applicationKeys{a.GetPublicKey(), private},
+		ID: a.GetId(), Name: a.GetName(), Keys: keys,
 		Capabilities: a.GetCapabilities(), Privacy: a.GetPrivacy(),
 		Links: selfLink{link{"/v2/applications/" + a.GetId()}},
 	}
@@ -132,16 +140,43 @@ func readPublicKey(keys *input, a *eventv1.Application) {
 	a.PublicKey, a.PreviousPublicKey = pem, ""
 }
 
-// makeApplication stores a new application, with a key pair of its own if it brought no key.
-func (h *Handler) makeApplication(ctx context.Context, a *eventv1.Application) (made *eventv1.Application, private string, err error) {
+// makeApplication stores a new application, with a key pair of its own if it brought no key. What is
+// secret of its keys is told this once.
+func (h *Handler) makeApplication(ctx context.Context, a *eventv1.Application) (made *eventv1.Application, keys applicationKeys, err error) {
 	a.Id = id.New(id.Application)
 	if a.PublicKey == "" {
-		if private, a.PublicKey, err = auth.GenerateKey(); err != nil {
-			return nil, "", err
+		if keys.PrivateKey, a.PublicKey, err = auth.GenerateKey(); err != nil {
+			return nil, keys, err
 		}
 	}
+	a.WebhookSecrets = webhook.Rotated(nil, h.options.Now())
+	keys.PublicKey, keys.WebhookSecret = a.PublicKey, webhook.SecretText(a.WebhookSecrets.Current)
 	made, err = h.Cluster.PutApplication(ctx, a, true)
-	return made, private, err
+	return made, keys, err
+}
+
+// webhookSecret is the answer to a rotation.
+type webhookSecret struct {
+	Secret        string `json:"secret" doc:"Told here and never again."`
+	PreviousUntil string `json:"previous_valid_until,omitempty" doc:"Until then requests are signed with the previous secret too."`
+}
+
+// rotateWebhookSecret gives an application a new secret; the one before signs too for a day.
+func (h *Handler) rotateWebhookSecret(ctx context.Context, c *call) (any, error) {
+	a, err := h.findApplication(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	now := h.options.Now()
+	a.WebhookSecrets = webhook.Rotated(a.WebhookSecrets, now)
+	if _, err := h.Cluster.PutApplication(ctx, a, false); err != nil {
+		return nil, err
+	}
+	out := webhookSecret{Secret: webhook.SecretText(a.WebhookSecrets.Current)}
+	if len(a.WebhookSecrets.Previous) > 0 {
+		out.PreviousUntil = stamp(now.Add(webhook.PreviousFor).UnixMilli())
+	}
+	return out, nil
 }
 
 func (h *Handler) createApplication(ctx context.Context, c *call) (any, error) {
@@ -149,11 +184,11 @@ func (h *Handler) createApplication(ctx context.Context, c *call) (any, error) {
 	if err := readApplication(c, a); err != nil {
 		return nil, err
 	}
-	made, private, err := h.makeApplication(ctx, a)
+	made, keys, err := h.makeApplication(ctx, a)
 	if err != nil {
 		return nil, err
 	}
-	return c.application(made, private), nil
+	return c.application(made, keys), nil
 }
 
 // findApplication gives a copy of the application of the path, to be changed by the caller.
@@ -174,7 +209,7 @@ func (h *Handler) getApplication(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.application(a, ""), nil
+	return c.application(a, withoutSecrets(a)), nil
 }
 
 func (h *Handler) updateApplication(ctx context.Context, c *call) (any, error) {
@@ -188,7 +223,7 @@ func (h *Handler) updateApplication(ctx context.Context, c *call) (any, error) {
 	if a, err = h.Cluster.PutApplication(ctx, a, false); err != nil {
 		return nil, err
 	}
-	return c.application(a, ""), nil
+	return c.application(a, withoutSecrets(a)), nil
 }
 
 func (h *Handler) deleteApplication(ctx context.Context, c *call) (any, error) {
@@ -225,7 +260,7 @@ func (h *Handler) listApplications(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	items := each(list, func(a *eventv1.Application) application { return c.application(a, "") })
+	items := each(list, func(a *eventv1.Application) application { return c.application(a, withoutSecrets(a)) })
 	return applicationPage{
 		PageSize: size, Page: number, TotalItems: total, TotalPages: (total + size - 1) / size,
 		Embedded: applicationsOf{items}, Links: selfLink{link{c.request.URL.Path}},

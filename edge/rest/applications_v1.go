@@ -53,10 +53,10 @@ type oldApplicationPage struct {
 	Links     selfLink          `json:"_links"`
 }
 
-func oldApplicationOf(a *eventv1.Application, private string) oldApplication {
+func oldApplicationOf(a *eventv1.Application, keys applicationKeys) oldApplication {
 	out := oldApplication{
 		ID: a.GetId(), Name: a.GetName(), Type: cmp.Or(a.GetType(), "rtc"), Voice: oldVoice{[]oldWebhook{}},
-		Keys: applicationKeys{a.GetPublicKey(), private}, Links: selfLink{link{"/v1/applications/" + a.GetId()}},
+		Keys: keys, Links: selfLink{link{"/v1/applications/" + a.GetId()}},
 	}
 	answer, event := webhooksOf(a)
 	for _, w := range []oldWebhook{{"answer_url", answer.Address, answer.Method}, {"event_url", event.Address, event.Method}} {
@@ -116,11 +116,11 @@ func (h *Handler) oldCreateApplication(ctx context.Context, c *call) (any, error
 	if err := readOldApplication(c, a); err != nil {
 		return nil, err
 	}
-	made, private, err := h.makeApplication(ctx, a)
+	made, keys, err := h.makeApplication(ctx, a)
 	if err != nil {
 		return nil, err
 	}
-	return oldApplicationOf(made, private), nil
+	return oldApplicationOf(made, keys), nil
 }
 
 func (h *Handler) oldGetApplication(ctx context.Context, c *call) (any, error) {
@@ -128,7 +128,7 @@ func (h *Handler) oldGetApplication(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return oldApplicationOf(a, ""), nil
+	return oldApplicationOf(a, withoutSecrets(a)), nil
 }
 
 func (h *Handler) oldUpdateApplication(ctx context.Context, c *call) (any, error) {
@@ -142,7 +142,7 @@ func (h *Handler) oldUpdateApplication(ctx context.Context, c *call) (any, error
 	if a, err = h.Cluster.PutApplication(ctx, a, false); err != nil {
 		return nil, err
 	}
-	return oldApplicationOf(a, ""), nil
+	return oldApplicationOf(a, withoutSecrets(a)), nil
 }
 
 func (h *Handler) oldListApplications(ctx context.Context, c *call) (any, error) {
@@ -150,7 +150,7 @@ func (h *Handler) oldListApplications(ctx context.Context, c *call) (any, error)
 	if err != nil {
 		return nil, err
 	}
-	items := each(list, func(a *eventv1.Application) oldApplication { return oldApplicationOf(a, "") })
+	items := each(list, func(a *eventv1.Application) oldApplication { return oldApplicationOf(a, withoutSecrets(a)) })
 	return oldApplicationPage{
 		Count: total, PageSize: size, PageIndex: number,
 		Embedded: oldApplicationsOf{items}, Links: selfLink{link{c.request.URL.Path}},

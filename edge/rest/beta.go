@@ -192,7 +192,7 @@ func (h *Handler) betaDeleteMember(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = h.Cluster.UpdateMember(ctx, c.who, conv, c.key, u)
+	_, err = h.Cluster.UpdateMember(ctx, c.who, conv, c.once(), u)
 	return betaNothing{}, err
 }
 

@@ -101,13 +101,14 @@ var contract = merged(map[string][6]int{
 	"operator.createApplication":   {401, 401, 401, 401, 401, 401},
 	"operator.getApplication":      {401, 401, 401, 401, 401, 401},
 	"operator.updateApplication":   {401, 401, 401, 401, 401, 401},
+	"operator.rotateWebhookSecret": {401, 401, 401, 401, 401, 401},
 	"operator.deleteApplication":   {401, 401, 401, 401, 401, 401},
 	"operator.listApplicationsV1":  {401, 401, 401, 401, 401, 401},
 	"operator.createApplicationV1": {401, 401, 401, 401, 401, 401},
 	"operator.getApplicationV1":    {401, 401, 401, 401, 401, 401},
 	"operator.updateApplicationV1": {401, 401, 401, 401, 401, 401},
 	"operator.deleteApplicationV1": {401, 401, 401, 401, 401, 401},
-}, absentRows())
+}, absentRows(), pushRows())
 
 // absent is the answer of what Parley does not have: the same to everybody who brings a good token.
 var absent = [6]int{501, 501, 501, 501, 501, 501}
@@ -118,7 +119,6 @@ func absentRows() map[string][6]int {
 	for _, generation := range []string{"v1", "v0.3", "v0.2", "beta"} {
 		for _, id := range []string{
 			"createLeg", "getLeg", "updateLeg", "deleteLeg", "knock", "cancelKnock", "createRtc", "offerRtc", "answerRtc", "deleteRtc", "record",
-			"putDevice", "deleteDevice", "getPushToken", "putPushToken", "deletePushToken",
 		} {
 			rows[generation+"."+id] = absent
 		}
@@ -129,7 +129,23 @@ func absentRows() map[string][6]int {
 	return rows
 }
 
-func merged(a, b map[string][6]int) map[string][6]int {
-	maps.Copy(a, b)
+// pushRows are the same in four generations but for the status of deletions. A device is a user's; a
+// credential is the administrator's, and is read before it has been uploaded and after it was deleted.
+func pushRows() map[string][6]int {
+	rows := map[string][6]int{"v1.listDevices": {403, 200, 200, 200, 200, 403}}
+	for generation, gone := range map[string]int{"v1": 204, "v0.3": 204, "v0.2": 200, "beta": 200} {
+		rows[generation+".putDevice"] = [6]int{403, 200, 200, 200, 200, 403}
+		rows[generation+".deleteDevice"] = [6]int{403, gone, gone, gone, gone, 403}
+		rows[generation+".getPushToken"] = [6]int{404, 403, 403, 403, 403, 404}
+		rows[generation+".putPushToken"] = [6]int{404, 403, 403, 403, 403, 200}
+		rows[generation+".deletePushToken"] = [6]int{404, 403, 403, 403, 403, gone}
+	}
+	return rows
+}
+
+func merged(a map[string][6]int, more ...map[string][6]int) map[string][6]int {
+	for _, b := range more {
+		maps.Copy(a, b)
+	}
 	return a
 }

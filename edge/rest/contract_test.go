@@ -41,7 +41,8 @@ func name(role string, n int) string { return fmt.Sprintf("%s-%d", role, n) }
 // question fills in an operation's path and body for one role.
 func (s scene) question(row rest.Row, role, application string) (path string, body any) {
 	path = strings.NewReplacer("{conversation}", s.conversation, "{member}", s.member, "{event}", s.event,
-		"{user}", s.users["member"], "{application}", application, "{session}", s.session).Replace(row.Path)
+		"{user}", s.users["member"], "{application}", application, "{session}", s.session,
+		"{device}", "phone", "{platform}", "android").Replace(row.Path)
 	joiner := role
 	if role == "admin" || role == "other" {
 		joiner = "stranger"
@@ -59,6 +60,12 @@ func (s scene) question(row rest.Row, role, application string) (path string, bo
 		return path, object{"type": "text", "body": object{"text": "x"}}
 	case "operator.createApplication", "operator.updateApplication", "operator.createApplicationV1", "operator.updateApplicationV1":
 		return path, object{"name": "x"}
+	}
+	switch {
+	case strings.HasSuffix(row.Name, ".putDevice"):
+		return path, object{"device_type": "android", "device_token": "t"}
+	case strings.HasSuffix(row.Name, ".putPushToken"):
+		return path, object{"token": "server-key"}
 	}
 	if row.Method == "POST" || row.Method == "PUT" || row.Method == "PATCH" {
 		return path, object{"display_name": "x"}

@@ -36,7 +36,7 @@ func (h *Handler) sendEvent(ctx context.Context, c *call) (string, *nodev1.Reply
 	if err != nil {
 		return "", nil, err
 	}
-	r, err := h.Cluster.Post(ctx, c.who, conv, c.key, e)
+	r, err := h.Cluster.Post(ctx, c.who, conv, c.once(), e)
 	return conv, r, err
 }
 
@@ -98,7 +98,7 @@ func (h *Handler) removeEvent(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	_, err = h.Cluster.DeleteEvent(ctx, c.who, conv, c.key, &nodev1.DeleteEvent{Sequence: n, From: from})
+	_, err = h.Cluster.DeleteEvent(ctx, c.who, conv, c.once(), &nodev1.DeleteEvent{Sequence: n, From: from})
 	return err
 }
 

@@ -62,14 +62,18 @@ func readInput(c *call, raw []byte, o *Options) (*input, error) {
 	if !utf8.Valid(raw) {
 		return nil, code.New(code.ValidationFail, "The body is not valid UTF-8.")
 	}
+	object := bytes.TrimSpace(raw)[0] == '{'
 	switch {
-	case kind == "application/json", kind == "" && bytes.TrimSpace(raw)[0] == '{':
+	case kind == "application/json", kind == "" && object:
+	case kind == "application/x-www-form-urlencoded" && object:
+		// What curl -d sends without -H. As a form it would be one field with a strange name.
+		return nil, code.New(code.UnsupportedMedia, "The body is JSON, but its Content-Type says that it is a form; send Content-Type: application/json.")
 	case kind == "application/x-www-form-urlencoded":
 		if raw, err = formJSON(string(raw), o); err != nil {
 			return nil, err
 		}
 	default:
-		return nil, code.New(code.UnsupportedMedia, "The body must be application/json or application/x-www-form-urlencoded.")
+		return nil, code.New(code.UnsupportedMedia, "The Content-Type must be application/json or application/x-www-form-urlencoded.")
 	}
 	members, err := readObject(raw, o)
 	if err != nil {

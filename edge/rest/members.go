@@ -108,7 +108,7 @@ func (h *Handler) enterMember(ctx context.Context, c *call) (string, *eventv1.Me
 	if err != nil {
 		return "", nil, err
 	}
-	r, err := h.Cluster.AddMember(ctx, c.who, conv, c.key, ref, add)
+	r, err := h.Cluster.AddMember(ctx, c.who, conv, c.once(), ref, add)
 	return conv, r.GetMember(), err
 }
 
@@ -131,7 +131,7 @@ func (h *Handler) changeMember(ctx context.Context, c *call) (string, *eventv1.M
 	if err != nil {
 		return "", nil, err
 	}
-	r, err := h.Cluster.UpdateMember(ctx, c.who, conv, c.key, u)
+	r, err := h.Cluster.UpdateMember(ctx, c.who, conv, c.once(), u)
 	if err != nil {
 		return "", nil, err
 	}

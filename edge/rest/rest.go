@@ -21,6 +21,7 @@ import (
 	"parley/edge/auth"
 	"parley/edge/docs"
 	"parley/edge/limit"
+	nodev1 "parley/proto/node/v1"
 )
 
 // Verifier checks bearer tokens; *auth.Verifier is one.
@@ -43,10 +44,10 @@ type Sessions interface {
 
 // Refresher gives live sessions newer tokens.
 type Refresher interface {
-	// RefreshSession lets a live session of the claims' user go on with these claims: from now on
-	// its rights and its end are theirs. A session that is unknown, or another user's, is
+	// RenewSession lets a live session go on with another token of its user: from now on its rights
+	// and its end are the token's. A session that is unknown, or another user's, is
 	// code.SessionNotFound.
-	RefreshSession(ctx context.Context, session string, claims *auth.Claims) error
+	RenewSession(ctx context.Context, r *nodev1.RenewSession) error
 }
 
 // Options are the tunables of a Handler. Start from DefaultOptions.

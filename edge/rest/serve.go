@@ -209,6 +209,16 @@ func (c *call) readKey() error {
 	return nil
 }
 
+// once is the key under which a change is carried out: the client's own, or one made up for this
+// request alone. With it the cluster may ask again when a leader fails in the middle, and the
+// client does not notice.
+func (c *call) once() string {
+	if c.key == "" {
+		return rand.Text()
+	}
+	return c.key
+}
+
 // reply writes what an operation gave. A nil reply has no body.
 func (h *Handler) reply(a *answer, c *call, reply any) {
 	switch reply := reply.(type) {

@@ -8,7 +8,8 @@ func (h *Handler) table() []*operation {
 	for _, rows := range [][]operation{
 		h.conversationRows(), h.userRows(), h.rows03(), h.userRows03(), h.pageRows02(),
 		h.betaRows(v02), h.betaUserRows(v02), h.betaRows(beta), h.betaUserRows(beta), h.listRows(),
-		h.absentRows(v1), h.absentRows(v03), h.absentRows(v02), h.absentRows(beta), h.clientRows(), h.applicationRows(),
+		h.absentRows(v1), h.absentRows(v03), h.absentRows(v02), h.absentRows(beta),
+		h.pushRows(v1), h.pushRows(v03), h.pushRows(v02), h.pushRows(beta), h.clientRows(), h.applicationRows(),
 	} {
 		for i := range rows {
 			all = append(all, &rows[i])
@@ -100,6 +101,8 @@ func (h *Handler) applicationRows() []operation {
 		{operators, put, one, "updateApplication", "Change an application, or replace its public key.", basic, false,
 			nil, applicationBody{}, ok, application{}, h.updateApplication},
 		{operators, remove, one, "deleteApplication", "Delete an application; its tokens end at once.", basic, false, nil, nil, noContent, nil, h.deleteApplication},
+		{operators, post, one + "/webhook-secret", "rotateWebhookSecret", "Replace the secret that signs what is sent to webhooks; the one before signs too for a day.", basic, false,
+			nil, nil, ok, webhookSecret{}, h.rotateWebhookSecret},
 		{operators, get, oldMany, "listApplicationsV1", "List the applications (first generation).", keyInInput, false,
 			oldNumbered, nil, ok, oldApplicationPage{}, h.oldListApplications},
 		{operators, post, oldMany, "createApplicationV1", "Create an application (first generation).", keyInInput, false,

@@ -63,8 +63,7 @@ func (h *Handler) absentRows(g *generation) []operation {
 	const (
 		legs, leg, roomLegs = "/legs", "/legs/{leg}", "/conversations/{conversation}/legs"
 		rtc, oneRtc         = "/conversations/{conversation}/rtc", "/conversations/{conversation}/rtc/{rtc}"
-		device, pushTokens  = "/devices/{device}", "/applications/{application}/push_tokens/{platform}"
-		noVoice, noPush     = "Voice, which is not available.", "Push notifications, which are not available."
+		noVoice             = "Voice, which is not available."
 	)
 	var noLegs any = page[legsOf]{}
 	switch g {
@@ -76,9 +75,6 @@ func (h *Handler) absentRows(g *generation) []operation {
 	voice := func(method, path, id string) operation {
 		return operation{g, method, path, id, noVoice, bearer, false, nil, nil, ok, nil, h.noVoice}
 	}
-	push := func(method, path, id string) operation {
-		return operation{g, method, path, id, noPush, bearer, false, nil, nil, ok, nil, h.noPush}
-	}
 	return []operation{
 		{g, get, legs, "listLegs", "List calls: there are none.", bearer, false, nil, nil, ok, noLegs, h.noLegs},
 		{g, get, roomLegs, "listConversationLegs", "List a conversation's calls: there are none.", bearer, false, nil, nil, ok, noLegs, h.noLegs},
@@ -86,8 +82,6 @@ func (h *Handler) absentRows(g *generation) []operation {
 		voice(post, "/knocking", "knock"), voice(remove, "/knocking/{knocking}", "cancelKnock"),
 		voice(post, rtc, "createRtc"), voice(post, oneRtc+"/offer", "offerRtc"), voice(post, oneRtc+"/answer", "answerRtc"),
 		voice(remove, oneRtc, "deleteRtc"), voice(put, "/conversations/{conversation}/record", "record"),
-		push(put, device, "putDevice"), push(remove, device, "deleteDevice"),
-		push(get, pushTokens, "getPushToken"), push(put, pushTokens, "putPushToken"), push(remove, pushTokens, "deletePushToken"),
 	}
 }
 

@@ -174,7 +174,11 @@ func (h *Handler) refreshSession(ctx context.Context, c *call) (any, error) {
 	if h.Refresher == nil || c.who.Admin {
 		return nil, absent
 	}
-	if err := h.Refresher.RefreshSession(ctx, session, c.claims); err != nil {
+	token, err := bearerToken(c.request)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.Refresher.RenewSession(ctx, &nodev1.RenewSession{Session: session, Token: token}); err != nil {
 		return nil, err
 	}
 	return refreshed{session, session, c.who.UserId, c.who.UserName}, nil

@@ -358,3 +358,31 @@ func TestOpenAPIDescribesEveryOperation(t *testing.T) {
 		t.Errorf("only %d schemas", len(components))
 	}
 }
+
+// TestJSONThatIsSentAsAForm is what curl -d does without -H: every generation says what is wrong,
+// instead of making something without a name. What needs no body, and a form, goes on working.
+func TestJSONThatIsSentAsAForm(t *testing.T) {
+	w := newWorld(t, settings{})
+	const form = "application/x-www-form-urlencoded"
+	send := func(path, kind, body string) *answer {
+		return w.do(request{method: "POST", path: path, token: w.admin(), body: body, header: map[string]string{"Content-Type": kind}})
+	}
+	for _, generation := range []string{"/beta", "/beta2", "/v0.1", "/v0.2", "/v0.3", "/v1"} {
+		for _, path := range []string{generation + "/conversations", generation + "/users"} {
+			for _, body := range []string{`{"name":"x"}`, " \n{\"display_name\":\"a=b&c=d\"}"} {
+				got := send(path, form+"; charset=utf-8", body)
+				if got.status != 415 || !strings.Contains(string(got.raw), "Content-Type: application/json") {
+					t.Errorf("%s %s: %d %s", path, body, got.status, got.raw)
+				}
+			}
+			for kind, body := range map[string]string{form: "display_name={x}", "": "", "application/json": `{"display_name":"x"}`} {
+				if got := send(path, kind, body); got.status >= 300 {
+					t.Errorf("%s %q %q: %d %s", path, kind, body, got.status, got.raw)
+				}
+			}
+			if got := send(path, "", `{"display_name":"x"}`); got.status >= 300 {
+				t.Errorf("%s: JSON without a type: %d %s", path, got.status, got.raw)
+			}
+		}
+	}
+}

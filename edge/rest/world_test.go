@@ -30,6 +30,7 @@ import (
 	"parley/edge/limit"
 	"parley/edge/rest"
 	"parley/proto/code"
+	nodev1 "parley/proto/node/v1"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -44,12 +45,18 @@ type sessions map[string][]string
 
 func (s sessions) Sessions(_ context.Context, _, user string) ([]string, error) { return s[user], nil }
 
-// RefreshSession implements rest.Refresher: the user of the claims has the session, or not.
-func (s sessions) RefreshSession(_ context.Context, session string, claims *auth.Claims) error {
-	if slices.Contains(s[claims.UserID], session) {
-		return nil
+// refresher implements rest.Refresher: the user of the token has the session, or not.
+type refresher struct {
+	sessions sessions
+	verifier rest.Verifier
+}
+
+func (r refresher) RenewSession(ctx context.Context, renew *nodev1.RenewSession) error {
+	claims, err := r.verifier.Verify(ctx, renew.Token)
+	if err == nil && !slices.Contains(r.sessions[claims.UserID], renew.Session) {
+		err = code.New(code.SessionNotFound, "no such session")
 	}
-	return code.New(code.SessionNotFound, "no such session")
+	return err
 }
 
 // world is a real node in memory behind a real HTTP server, with one application.
@@ -132,7 +139,7 @@ func (w *world) serve(node *runtime.Runtime, s settings) {
 	must(w.t, err)
 	buckets, err := limit.New(limits)
 	must(w.t, err)
-	w.handler, err = rest.New(rest.Parts{Cluster: node.API(), Verifier: verifier, Keys: keys, Limits: buckets, Sessions: w.sessions, Refresher: w.sessions}, options)
+	w.handler, err = rest.New(rest.Parts{Cluster: node.API(), Verifier: verifier, Keys: keys, Limits: buckets, Sessions: w.sessions, Refresher: refresher{w.sessions, verifier}}, options)
 	must(w.t, err)
 	server := httptest.NewServer(w.handler)
 	w.url = server.URL
@@ -202,8 +209,8 @@ type answer struct {
 
 type request struct {
 	method, path, token string
-	body                any // nil, string (as it is), url.Values (a form) or JSON
-	header              map[string]string
+	body                any               // nil, string (as it is), url.Values (a form) or JSON
+	header              map[string]string // an empty value stands for no such header
 }
 
 // do sends a request and reads the answer.
@@ -238,7 +245,9 @@ func (w *world) do(r request) *answer {
 		if k == "Host" {
 			out.Host = v
 		}
-		out.Header.Set(k, v)
+		if out.Header.Set(k, v); v == "" {
+			out.Header.Del(k)
+		}
 	}
 	in, err := http.DefaultClient.Do(out)
 	must(w.t, err)

@@ -1,10 +1,13 @@
 package server
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"parley/proto/code"
 )
 
 // retryStarting is what a client is told that comes before the node serves, in seconds.
@@ -54,4 +57,15 @@ func (s *Server) ready() (bool, string) {
 func serveEarly(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Retry-After", retryStarting)
 	http.Error(w, "this address serves health and metrics, or the node is still starting", http.StatusServiceUnavailable)
+}
+
+// serveNoEdge answers a client that came to a node without an edge. 421 (RFC 9110, 15.5.20) says
+// that this node will never serve it, so that nobody tries again here.
+func serveNoEdge(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(http.StatusMisdirectedRequest)
+	_ = json.NewEncoder(w).Encode(map[string]string{ // a client that has gone needs no answer
+		"title": "Misdirected Request", "code": string(code.NotAvailable),
+		"detail": "This node keeps data and serves no clients (its roles are: shards). Use a node with the role edge.",
+	})
 }

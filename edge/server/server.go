@@ -48,7 +48,8 @@ func (o Options) Validate() error {
 	return nil
 }
 
-// Handlers serve the paths of --http-addr.
+// Handlers serve the paths of --http-addr. Without an API the node has no edge: of the others only
+// Cluster and Ready count, and clients are told to go to another node.
 type Handlers struct {
 	API      http.Handler                    // everything that no other handler takes
 	Realtime http.Handler                    // /v1/realtime
@@ -113,6 +114,20 @@ func (s *Server) AdminAddr() net.Addr {
 // Mount opens the node to clients. It is called once.
 func (s *Server) Mount(h Handlers) {
 	mux := s.operator()
+	if h.Cluster != nil {
+		mux.Handle("/cluster/", h.Cluster)
+	}
+	if h.API == nil {
+		mux.HandleFunc("/", serveNoEdge)
+	} else {
+		mountEdge(mux, h)
+	}
+	s.mounted.Store(&h)
+	s.mux.Store(mux)
+}
+
+// mountEdge adds what clients ask for.
+func mountEdge(mux *http.ServeMux, h Handlers) {
 	mux.Handle("/v1/realtime", h.Realtime)
 	mux.Handle("/rtc/{$}", h.Sockets) // below it is HTTP: SDKs report there
 	mux.Handle("/v2/rtc/{$}", h.Sockets)
@@ -120,15 +135,10 @@ func (s *Server) Mount(h Handlers) {
 	mux.Handle("/v1/image/", h.Images)
 	mux.Handle("/demo", h.Demo)
 	mux.Handle("/demo/", h.Demo)
-	if h.Cluster != nil {
-		mux.Handle("/cluster/", h.Cluster)
-	}
 	mux.Handle("/", h.API)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/demo", http.StatusFound) // a person who opens the bare address
 	})
-	s.mounted.Store(&h)
-	s.mux.Store(mux)
 }
 
 // Drain makes /readyz say no from now on, so that no new client is sent here. Requests are

@@ -103,6 +103,18 @@ func TestMounted(t *testing.T) {
 	}
 }
 
+func TestANodeWithoutAnEdgeSaysSo(t *testing.T) {
+	s := open(t, options(""))
+	s.Mount(Handlers{Cluster: says("operators"), Ready: func() (bool, string) { return true, "" }})
+	for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, "/metrics": 200, "/cluster/status": 200,
+		"/v1/users": 421, "/v1/realtime": 421, "/rtc/": 421, "/v1/image": 421, "/demo": 421, "/": 421, "/docs": 421} {
+		got, body := get(t, s.Addr(), path)
+		if got != want || got == 421 && !strings.Contains(body, "node with the role edge") {
+			t.Errorf("%s: %d %s, want %d", path, got, body, want)
+		}
+	}
+}
+
 func TestReadyTellsWhyNot(t *testing.T) {
 	s := open(t, options(""))
 	s.Mount(handlers(false, "shard 7 has no leader"))

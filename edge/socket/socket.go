@@ -144,12 +144,27 @@ func (s *Server) Accept(w http.ResponseWriter, r *http.Request, subprotocols []s
 	c.ws = ws
 	now := time.Now()
 	c.deadline, c.deadlineCode = now.Add(s.options.HelloWithin), LoginTimeout
-	c.handler = open(c)
 	c.heard.Store(now.UnixNano())
 	s.metrics.open.Inc()
+	// Before open, which may set a deadline or close already: the wheel must come in time.
 	s.wheel.add(c, now.Add(min(s.options.HelloWithin, s.options.PingInterval)))
+	c.handler = open(c)
 	s.group.Go(c.read)
+	s.turnAway(c)
 	return nil
+}
+
+// turnAway ends a connection that was still being accepted when Close looked for all there are.
+func (s *Server) turnAway(c *Conn) {
+	s.mu.Lock()
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
+		c.Close(GoingAway)
+	}
+	if s.ctx.Err() != nil {
+		c.shut() // the clock, which would end it, has stopped
+	}
 }
 
 // enter takes part in the group, so that Close waits; the caller calls group.Done.

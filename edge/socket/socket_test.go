@@ -100,7 +100,7 @@ func (s *served) dial(t *testing.T) (*websocket.Conn, *echo) {
 }
 
 func read(t *testing.T, c *websocket.Conn) (websocket.MessageType, []byte, error) {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	return c.Read(ctx)
 }
@@ -266,7 +266,7 @@ func TestTime(t *testing.T) {
 	})
 	t.Run("a silent peer is pinged, then closed", func(t *testing.T) {
 		s := serve(t, false, nil)
-		c := rawDial(t, s.http.Listener.Addr().String(), s)
+		c := rawDial(t, s.http.Listener.Addr().String())
 		e := <-s.conns
 		e.conn.SetDeadline(time.Time{}, 0)
 		s.tick(begin.Add(27 * time.Second))
@@ -287,7 +287,7 @@ func TestTime(t *testing.T) {
 	})
 	t.Run("a peer that answers pings stays", func(t *testing.T) {
 		s := serve(t, false, nil)
-		c := rawDial(t, s.http.Listener.Addr().String(), s)
+		c := rawDial(t, s.http.Listener.Addr().String())
 		e := <-s.conns
 		e.conn.SetDeadline(time.Time{}, 0)
 		s.tick(begin.Add(27 * time.Second))
@@ -310,17 +310,22 @@ type raw struct {
 	r *bufio.Reader
 }
 
-func rawDial(t *testing.T, address string, _ *served) *raw {
+// handshake asks for an upgrade.
+const handshake = "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
+
+func rawDial(t *testing.T, address string) *raw {
 	t.Helper()
 	c, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n")
+	if _, err := io.WriteString(c, handshake); err != nil {
+		t.Fatal(err)
+	}
 	r := bufio.NewReader(c)
 	answer, err := http.ReadResponse(r, nil)
 	if err != nil || answer.StatusCode != 101 {
@@ -378,7 +383,7 @@ func TestBrokenFraming(t *testing.T) {
 		"close with one byte":     {[]byte{0x88, 0x81, 0, 0, 0, 0, 0x03}, 1002},
 		"text inside a fragment":  {[]byte{0x01, 0x81, 0, 0, 0, 0, 'a', 0x81, 0x81, 0, 0, 0, 0, 'b'}, 1002},
 	} {
-		c := rawDial(t, s.http.Listener.Addr().String(), s)
+		c := rawDial(t, s.http.Listener.Addr().String())
 		e := <-s.conns
 		if _, err := c.Write(tc.bytes); err != nil {
 			t.Fatal(err)
@@ -411,7 +416,7 @@ func TestFragmentsAndPipelining(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	text := "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n" +
@@ -470,7 +475,7 @@ func TestServerCloseSaysResume(t *testing.T) {
 		c, _ := s.dial(t)
 		clients = append(clients, c)
 	}
-	deaf := rawDial(t, s.http.Listener.Addr().String(), s) // never answers the close frame
+	deaf := rawDial(t, s.http.Listener.Addr().String()) // never answers the close frame
 	var w sync.WaitGroup
 	for _, c := range clients {
 		w.Go(func() {

@@ -7,10 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
-
 	"parley/actors/api"
-	"parley/edge/limit"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
@@ -39,6 +36,10 @@ var actions = map[string]action{
 	"conversation:member:delete": (*call).removeMember,
 	"conversation:delete":        (*call).deleteConversation,
 	"event:delete":               (*call).deleteEvent,
+	"push:register":              (*call).registerDevice,
+	"push:unregister":            (*call).unregisterDevice,
+	"push:subscribe":             (*call).unmute,
+	"push:unsubscribe":           (*call).mute,
 }
 
 // conversation checks that the request names one and that the token covers what REST would call.
@@ -61,36 +62,14 @@ func (c *call) listConversations(ctx context.Context) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		heads, err := c.heads(ctx, r.GetConversations())
-		if err != nil {
-			return nil, err
-		}
 		for i, k := range r.GetConversations() {
-			items = append(items, itemOf(k, r.GetMemberships()[i], heads[i]))
+			items = append(items, itemOf(k, r.GetMemberships()[i], r.GetHeads()[i]))
 		}
 		if len(r.GetNext()) == 0 {
 			return items, nil
 		}
 		page = &nodev1.Page{Size: pageSize, After: r.GetNext()}
 	}
-}
-
-// heads reads the last sequence of each conversation: by it a client knows what it has missed.
-func (c *call) heads(ctx context.Context, list []*eventv1.Conversation) ([]*eventv1.Head, error) {
-	heads := make([]*eventv1.Head, len(list))
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(parallel)
-	for i, k := range list {
-		g.Go(func() error {
-			r, err := c.handler.Cluster.GetConversation(gctx, c.session.principal, k.GetId(), false)
-			if code.Has(err, code.ConversationNotFound) {
-				return nil // deleted, or left, since the list was made
-			}
-			heads[i] = r.GetHead()
-			return err
-		})
-	}
-	return heads, g.Wait()
 }
 
 func (c *call) getUser(ctx context.Context) (any, error) {
@@ -220,7 +199,7 @@ func (c *call) join(ctx context.Context) (any, error) {
 		return nil, err
 	}
 	ref := api.UserRef{ID: c.request.field("user_id"), Name: c.request.field("user_name")}
-	r, err := c.handler.Cluster.AddMember(ctx, c.session.principal, conv, "", ref, &nodev1.AddMember{
+	r, err := c.handler.Cluster.AddMember(ctx, c.session.principal, conv, c.request.key(), ref, &nodev1.AddMember{
 		Action: nodev1.MemberAction_MEMBER_ACTION_JOIN, Channel: appChannel, MemberId: c.request.field("member_id"),
 	})
 	if err != nil {
@@ -238,7 +217,7 @@ func (c *call) invite(ctx context.Context) (any, error) {
 	if ref == (api.UserRef{}) {
 		return nil, code.Invalid("user_name", "or user_id is required")
 	}
-	r, err := c.handler.Cluster.AddMember(ctx, c.session.principal, conv, "", ref, &nodev1.AddMember{
+	r, err := c.handler.Cluster.AddMember(ctx, c.session.principal, conv, c.request.key(), ref, &nodev1.AddMember{
 		Action: nodev1.MemberAction_MEMBER_ACTION_INVITE, Channel: appChannel, Media: c.request.object("media"),
 	})
 	if err != nil {
@@ -257,7 +236,7 @@ func (c *call) removeMember(ctx context.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := c.handler.Cluster.UpdateMember(ctx, c.session.principal, conv, "", &nodev1.UpdateMember{
+	r, err := c.handler.Cluster.UpdateMember(ctx, c.session.principal, conv, c.request.key(), &nodev1.UpdateMember{
 		MemberId: member, Action: nodev1.MemberAction_MEMBER_ACTION_LEAVE, Reason: c.request.object("reason"),
 	})
 	if err != nil {
@@ -283,7 +262,7 @@ func (c *call) deleteEvent(ctx context.Context) (any, error) {
 	if sequence == 0 {
 		return nil, code.New(code.EventNotFound, "body.event_id names no event")
 	}
-	r, err := c.handler.Cluster.DeleteEvent(ctx, c.session.principal, conv, "", &nodev1.DeleteEvent{Sequence: sequence, From: c.request.member()})
+	r, err := c.handler.Cluster.DeleteEvent(ctx, c.session.principal, conv, c.request.key(), &nodev1.DeleteEvent{Sequence: sequence, From: c.request.member()})
 	if err != nil {
 		return nil, err
 	}
@@ -297,49 +276,4 @@ func (r *request) member() string {
 		return r.from
 	}
 	return ""
-}
-
-// post hands an event to the cluster and lets the reader go on: a client sends many before the
-// first answer, and they keep their order. When too many wait, the reader waits too.
-func (c *conn) post(s *session, r *request) {
-	if err := c.mayPost(s, r); err != nil {
-		c.refuse(r, s, err)
-		return
-	}
-	h := c.handler
-	select {
-	case c.posts <- struct{}{}:
-	case <-h.ctx.Done():
-		return
-	}
-	event := &nodev1.PostEvent{Type: r.kind, From: r.member(), To: r.to, Body: r.body}
-	h.Cluster.PostAsync(h.ctx, s.principal, r.cid, "", event, func(reply *nodev1.Reply, err error) {
-		<-c.posts
-		if err != nil {
-			c.refuse(r, s, err)
-			return
-		}
-		h.metrics.requests.WithLabelValues("ok").Inc()
-		c.wire.Send(eventFrame(successName(s, r.kind), appendJSON(nil, success{Rid: r.rid, Cid: r.cid, Body: appendJSON(nil, postedOf(reply))})))
-	})
-}
-
-// mayPost says why a request is no event that a client may send.
-func (c *conn) mayPost(s *session, r *request) error {
-	family, _, _ := strings.Cut(r.kind, ":")
-	switch family {
-	case "text", "image", "message", "custom", "ephemeral", "event", "audio", "video":
-	default:
-		return code.New(code.InvalidEvent, "this server does not know the request")
-	}
-	switch {
-	case r.cid == "":
-		return code.Invalid("cid", "is required")
-	case r.body[0] != '{':
-		return code.Invalid("body", "must be an object")
-	}
-	if err := s.allows(http.MethodPost, "/v1/conversations/"+r.cid+"/events"); err != nil {
-		return err
-	}
-	return c.handler.Limits.Allow(limit.Conversation, s.principal.GetApplicationId()+"/"+r.cid, 1)
 }

@@ -116,8 +116,6 @@ func unavailable(kind string) error {
 	switch family {
 	case "rtc", "knocking", "leg", "sip", "call":
 		return code.New(code.NotAvailable, "voice is not available on this server")
-	case "push":
-		return code.New(code.NotAvailable, "push notifications are not available on this server")
 	}
 	return nil
 }

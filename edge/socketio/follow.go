@@ -60,7 +60,8 @@ func (s *session) Membership(m *nodev1.MembershipChange) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	j := joining{m.GetMembership().GetConversationId(), m.GetMembership().GetSequence() - 1}
+	before := m.GetMembership().GetSequence() - 1 // the joining itself is told too
+	j := joining{conversation: m.GetMembership().GetConversationId(), after: &before}
 	switch f := s.follows[j.conversation]; {
 	case f != nil:
 		// Perhaps the end of an earlier membership has yet to be heard of, and ends the subscription.
@@ -112,8 +113,7 @@ func (s *session) workOff() {
 
 func (s *session) catchUp(ctx context.Context, missed bool, changes []joining) error {
 	for _, j := range changes {
-		// The joining itself is told too.
-		if err := s.join(ctx, j.conversation, &j.after); err != nil {
+		if err := s.join(ctx, j); err != nil {
 			return err
 		}
 	}
@@ -154,12 +154,16 @@ func (s *session) followAll(ctx context.Context) error {
 		}
 		g, gctx := errgroup.WithContext(ctx)
 		g.SetLimit(parallel)
-		for _, m := range r.GetMemberships() {
+		for i, m := range r.GetMemberships() {
 			if m.GetState() == stateInvited {
 				g.Go(func() error { return s.remind(gctx, m) })
 				continue
 			}
-			g.Go(func() error { return s.join(gctx, m.GetConversationId(), nil) })
+			known := &nodev1.Reply{Head: r.GetHeads()[i], Member: r.GetMembers()[i]}
+			if known.Member == nil {
+				known = nil
+			}
+			g.Go(func() error { return s.join(gctx, joining{conversation: m.GetConversationId(), known: known}) })
 		}
 		if err := g.Wait(); err != nil {
 			return err
@@ -171,10 +175,10 @@ func (s *session) followAll(ctx context.Context) error {
 	}
 }
 
-// join follows a conversation if the user is joined, from after on, or from where the session
+// join follows a conversation if the user is joined, from j.after on, or from where the session
 // stood, or from now on.
-func (s *session) join(ctx context.Context, conversation string, after *uint64) error {
-	h := s.conn.handler
+func (s *session) join(ctx context.Context, j joining) error {
+	h, conversation, after := s.conn.handler, j.conversation, j.after
 	s.mu.Lock()
 	position, resumed := s.positions[conversation]
 	known, full := s.follows[conversation] != nil, len(s.follows) >= h.options.Subscriptions
@@ -186,17 +190,26 @@ func (s *session) join(ctx context.Context, conversation string, after *uint64) 
 		h.metrics.dropped.WithLabelValues("too_many_conversations").Inc()
 		return nil
 	}
-	r, err := h.Cluster.GetConversation(ctx, s.principal, conversation, false)
+	r, err := j.known, error(nil)
+	if r == nil {
+		r, err = h.Cluster.GetConversation(ctx, s.principal, conversation, false)
+	}
 	if code.Has(err, code.ConversationNotFound) || err == nil && r.GetMember().GetState() != stateJoined {
 		return nil // the list was older than this
 	}
 	if err != nil {
 		return err
 	}
-	if resumed {
+	head := r.GetHead().GetSequence()
+	switch {
+	case resumed:
+		after = &position
+	case after == nil && s.moved && s.dialect.Generation == nexmo.Client:
+		if position, err = s.known(ctx, conversation, r.GetHead()); err != nil {
+			return err
+		}
 		after = &position
 	}
-	head := r.GetHead().GetSequence()
 	sub := h.Hub.Subscribe(hub.Request{
 		Application: s.principal.GetApplicationId(), Conversation: conversation, User: s.principal.GetUserId(),
 		After: after, Head: head, Dialect: s.dialect, To: s,
@@ -208,6 +221,37 @@ func (s *session) join(ctx context.Context, conversation string, after *uint64) 
 		h.Hub.Abandon(sub)
 	}
 	return nil
+}
+
+// known is the sequence up to which a session of another node surely has a conversation: what came
+// before it began, or so long ago that it cannot go on. Of what came since it is not known how much
+// the client has, so all is told again: these SDKs drop what they have by its id. One that lost its
+// node in silence would otherwise not hear what it missed before the next event comes.
+func (s *session) known(ctx context.Context, conversation string, head *eventv1.Head) (uint64, error) {
+	position := head.GetSequence()
+	if head.GetTimestampMs() < s.since.UnixMilli() {
+		return position, nil
+	}
+	o := &s.conn.handler.options
+	page := &nodev1.Page{Descending: true}
+	for told := 0; told < o.MovedEvents; {
+		page.Size = uint32(min(pageSize, o.MovedEvents-told))
+		r, err := s.conn.handler.Cluster.ListEvents(ctx, s.principal, conversation, &nodev1.ListEvents{Page: page, End: head.GetSequence()})
+		if err != nil {
+			return 0, err
+		}
+		for _, v := range r.GetEvents() {
+			if v.GetEvent().GetTimestampMs() < s.since.UnixMilli() {
+				return v.GetEvent().GetSequence(), nil
+			}
+			position = v.GetEvent().GetSequence() - 1
+		}
+		if told += len(r.GetEvents()); len(r.GetNext()) == 0 {
+			break
+		}
+		page = &nodev1.Page{Descending: true, After: r.GetNext()}
+	}
+	return position, nil
 }
 
 // keepFollowing notes a subscription; false = nobody wants it any more.

@@ -128,17 +128,22 @@ func (c *conn) start(ctx context.Context, claims *auth.Claims, w wish) (*session
 		return nil, err
 	}
 	s := newSession(c, claims, user.GetName(), w.dialect)
+	s.device = w.device
 	opened, resumed, err := h.Hub.OpenSession(hub.Session{
-		ID: w.session, Application: claims.ApplicationID, User: claims.UserID, UserName: claims.UserName, Device: w.device,
+		ID: w.session, Application: claims.ApplicationID, User: claims.UserID, UserName: claims.UserName, Device: w.device, Elsewhere: true,
 	}, s)
 	if err != nil {
 		return nil, err
 	}
 	s.id = opened.ID
 	outcome := "ok"
-	if resumed {
+	switch {
+	case resumed:
 		outcome = "resumed"
 		s.resume(h.kept)
+	case opened.ID == w.session:
+		outcome = "moved"
+		s.move(opened.CreatedAt)
 	}
 	if !c.adopt(s) {
 		h.Hub.CloseSession(s.id, s, false)
@@ -157,9 +162,6 @@ func (c *conn) adopt(s *session) bool {
 		return false
 	}
 	c.session, c.lapsed, c.loginBy = s, nil, time.Time{}
-	c.handler.mu.Lock()
-	c.handler.sessions[s.id] = s
-	c.handler.mu.Unlock()
 	return true
 }
 
@@ -230,7 +232,7 @@ func (c *conn) updateToken(ctx context.Context, r *request) {
 
 // revive takes up a session whose token had expired.
 func (c *conn) revive(ctx context.Context, r *request, lapsed *session, claims *auth.Claims) {
-	s, err := c.start(ctx, claims, wish{session: lapsed.id, dialect: lapsed.dialect})
+	s, err := c.start(ctx, claims, wish{session: lapsed.id, device: lapsed.device, dialect: lapsed.dialect})
 	if err != nil {
 		c.refuse(r, nil, err)
 		return

@@ -7,6 +7,8 @@ import (
 
 	"parley/edge/hub"
 	"parley/edge/socketio"
+	"parley/proto/code"
+	nodev1 "parley/proto/node/v1"
 )
 
 func TestRefusedLoginLeavesTheConnectionOpen(t *testing.T) {
@@ -132,16 +134,29 @@ func TestRepeatedLogin(t *testing.T) {
 	}
 }
 
+// brief logs in with a token that ends soon: as soon as it bears a login on this machine.
+func (n *node) brief(name string) (*client, any) {
+	n.t.Helper()
+	for lasts := 2 * time.Second; ; lasts *= 2 {
+		c := n.old()
+		e := c.ask("session:login", value{"body": value{"token": n.token(name, lasts), "SDK_version": "4.0.2"}})
+		if e.name == "session:success" {
+			return c, e.payload.at("body", "id")
+		}
+		if e.name != "system:error:expired-token" || lasts > time.Minute {
+			n.t.Fatalf("%+v", e)
+		}
+	}
+}
+
 // TestTokenEnds at /rtc/: the client is told, what it asks is refused, and a new token of the same
 // user takes the session up again.
 func TestTokenEnds(t *testing.T) {
 	n := newNode(t)
 	n.users("ann", "bob")
 	con := n.conversation("ann", "bob")
-	c := n.old()
-	session := c.ask("session:login", value{"body": value{"token": n.token("ann", 2*time.Second), "SDK_version": "4.0.2"}}).payload.at("body", "id")
-	longer := n.old()
-	longer.ask("session:login", value{"body": value{"token": n.token("bob", 2*time.Second), "SDK_version": "4.0.2"}})
+	c, session := n.brief("ann")
+	longer, _ := n.brief("bob")
 	longer.do("session:update-token", value{"body": value{"token": n.token("bob", time.Hour)}})
 
 	if e := c.next("system:error:expired-token"); e.payload["rid"] != nil {
@@ -161,21 +176,50 @@ func TestTokenEnds(t *testing.T) {
 	c.next("text")
 }
 
+// briefly is brief at /v2/rtc/, with a token that lasts at least so long.
+func (n *node) briefly(name string, lasts time.Duration) (c *client, session string) {
+	n.t.Helper()
+	for ; ; lasts *= 2 {
+		c := n.newer(n.token(name, lasts), "")
+		e := must(c.read())(n.t)
+		if e.name == "session:success" {
+			return c, e.payload.at("body", "id").(string)
+		}
+		if e.name != "system:error:expired-token" || lasts > time.Minute {
+			n.t.Fatalf("%+v", e)
+		}
+	}
+}
+
 // TestTokenEndsNewer: at /v2/rtc/ a disconnect after the login means an expired token.
 func TestTokenEndsNewer(t *testing.T) {
 	n := newNode(t)
-	n.users("ann")
-	short, longer := n.newer(n.token("ann", 2*time.Second), ""), n.newer(n.token("ann", 2*time.Second), "")
-	session := longer.next("session:success").payload.at("body", "id").(string)
-	claims := must(verify(n, n.token("ann", time.Hour)))(t)
-	if err := n.handler.RefreshSession(t.Context(), session, claims); err != nil {
-		t.Fatal(err)
+	n.users("ann", "bob")
+	renew := func(session, token string) error {
+		return n.hub.RenewSession(t.Context(), &nodev1.RenewSession{Session: session, Token: token})
 	}
-	if err := n.handler.RefreshSession(t.Context(), "SES-unknown", claims); err == nil {
-		t.Error("an unknown session was refreshed")
+	lasts := time.Second
+	longer, session := n.briefly("ann", lasts)
+	for renew(session, n.token("ann", time.Hour)) != nil { // too late, on this machine
+		if lasts *= 2; lasts > time.Minute {
+			t.Fatal("a session cannot be renewed")
+		}
+		longer, session = n.briefly("ann", lasts)
+	}
+	short, _ := n.briefly("ann", lasts)
+	for why, err := range map[string]error{
+		"an unknown session":   renew("SES-unknown", n.token("ann", time.Hour)),
+		"another user's token": renew(session, n.token("bob", time.Hour)),
+	} {
+		if !code.Has(err, code.SessionNotFound) {
+			t.Errorf("%s: %v", why, err)
+		}
+	}
+	if err := renew(session, "x.y.z"); !code.Has(err, code.InvalidToken) {
+		t.Errorf("a bad token: %v", err)
 	}
 	got := short.ended()
-	if len(got) != 2 || got[1].name != "packet 41" {
+	if len(got) != 1 || got[0].name != "packet 41" {
 		t.Errorf("%v", got)
 	}
 	longer.do("user:get", nil)
@@ -188,25 +232,6 @@ func TestTooManySessions(t *testing.T) {
 	n.login("ann", "4.0.2")
 	if e := n.old().ask("session:login", value{"body": value{"token": n.token("ann", time.Hour)}}); e.name != "session:error:max-open-sessions" {
 		t.Errorf("%+v", e)
-	}
-}
-
-// TestMobileFrames are what the mobile SDKs of 2017 send.
-func TestMobileFrames(t *testing.T) {
-	n := newNode(t)
-	n.users("ann")
-	c := n.old()
-	e := c.ask("session:login", value{"body": value{"device_type": "ios", "device_id": "A1B2", "token": n.token("ann", time.Hour), "sdk": "0.2"}})
-	if e.name != "session:success" || !strings.HasPrefix(e.payload.at("body", "user_id").(string), "USR-") {
-		t.Fatalf("%+v", e)
-	}
-	for kind, want := range map[string]string{
-		"push:register": "push:register:error", "push:unregister": "push:unregister:error",
-		"push:subscribe": "system:error:not-available", "push:unsubscribe": "system:error:not-available",
-	} {
-		if e := c.ask(kind, value{"body": value{"device_token": "x"}}); e.name != want || !strings.Contains(e.payload["description"].(string), "not available") {
-			t.Errorf("%s: %+v", kind, e)
-		}
 	}
 }
 

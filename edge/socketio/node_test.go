@@ -50,7 +50,7 @@ var key = sync.OnceValue(func() *rsa.PrivateKey {
 
 // node is a whole node with both socket paths on a real port.
 type node struct {
-	t       *testing.T
+	t       testing.TB
 	cluster *api.API
 	sockets *socket.Server
 	hub     *hub.Hub
@@ -67,9 +67,10 @@ type tune struct {
 	socket  func(*socketio.Options)
 	limits  func(*limit.Options)
 	hub     func(*hub.Options)
+	cluster func(api.Cluster) api.Cluster // what the handler asks in place of the node's own
 }
 
-func newNode(t *testing.T, tunes ...tune) *node {
+func newNode(t testing.TB, tunes ...tune) *node {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	so, ho, wo, lo := socket.DefaultOptions(), hub.DefaultOptions(), socketio.DefaultOptions(), limit.DefaultOptions()
@@ -93,7 +94,7 @@ func newNode(t *testing.T, tunes ...tune) *node {
 	ro.Store.FS = vfs.NewMem()
 	ro.Store.LogMemTableBytes, ro.Store.StateMemTableBytes, ro.Store.CacheBytes = 1<<20, 1<<20, 4<<20
 	r := must(runtime.Open(t.Context(), ro))(t)
-	ready, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ready, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	if err := r.WaitReady(ready); err != nil {
 		t.Fatal(err)
@@ -102,7 +103,13 @@ func newNode(t *testing.T, tunes ...tune) *node {
 
 	verifier := must(auth.New(r.API(), auth.DefaultOptions()))(t)
 	limits := must(limit.New(lo))(t)
-	handler := must(socketio.New(t.Context(), socketio.Parts{Cluster: r.API(), Sockets: sockets, Hub: h, Verifier: verifier, Limits: limits}, wo))(t)
+	var cluster api.Cluster = r.API()
+	for _, tn := range tunes {
+		if tn.cluster != nil {
+			cluster = tn.cluster(cluster)
+		}
+	}
+	handler := must(socketio.New(t.Context(), socketio.Parts{Cluster: cluster, Sockets: sockets, Hub: h, Verifier: verifier, Limits: limits}, wo))(t)
 	mux := http.NewServeMux()
 	mux.Handle("/rtc/{$}", handler)
 	mux.Handle("/v2/rtc/{$}", handler)
@@ -129,8 +136,8 @@ func apply[T any](change func(*T), to *T) {
 	}
 }
 
-func must[T any](v T, err error) func(t *testing.T) T {
-	return func(t *testing.T) T {
+func must[T any](v T, err error) func(t testing.TB) T {
+	return func(t testing.TB) T {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
@@ -234,7 +241,7 @@ type wire interface {
 
 // client speaks Socket.IO over a wire.
 type client struct {
-	t       *testing.T
+	t       testing.TB
 	wire    wire
 	version int
 	acks    bool // acknowledges as the newer SDKs do
@@ -245,7 +252,7 @@ type client struct {
 
 // webSocket is the wire that most SDKs use.
 type webSocket struct {
-	t    *testing.T
+	t    testing.TB
 	conn *websocket.Conn
 }
 
@@ -254,7 +261,7 @@ func (w *webSocket) send(packet string) error {
 }
 
 func (w *webSocket) receive() (string, error) {
-	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
 	defer cancel()
 	_, text, err := w.conn.Read(ctx)
 	return string(text), err
@@ -275,7 +282,7 @@ func (n *node) webSocket(pathAndQuery string) *webSocket {
 
 // polling is the wire of the oldest SDKs.
 type polling struct {
-	t     *testing.T
+	t     testing.TB
 	url   string // with sid
 	queue []string
 }

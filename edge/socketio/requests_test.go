@@ -1,26 +1,15 @@
 package socketio_test
 
 import (
-	"context"
 	"fmt"
-	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	"parley/edge/auth"
 	"parley/edge/limit"
 	"parley/edge/socketio"
+	"parley/internal/spent"
 )
-
-func verify(n *node, token string) (*auth.Claims, error) {
-	v, err := auth.New(n.cluster, auth.DefaultOptions())
-	if err != nil {
-		return nil, err
-	}
-	return v.Verify(context.WithoutCancel(n.t.Context()), token)
-}
 
 func TestRefusals(t *testing.T) {
 	n := newNode(t)
@@ -121,33 +110,15 @@ func TestMalformedPacketsEndTheConnection(t *testing.T) {
 		"an unknown type":          `49`,
 		"empty":                    `4`,
 	} {
-		c := n.login("ann", "4.0.2")
-		cpu, memory := usage(t)
-		if err := c.wire.send(packet); err != nil {
-			t.Fatal(err)
-		}
-		c.ended()
-		cpuAfter, memoryAfter := usage(t)
-		if spent := cpuAfter - cpu; spent > 50*time.Millisecond {
-			t.Errorf("%s took %v of processor time", name, spent)
-		}
-		if grown := memoryAfter - memory; grown > 4<<20 {
-			t.Errorf("%s allocated %d bytes", name, grown)
-		}
+		spent.Little(t, name, func() {
+			c := n.login("ann", "4.0.2")
+			if err := c.wire.send(packet); err != nil {
+				t.Fatal(err)
+			}
+			c.ended()
+		})
 	}
 	other.do("user:get", nil)
-}
-
-// usage is the processor time and the bytes allocated by this process so far.
-func usage(t *testing.T) (time.Duration, int64) {
-	t.Helper()
-	var r syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
-		t.Fatal(err)
-	}
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return time.Duration(r.Utime.Nano() + r.Stime.Nano()), int64(m.TotalAlloc)
 }
 
 func TestOtherNamespacesAreRefused(t *testing.T) {

@@ -38,9 +38,11 @@ type session struct {
 	id        string // SES-…
 	principal *nodev1.Principal
 	name      string
+	device    string // of the login; empty = none was told
 	dialect   nexmo.Dialect
 	resumed   bool
-	since     time.Time     // resumed: when the connection before this ended
+	moved     bool          // resumed, and another node had it before
+	since     time.Time     // resumed: when the connection before this ended; moved: what is older is known
 	synced    chan struct{} // closed when the conversations are followed for the first time
 
 	phase atomic.Int32
@@ -71,15 +73,17 @@ type followed struct {
 	again        *joining
 }
 
-// joining is that the user has joined a conversation, by the event after a sequence.
+// joining is that the user has joined a conversation.
 type joining struct {
 	conversation string
-	after        uint64
+	after        *uint64       // the sequence before the event by which it did; nil = it had before
+	known        *nodev1.Reply // head and own member, of one moment; nil = to be asked for
 }
 
 var (
 	_ hub.Follower = (*session)(nil)
 	_ hub.Paced    = (*session)(nil)
+	_ hub.Renewer  = (*session)(nil)
 )
 
 func newSession(c *conn, claims *auth.Claims, name string, d nexmo.Dialect) *session {
@@ -98,6 +102,14 @@ func (s *session) resume(from *limit.Recent[string, kept]) {
 	}
 	from.Delete(s.id)
 	s.dialect, s.positions, s.since = k.dialect, k.positions, k.ended
+}
+
+// move takes over a session of another node, of which nothing is known but when it began.
+func (s *session) move(began time.Time) {
+	s.resumed, s.moved, s.since = true, true, time.Now().Add(-s.conn.handler.options.MovedWithin)
+	if began.After(s.since) {
+		s.since = began
+	}
 }
 
 // same says whether a token is of the session's user.
@@ -300,22 +312,16 @@ func (s *session) close(forget bool) {
 	if before == open {
 		h.metrics.sessions.WithLabelValues(s.dialect.Name()).Dec()
 	}
-	h.mu.Lock()
-	if h.sessions[s.id] == s {
-		delete(h.sessions, s.id)
-	}
-	h.mu.Unlock()
 }
 
-// RefreshSession lets a connected session of this node go on with other claims of its user: from
-// now on its rights and its end are theirs. A session that is unknown here, or another user's, is
-// code.SessionNotFound.
-func (h *Handler) RefreshSession(_ context.Context, sessionID string, claims *auth.Claims) error {
-	h.mu.Lock()
-	s := h.sessions[sessionID]
-	h.mu.Unlock()
-	if s == nil || !s.same(claims) {
-		return code.New(code.SessionNotFound, "no such session is connected to this node")
+// Renew implements hub.Renewer: from now on the session's rights and its end are the token's.
+func (s *session) Renew(ctx context.Context, token string) error {
+	claims, err := s.conn.handler.Verifier.Verify(ctx, token)
+	if err != nil {
+		return err
+	}
+	if !s.same(claims) {
+		return code.New(code.SessionNotFound, "No such session is connected.")
 	}
 	s.renew(claims)
 	return nil

@@ -46,6 +46,8 @@ type Options struct {
 	HeldMax        int           // requests that wait for a login
 	CommandWithin  time.Duration // for one request
 	SyncWithin     time.Duration // by which a login waits until its conversations are followed
+	MovedWithin    time.Duration // a session of another node is told again what happened in this time
+	MovedEvents    int           // and of each conversation no more than this
 	PostsInFlight  int           // posts of one connection without answer; more are not read
 	Subscriptions  int           // conversations that one session follows
 	EventBytesMax  int           // of one packet of a client
@@ -66,6 +68,7 @@ func DefaultOptions() Options {
 		// An SDK connects when it is made and logs in when the user has typed a name.
 		LoginWithin: 15 * time.Minute,
 		HoldWithin:  time.Second, HeldMax: 256, CommandWithin: 10 * time.Second, SyncWithin: 2 * time.Second,
+		MovedWithin: 5 * time.Minute, MovedEvents: 1000,
 		PostsInFlight: 64, Subscriptions: 1000, EventBytesMax: 64 << 10,
 		AnswerBytesMax: 32 << 20, LargeAnswers: 8,
 		JSONDepth: limit.JSONDepth, JSONMembers: limit.JSONMembers, SessionsKept: 64 << 10,
@@ -76,9 +79,9 @@ func DefaultOptions() Options {
 // Validate says what is wrong with o.
 func (o Options) Validate() error {
 	switch {
-	case o.ConnectWithin <= 0 || o.LoginWithin <= 0 || o.HoldWithin <= 0 || o.CommandWithin <= 0 || o.SyncWithin <= 0:
+	case o.ConnectWithin <= 0 || o.LoginWithin <= 0 || o.HoldWithin <= 0 || o.CommandWithin <= 0 || o.SyncWithin <= 0 || o.MovedWithin <= 0:
 		return errors.New("socketio: times must be positive")
-	case o.HeldMax < 1 || o.PostsInFlight < 1 || o.Subscriptions < 1 || o.SessionsKept < 1 || o.LargeAnswers < 1:
+	case o.HeldMax < 1 || o.PostsInFlight < 1 || o.Subscriptions < 1 || o.SessionsKept < 1 || o.LargeAnswers < 1 || o.MovedEvents < 1:
 		return errors.New("socketio: counts must be positive")
 	case o.EventBytesMax < 1 || o.AnswerBytesMax < 1:
 		return errors.New("socketio: sizes must be positive")
@@ -111,10 +114,9 @@ type Handler struct {
 	ctx    context.Context // ends with Close: the life of commands, which outlive their connection
 	cancel context.CancelFunc
 
-	mu       sync.Mutex
-	closed   bool                // guarded by mu
-	sessions map[string]*session // guarded by mu; those of this node that are connected, by id
-	group    sync.WaitGroup
+	mu     sync.Mutex
+	closed bool // guarded by mu
+	group  sync.WaitGroup
 }
 
 // kept is what is remembered of a session without connection.
@@ -139,7 +141,7 @@ func New(ctx context.Context, p Parts, o Options) (*Handler, error) {
 	}
 	h := &Handler{
 		Parts: p, options: o, metrics: m, large: make(chan struct{}, o.LargeAnswers),
-		kept: limit.NewRecent[string, kept](o.SessionsKept, nil), sessions: map[string]*session{},
+		kept: limit.NewRecent[string, kept](o.SessionsKept, nil),
 	}
 	h.ctx, h.cancel = context.WithCancel(ctx)
 	h.engine, err = engineio.New(ctx, p.Sockets, o.Engine, h.open)

@@ -162,6 +162,14 @@ func (c *conn) Offer(frames []byte, ready func()) bool { return c.socket.Offer(f
 // Line implements hub.Paced.
 func (c *conn) Line() *hub.Line { return &c.line }
 
+// Membership implements hub.Follower. The frame that says so is the hub's.
+func (c *conn) Membership(*nodev1.MembershipChange) {}
+
+// Missed implements hub.Follower.
+func (c *conn) Missed() {
+	c.send(&clientv1.ServerFrame{Body: &clientv1.ServerFrame_Refetch{Refetch: &clientv1.Refetch{}}})
+}
+
 // Ended implements hub.Subscriber.
 func (c *conn) Ended(s *hub.Subscription) {
 	c.mu.Lock()

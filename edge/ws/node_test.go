@@ -45,7 +45,7 @@ var key = sync.OnceValue(func() *rsa.PrivateKey {
 
 // node is a whole node with a native realtime edge on a real socket.
 type node struct {
-	t       *testing.T
+	t       testing.TB
 	cluster *api.API
 	sockets *socket.Server
 	hub     *hub.Hub
@@ -116,8 +116,8 @@ func apply[T any](change func(*T), to *T) {
 	}
 }
 
-func must[T any](v T, err error) func(t *testing.T) T {
-	return func(t *testing.T) T {
+func must[T any](v T, err error) func(t testing.TB) T {
+	return func(t testing.TB) T {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
@@ -181,7 +181,7 @@ func (n *node) token(name string, lasts time.Duration, more ...func(jwt.MapClaim
 
 // client is a JSON client.
 type client struct {
-	t    *testing.T
+	t    testing.TB
 	conn *websocket.Conn
 	// events received while something else was awaited, in order.
 	pending []frame
@@ -192,13 +192,22 @@ type frame map[string]any
 
 func (n *node) dial(subprotocol string) *client {
 	n.t.Helper()
-	conn, _, err := websocket.Dial(n.t.Context(), n.url, &websocket.DialOptions{Subprotocols: []string{subprotocol}})
+	conn, err := n.open(subprotocol)
 	if err != nil {
 		n.t.Fatal(err)
 	}
+	return &client{t: n.t, conn: conn}
+}
+
+// open dials, from any goroutine.
+func (n *node) open(subprotocol string) (*websocket.Conn, error) {
+	conn, _, err := websocket.Dial(n.t.Context(), n.url, &websocket.DialOptions{Subprotocols: []string{subprotocol}})
+	if err != nil {
+		return nil, err
+	}
 	conn.SetReadLimit(8 << 20)
 	n.t.Cleanup(func() { _ = conn.CloseNow() })
-	return &client{t: n.t, conn: conn}
+	return conn, nil
 }
 
 // login dials and says hello.
@@ -250,6 +259,20 @@ func (c *client) ask(f frame) frame {
 			return got
 		}
 		c.pending = append(c.pending, got)
+	}
+}
+
+// try is ask without failing: nil when the connection ends first, from any goroutine.
+func (c *client) try(f frame) frame {
+	text, err := json.Marshal(f)
+	if err != nil || c.conn.Write(c.t.Context(), websocket.MessageText, text) != nil {
+		return nil
+	}
+	for {
+		got, err := c.read()
+		if err != nil || got["id"] == f["id"] {
+			return got
+		}
 	}
 }
 

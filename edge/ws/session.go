@@ -25,7 +25,13 @@ func (c *conn) beforeHello(f *clientv1.ClientFrame) {
 	}
 	var refused error
 	c.apart(f.Id, func(ctx context.Context) (*clientv1.Ack, error) {
-		refused = c.hello(ctx, f.Id, hello)
+		select {
+		case c.handler.logins <- struct{}{}:
+			refused = c.hello(ctx, f.Id, hello)
+			<-c.handler.logins
+		case <-ctx.Done():
+			refused = code.New(code.Unavailable, "too many log in at the moment; try again")
+		}
 		return nil, refused
 	})
 	if refused != nil {
@@ -56,7 +62,7 @@ func (c *conn) hello(ctx context.Context, id string, hello *clientv1.Hello) erro
 		return err
 	}
 	session, resumed, err := h.Hub.OpenSession(hub.Session{
-		ID: hello.SessionId, Application: claims.ApplicationID,
+		ID: hello.SessionId, Elsewhere: true, Application: claims.ApplicationID,
 		User: claims.UserID, UserName: claims.UserName, Device: hello.Device,
 	}, c)
 	if err != nil {

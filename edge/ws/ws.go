@@ -35,6 +35,7 @@ type Options struct {
 	PostsInFlight    int           // posts of one connection that wait for their ack
 	Subscriptions    int           // of one connection
 	RefusalsMax      int           // frames in a row over the rate, before the connection is closed
+	LoginsAtOnce     int           // hellos that are worked on; the others wait, so that a crowd leaves room for the rest
 	CommandWithin    time.Duration // for one command of a client
 	SessionResume    time.Duration // told in welcome; the hub's
 	FrameBytesMax    int           // told in welcome; the socket's
@@ -51,7 +52,7 @@ type Options struct {
 func DefaultOptions() Options {
 	s, h := socket.DefaultOptions(), hub.DefaultOptions()
 	return Options{
-		PostsInFlight: 64, Subscriptions: 1000, RefusalsMax: 1000, CommandWithin: 10 * time.Second,
+		PostsInFlight: 64, Subscriptions: 1000, RefusalsMax: 1000, LoginsAtOnce: 64, CommandWithin: 10 * time.Second,
 		SessionResume: h.SessionResume, FrameBytesMax: s.FrameBytesMax, PingInterval: s.PingInterval,
 		JSONDepth: limit.JSONDepth, JSONMembers: limit.JSONMembers,
 		DeviceBytesMax: 128, RequestIDMax: 64, ClientIDBytesMax: 128,
@@ -62,8 +63,8 @@ func DefaultOptions() Options {
 // Validate says what is wrong with o.
 func (o Options) Validate() error {
 	switch {
-	case o.PostsInFlight < 1 || o.Subscriptions < 1 || o.RefusalsMax < 1:
-		return errors.New("ws: posts in flight, subscriptions and refusals must be positive")
+	case o.PostsInFlight < 1 || o.Subscriptions < 1 || o.RefusalsMax < 1 || o.LoginsAtOnce < 1:
+		return errors.New("ws: posts in flight, subscriptions, refusals and logins must be positive")
 	case o.CommandWithin <= 0:
 		return errors.New("ws: the time for a command must be positive")
 	case o.JSONDepth < 2 || o.JSONMembers < 32:
@@ -91,6 +92,7 @@ type Handler struct {
 	Parts
 	options Options
 	codecs  []codec
+	logins  chan struct{} // a token for each hello that is worked on
 
 	ctx    context.Context // ends with Close: the life of commands, which outlive their connection
 	cancel context.CancelFunc
@@ -105,7 +107,7 @@ func New(ctx context.Context, p Parts, o Options) (*Handler, error) {
 	if p.Cluster == nil || p.Sockets == nil || p.Hub == nil || p.Verifier == nil || p.Limits == nil {
 		return nil, errors.New("ws: cluster, sockets, hub, verifier and limits are needed")
 	}
-	h := &Handler{Parts: p, options: o}
+	h := &Handler{Parts: p, options: o, logins: make(chan struct{}, o.LoginsAtOnce)}
 	h.codecs = []codec{jsonCodec{depth: o.JSONDepth, members: o.JSONMembers}, protoCodec{depth: o.JSONDepth, members: o.JSONMembers}}
 	h.ctx, h.cancel = context.WithCancel(ctx)
 	return h, nil

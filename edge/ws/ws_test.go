@@ -338,6 +338,20 @@ func TestDeletedConversationEndsSubscriptions(t *testing.T) {
 	}
 }
 
+// TestDeletedUserIsTerminated: the close code is all that a deleted user's connection gets.
+func TestDeletedUserIsTerminated(t *testing.T) {
+	n := newNode(t)
+	ann := n.user("ann")
+	c := n.login("ann")
+	c.next("refetch")
+	if err := n.cluster.DeleteUser(t.Context(), n.admin, ann.Id); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.read(); websocket.CloseStatus(err) != websocket.StatusCode(socket.Terminated) {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
 func TestNoSubprotocolIsAnswered(t *testing.T) {
 	n := newNode(t)
 	_, r, err := websocket.Dial(t.Context(), n.url, nil)

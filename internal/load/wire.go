@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"time"
 )
 
 // Conn is the cheapest honest WebSocket client: it masks with the zero key, reads many frames
@@ -27,7 +28,7 @@ type Conn struct {
 	frame []byte // guarded by mu; scratch
 }
 
-// Dial opens a WebSocket at a ws:// address.
+// Dial opens a WebSocket at a ws:// address, within ctx's deadline.
 func Dial(ctx context.Context, address, subprotocol string) (*Conn, error) {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -45,6 +46,11 @@ func Dial(ctx context.Context, address, subprotocol string) (*Conn, error) {
 	if subprotocol != "" {
 		r.Header.Set("Sec-WebSocket-Protocol", subprotocol)
 	}
+	if by, ok := ctx.Deadline(); ok {
+		if err := c.SetDeadline(by); err != nil {
+			return nil, errors.Join(fmt.Errorf("handshake: %w", err), c.Close())
+		}
+	}
 	if err := r.Write(c); err != nil {
 		return nil, errors.Join(fmt.Errorf("handshake: %w", err), c.Close())
 	}
@@ -60,6 +66,9 @@ func Dial(ctx context.Context, address, subprotocol string) (*Conn, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("handshake: %w", err), c.Close())
 	}
+	if err := c.SetDeadline(time.Time{}); err != nil {
+		return nil, errors.Join(fmt.Errorf("handshake: %w", err), c.Close())
+	}
 	return &Conn{Conn: c, early: append([]byte(nil), early...)}, nil
 }
 
@@ -71,6 +80,16 @@ const (
 	opPing   = 0x9
 	opPong   = 0xA
 )
+
+// ClosedError is a server's close frame.
+type ClosedError struct {
+	Code   int
+	Reason string
+}
+
+func (e *ClosedError) Error() string {
+	return fmt.Sprintf("closed by the server: %d %s", e.Code, e.Reason)
+}
 
 // Send writes one message.
 func (c *Conn) Send(opcode byte, payload []byte) error {
@@ -134,7 +153,7 @@ func (c *Conn) scan(b []byte, handle func([]byte) bool) (used int, stop bool, er
 			err = c.Send(opPong, payload)
 		case opClose:
 			if len(payload) >= 2 {
-				return used, true, fmt.Errorf("closed by the server: %d %s", binary.BigEndian.Uint16(payload), payload[2:])
+				return used, true, &ClosedError{int(binary.BigEndian.Uint16(payload)), string(payload[2:])}
 			}
 			return used, true, io.EOF
 		}

@@ -69,6 +69,7 @@ func TestKeysAreGolden(t *testing.T) {
 		{"Memberships", keys.Memberships(s, app, user)},
 		{"MembershipOrder", keys.MembershipOrder(s, app, user, 0x2122232425262728, conv)},
 		{"MembershipOrders", keys.MembershipOrders(s, app, user)},
+		{"Devices", keys.Devices(s, app, user)},
 		{"Name", keys.Name(s, app, "user", "ann")},
 		{"Application", keys.Application(app)},
 		{"Applications", keys.Applications()},
@@ -85,6 +86,9 @@ func TestKeysAreGolden(t *testing.T) {
 		{"Listing", keys.Listing(s, app, keys.KindUser)},
 		{"Outbox", keys.Outbox(s, 2, 9, conv[:], user[:], 3, 4)},
 		{"OutboxRows", keys.OutboxRows(s)},
+		{"OutboxKind", keys.OutboxKind(s, 9)},
+		{"DeadLetter", keys.DeadLetter(s, app, 9, 0x2122232425262728, user)},
+		{"DeadLetters", keys.DeadLetters(s, app, 9)},
 		{"Head(blob)", keys.Head(s, app, user, keys.KindBlob)},
 		{"Head(image)", keys.Head(s, app, user, keys.KindImage)},
 		{"Blob", keys.Blob(s, app, sum)},
@@ -101,6 +105,7 @@ func TestKeysAreGolden(t *testing.T) {
 		{"LocalReplica", keys.LocalReplica(s)},
 		{"LocalReplicas", keys.LocalReplicas()},
 		{"PublicCopy", keys.PublicCopy()},
+		{"RecoveryMarker", keys.RecoveryMarker()},
 	} {
 		fmt.Fprintf(&b, "%-20s %s\n", k.name, hex.EncodeToString(k.key))
 	}
@@ -220,6 +225,7 @@ func draw(t *rapid.T, s keys.Shard, label string) (parts, []byte) {
 		{"name conversation", 1, 0, text, keys.Name(s, a, "conversation", text)},
 		{"listed", 2, n, "", keys.Listed(s, a, keys.KindUser, int64(n), b)},
 		{"outbox", 2, n, text, keys.Outbox(s, 1, 2, append(a[:], text...), b[:], n, 0)},
+		{"dead letter", 2, n, "", keys.DeadLetter(s, a, 9, int64(n), b)},
 		{"blob", 1, n, "", keys.Blob(s, a, sumOf(n))},
 		{"chunk", 1, n, "", keys.Chunk(s, a, sum, uint32(n))},
 		{"hold", 2, n, "", keys.Hold(s, a, sumOf(n), b)},
@@ -318,6 +324,8 @@ func TestPrefixesEncloseTheirRows(t *testing.T) {
 		"credentials":  {keys.Credential("k"), keys.Credentials()},
 		"listing":      {keys.Listed(1, app, keys.KindUser, 1<<62, user), keys.Listing(1, app, keys.KindUser)},
 		"outbox":       {keys.Outbox(1, 255, 1<<31, conv[:], user[:], 1, 1), keys.OutboxRows(1)},
+		"sink":         {keys.Outbox(1, 9, 1<<31, conv[:], user[:], 1, 1), keys.OutboxKind(1, 9)},
+		"letters":      {keys.DeadLetter(1, app, 9, 1<<62, user), keys.DeadLetters(1, app, 9)},
 		"local":        {keys.LocalReplica(1<<32 - 1), keys.LocalReplicas()},
 		"chunks":       {keys.Chunk(1, app, sum, 1<<31), keys.Chunks(1, app, sum)},
 		"due":          {keys.Due(1, keys.DueRow{DueMs: 1 << 62, Generation: 1 << 63}), keys.DueRows(1)},

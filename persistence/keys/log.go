@@ -9,6 +9,7 @@ const (
 	prefixLogTrunc = 't' // shard, replica -> index, term: the entry before the first kept one
 	prefixStore    = 'i' // -> identity of the store
 	prefixPublic   = 'p' // -> event.v1.PublicCopy, of a node without a replica of the meta shard
+	prefixMarker   = 'm' // -> what is left to do of an unsafe recovery
 	prefixReplica  = 'r' // shard -> the replica that lives here, or a tombstone
 )
 
@@ -46,3 +47,6 @@ func LocalReplicas() []byte { return []byte{prefixReplica} }
 
 // PublicCopy is this node's copy of the meta shard's public part.
 func PublicCopy() []byte { return []byte{prefixPublic} }
+
+// RecoveryMarker is what is left to do after an unsafe recovery of this store.
+func RecoveryMarker() []byte { return []byte{prefixMarker} }

@@ -21,3 +21,19 @@ func Outbox(s Shard, targetKind byte, target Shard, source, targetID []byte, rev
 
 // OutboxRows is the prefix of a shard's outbox.
 func OutboxRows(s Shard) []byte { return table(s, tableOutbox, 0) }
+
+// OutboxKind is the prefix of a shard's outbox rows for one kind of target.
+func OutboxKind(s Shard, targetKind byte) []byte { return append(table(s, tableOutbox, 1), targetKind) }
+
+// DeadLetter is an outbox row that was given up, under the time when it was and an id made of the
+// row's key.
+func DeadLetter(s Shard, app UUID, targetKind byte, diedMs int64, id UUID) []byte {
+	b := binary.BigEndian.AppendUint64(DeadLetters(s, app, targetKind), uint64(diedMs))
+	return append(b, id[:]...)
+}
+
+// DeadLetters is the prefix of an application's dead letters of one kind, oldest first. What follows
+// it reads like a ListedPosition.
+func DeadLetters(s Shard, app UUID, targetKind byte) []byte {
+	return append(append(table(s, tableDeadLetter, 41), app[:]...), targetKind)
+}

@@ -17,6 +17,7 @@ const (
 	tableUser         = 0x20 // app, user -> event.v1.User
 	tableMembership   = 0x21 // app, user, conversation -> event.v1.Membership
 	tableMembershipBy = 0x22 // app, user, created ms, conversation -> empty: a user's index in order of creation
+	tableDevices      = 0x23 // app, user -> event.v1.Devices
 	tableName         = 0x30 // app, kind/name -> event.v1.Name
 	tableApplication  = 0x40 // application -> event.v1.Application
 	tableCredential   = 0x41 // api key -> event.v1.Credential
@@ -26,6 +27,7 @@ const (
 	tablePlacement    = 0x45 // -> event.v1.Placement
 	tableListed       = 0x50 // app, kind, created ms, entity -> empty: listing in order of creation
 	tableOutbox       = 0x60 // target kind, target shard, source, target, revision, index -> node.v1.OutboxRow
+	tableDeadLetter   = 0x61 // app, target kind, died ms, id of the row's key -> node.v1.DeadLetter
 	tableBlob         = 0x70 // app, sum -> event.v1.Blob
 	tableChunk        = 0x71 // app, sum, index -> bytes
 	tableHold         = 0x72 // app, sum, holder -> event.v1.Hold

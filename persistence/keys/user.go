@@ -25,6 +25,9 @@ func MembershipOrders(s Shard, app, user UUID) []byte {
 	return entity(s, tableMembershipBy, app, user, 0)
 }
 
+// Devices is a user's devices.
+func Devices(s Shard, app, user UUID) []byte { return entity(s, tableDevices, app, user, 0) }
+
 // Name is the reservation of a name; kind is "user" or "conversation".
 func Name(s Shard, app UUID, kind, name string) []byte {
 	b := table(s, tableName, 17+len(kind)+len(name))

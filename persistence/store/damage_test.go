@@ -1,7 +1,9 @@
 package store_test
 
 import (
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -78,6 +80,7 @@ func TestMissingFilesAreDamage(t *testing.T) {
 	}{
 		"a table of state":                {"n1/state", ending(".sst")},
 		"state's manifest":                {"n1/state", beginning("MANIFEST")},
+		"log's manifest":                  {"n1/log", beginning("MANIFEST")},
 		"the pointer to a log's manifest": {"n1/log", beginning("marker.manifest")},
 		"the pointer to state's manifest": {"n1/state", beginning("marker.manifest")},
 	} {
@@ -164,6 +167,32 @@ func readAll(fs vfs.FS) (rows map[string]string, err error) {
 	}
 	_, _, err = st.DurableApplied(1)
 	return rows, err
+}
+
+// TestADamagedManifestIsDamage changes bytes all over the first record of either manifest, and cuts
+// the manifest there. What stands behind it Pebble takes for an edit that a power cut has torn.
+func TestADamagedManifestIsDamage(t *testing.T) {
+	disk := stopped(t)
+	for _, dir := range []string{"n1/log", "n1/state"} {
+		for _, name := range files(t, disk, dir, beginning("MANIFEST")) {
+			head := 0
+			edit(t, copyOf(disk), name, func(b []byte) []byte {
+				head = 7 + int(binary.LittleEndian.Uint16(b[4:])) // checksum, length, type; then the record
+				return b
+			})
+			for at := 0; at < head; at += 3 {
+				for what, change := range map[string]func(b []byte) []byte{
+					"flipped": func(b []byte) []byte { b[at] ^= 4; return b },
+					"cut":     func(b []byte) []byte { return b[:at] },
+				} {
+					fs := copyOf(disk)
+					edit(t, fs, name, change)
+					_, err := readAll(fs)
+					isDamage(t, fmt.Sprintf("%s %s at byte %d of %d", name, what, at, head), dir, err)
+				}
+			}
+		}
+	}
 }
 
 func TestDamageIsRemembered(t *testing.T) {

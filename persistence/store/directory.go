@@ -57,6 +57,20 @@ func syncDirectory(f vfs.FS, dir string) error {
 	return nil
 }
 
+// syncParents makes the directory of a new store durable: who made it, or one above it, need not
+// have synced it. A parent that this user may not read, or whose file system does not sync
+// directories, is left to its owner.
+func syncParents(f vfs.FS, dir string) error {
+	for f.PathDir(dir) != dir {
+		dir = f.PathDir(dir)
+		err := syncDirectory(f, dir)
+		if err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOTSUP) {
+			return err
+		}
+	}
+	return nil
+}
+
 // lockDirectory takes the lock that keeps a second process out.
 func lockDirectory(f vfs.FS, dir string) (*pebble.Lock, error) {
 	l, err := pebble.LockDirectory(dir, f)

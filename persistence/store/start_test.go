@@ -285,3 +285,19 @@ func (silent) Errorf(string, ...any) {}
 
 // Fatalf implements pebble.Logger.
 func (silent) Fatalf(format string, args ...any) { panic(fmt.Sprintf(format, args...)) }
+
+// TestADirectoryMadeByAnotherIsKept: whoever made the store's directory, and those above it, need
+// not have synced them. A power cut after the first promise leaves all of it.
+func TestADirectoryMadeByAnotherIsKept(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	if err := fs.MkdirAll("srv/parley/n1", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(t, "srv/parley/n1", options(fs)).SetIdentity(first); err != nil {
+		t.Fatal(err)
+	}
+	again := open(t, "srv/parley/n1", options(fs.CrashClone(vfs.CrashCloneCfg{})))
+	if id, ok, err := again.Identity(); err != nil || !ok || id != first {
+		t.Errorf("after the power cut: %+v, %v, %v", id, ok, err)
+	}
+}

@@ -3,7 +3,6 @@ package store
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"sync/atomic"
 
@@ -96,7 +95,7 @@ func (s *Store) openHalves(o Options, hadLog, hadState bool) error {
 	logSide, stateSide := logOptions(o), stateOptions(o)
 	logSide.Cache, stateSide.Cache = cache, cache
 	if !hadLog {
-		if err := s.syncParent(); err != nil {
+		if err := syncParents(o.FS, s.dir); err != nil {
 			return err
 		}
 	}
@@ -112,15 +111,6 @@ func (s *Store) openHalves(o Options, hadLog, hadState bool) error {
 		}
 	}
 	return s.openHalf(s.state, stateSide, o, hadState)
-}
-
-// syncParent makes the directory of a new store durable: who made it need not have synced it. A
-// parent that this user may not read is left to its owner.
-func (s *Store) syncParent() error {
-	if err := syncDirectory(s.fs, s.fs.PathDir(s.dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	return nil
 }
 
 func (s *Store) openHalf(h *half, p *pebble.Options, o Options, existed bool) error {

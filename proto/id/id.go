@@ -3,8 +3,10 @@
 package id
 
 import (
+	"encoding/binary"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -31,6 +33,29 @@ var namespace = uuid.MustParse("7f1b34c6-3f04-5f0e-9c57-5d7c1f5f7a11")
 
 // New makes a random identifier (UUID version 4).
 func New(p Prefix) string { return string(p) + uuid.NewString() }
+
+// NewAt makes a random identifier that says when it was made, to the millisecond (UUID version 7,
+// RFC 9562 section 5.7).
+func NewAt(p Prefix, at time.Time) string {
+	u := uuid.New()
+	var ms [8]byte
+	binary.BigEndian.PutUint64(ms[:], uint64(at.UnixMilli()))
+	copy(u[:6], ms[2:])
+	u[6] = 0x70 | u[6]&0x0f
+	return Format(p, u)
+}
+
+// MadeAt reads when an identifier of NewAt was made; false for any other. It is only what the
+// identifier says: who brings it may have made it up.
+func MadeAt(p Prefix, s string) (time.Time, bool) {
+	b, err := Parse(p, s)
+	if err != nil || b[6]>>4 != 7 {
+		return time.Time{}, false
+	}
+	var ms [8]byte
+	copy(ms[2:], b[:6])
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(ms[:]))), true
+}
 
 // Derive makes the identifier that belongs to one idempotency key of one creator, so that a
 // retried creation meets the same shard and the same row. creator is empty for administrators.

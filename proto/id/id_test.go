@@ -3,6 +3,7 @@ package id
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -16,6 +17,28 @@ func TestParseTakesOnlyTheCanonicalForm(t *testing.T) {
 		"USR-" + good[4:], "CON-{" + good[5:39] + "}", strings.ReplaceAll(good, "-", ""), "CON-" + strings.Repeat("\x00", 36)} {
 		if _, err := Parse(Conversation, bad); err == nil {
 			t.Errorf("%q was taken", bad)
+		}
+	}
+}
+
+// TestNewAtSaysWhen: the time comes back to the millisecond, and no other identifier has one.
+func TestNewAtSaysWhen(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		at := time.UnixMilli(rapid.Int64Range(0, 1<<48-1).Draw(t, "ms"))
+		s := NewAt(Session, at)
+		if got, ok := MadeAt(Session, s); !ok || !got.Equal(at) {
+			t.Fatalf("%s was made at %v, says %v, %v", s, at, got, ok)
+		}
+		if _, ok := MadeAt(User, s); ok {
+			t.Fatalf("%s is taken for a user", s)
+		}
+	})
+	if NewAt(Session, time.UnixMilli(1)) == NewAt(Session, time.UnixMilli(1)) {
+		t.Error("two of one millisecond are the same")
+	}
+	for _, s := range []string{"", "SES-", New(Session), Derive(Session, "a", "", "k")} {
+		if at, ok := MadeAt(Session, s); ok {
+			t.Errorf("%q says that it was made at %v", s, at)
 		}
 	}
 }

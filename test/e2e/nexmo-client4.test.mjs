@@ -4,11 +4,11 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { Browser } from "./browser.mjs";
 import { SECRETS, Pages, World } from "./nexmo.mjs";
-import { enter, story } from "./nexmo-older.mjs";
+import * as older from "./nexmo-older.mjs";
 import { Parley } from "./node.mjs";
 
 // The SDK of another generation is run by hand: NEXMO_MODULES names the folder, NEXMO_BUNDLE the file.
-const BUNDLE = process.env.NEXMO_BUNDLE ?? "nexmo-client-4/dist/conversationClient.js";
+const BUNDLE = process.env.NEXMO_BUNDLE ?? older.BUNDLE;
 const LOGS_IN_AGAIN = !process.env.NEXMO_BUNDLE || /st3/.test(process.env.NEXMO_BUNDLE); // by itself, after a reconnect
 
 let browser, node, pages, world;
@@ -25,10 +25,12 @@ after(async () => {
   assert.deepEqual(browser.faults, []);
 });
 
-test("two users chat, with receipts, typing, deletion, kick and return", () => story(browser, pages, world));
+test("two users chat, with receipts, typing, deletion, kick and return", () => older.story(browser, pages, world));
+
+test("an invitation is rejected and repeated, an image is sent, fetched and seen", () => older.pictures(browser, pages, world));
 
 test("a session survives the server's restart, and its token can be renewed", async () => {
-  const alice = await enter(browser, pages, world, "alice");
+  const alice = await older.enter(browser, pages, world, "alice");
   const [cid] = await alice.run(async () => {
     window.conversation = await app.newConversation({ display_name: "Later" });
     await conversation.join();
@@ -62,7 +64,7 @@ test("a session survives the server's restart, and its token can be renewed", as
 });
 
 test("a bad token is refused by its code, and another try is possible", async () => {
-  const alice = await enter(browser, pages, world, "alice");
+  const alice = await older.enter(browser, pages, world, "alice");
   const refused = await alice.run(async (token) => {
     try {
       await client.login(token);

@@ -4,11 +4,12 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { Browser } from "./browser.mjs";
 import { Pages, Person, SECRETS, World } from "./nexmo.mjs";
+import * as newer from "./nexmo-newer.mjs";
 import { Parley } from "./node.mjs";
 
 let browser, node, pages, world;
 before(async () => {
-  [browser, node, pages] = await Promise.all([Browser.open(), Parley.make("serve", SECRETS), Pages.serve("nexmo-client/dist/nexmoClient.js")]);
+  [browser, node, pages] = await Promise.all([Browser.open(), Parley.make("serve", SECRETS), Pages.serve(newer.BUNDLE)]);
   await node.start();
   world = await World.make(node.url);
   await world.users("alice", "bob");
@@ -20,42 +21,11 @@ after(async () => {
   assert.deepEqual(browser.faults, []);
 });
 
-async function enter(name, seconds = 3600) {
-  const person = await Person.open(browser, pages);
-  await person.run(async ({ url, token }) => {
-    window.client = new NexmoClient({
-      url: url.replace("http", "ws"), nexmo_api_url: url, ips_url: `${url}/v1/image`, rtcstats: { remote_collection: false },
-      socket_io: { reconnectionDelay: 200, reconnectionDelayMax: 1000, reconnectionAttempts: 60 },
-    });
-    for (const type of ["disconnect", "reconnect"]) client.on(type, (why) => heard.push({ scope: "client", type, why }));
-    window.app = await client.createSession(token);
-    listen(app, "app");
-  }, { url: world.url, token: world.token(name, seconds) });
-  return person;
-}
+const enter = (name, seconds) => newer.enter(browser, pages, world, name, { seconds });
 
-// follow makes a conversation the page's own.
-async function follow(person, cid) {
-  await person.run(async (cid) => {
-    window.conversation = await app.getConversation(cid);
-    listen(conversation, "conversation");
-  }, cid);
-}
-
-// meet lets alice create a conversation and bob join it by invitation.
 async function meet() {
   const [alice, bob] = [await enter("alice"), await enter("bob")];
-  const cid = await alice.run(async () => {
-    window.conversation = await app.newConversationAndJoin({ display_name: "Tea" });
-    listen(conversation, "conversation");
-    return conversation.id;
-  });
-  await alice.run(() => conversation.invite({ user_name: "bob" }));
-  await bob.heard("member:invited");
-  await follow(bob, cid);
-  await bob.run(() => conversation.join());
-  await alice.heard("member:joined");
-  return { alice, bob, cid };
+  return { alice, bob, cid: await newer.meet(alice, bob) };
 }
 
 const TEXTS = async () => {
@@ -97,7 +67,7 @@ test("two users chat, with receipts, messages, deletion, history, kick and retur
   await bob.heard("member:left");
   await alice.run(() => conversation.invite({ user_name: "bob" }));
   await bob.page.waitForFunction(() => heard.filter((e) => e.type === "member:invited" && e.scope === "app").length > 1);
-  await follow(bob, cid);
+  await newer.follow(bob, cid);
   await bob.run(() => conversation.join());
   await alice.run(() => conversation.sendText("again"));
   await bob.heard("text", "again");
@@ -119,12 +89,10 @@ test("what was missed while the server was away is told, once and in order", asy
     await world.call("POST", `/beta/conversations/${cid}/events`, { type: "text", from, body: { text } });
   }
   await bob.heard("reconnect");
-  await bob.page.waitForFunction(() => app && client.connection.connected);
-  await alice.page.waitForFunction(() => client.connection.connected);
+  for (const person of [alice, bob]) await newer.connected(person);
   await alice.run(() => conversation.sendText("after"));
   await bob.heard("text", "after");
-  const told = await bob.run(() => heard.filter((e) => e.type === "text" && e.scope === "conversation").map((e) => e.body.text));
-  assert.deepEqual(told, ["before", "missed 1", "missed 2", "after"]);
+  assert.deepEqual(await newer.textsTold(bob), ["before", "missed 1", "missed 2", "after"]);
   for (const person of [alice, bob]) await person.page.close();
 });
 
@@ -163,4 +131,105 @@ test("bad tokens are refused by their codes", async () => {
     assert.equal(refused, code);
   }
   await page.page.close();
+});
+
+test("an image is uploaded, told, fetched, seen and deleted", async () => {
+  const { alice, bob } = await meet();
+  const upload = await alice.run(async () => loaded(await conversation.uploadImage(await picture(), { quality_ratio: "90", medium_size_ratio: "40", thumbnail_size_ratio: "20" })));
+  assert.equal(upload.status, 200);
+  const { original, medium, thumbnail } = JSON.parse(upload.answer);
+  assert.deepEqual([original.type, medium.type, thumbnail.type], ["ORIGINAL", "MEDIUM", "THUMBNAIL"]);
+  assert.ok(original.size > medium.size && medium.size > thumbnail.size, upload.answer);
+  const [computable, read, total] = upload.progress.at(-1);
+  assert.ok(computable && read === total && total === upload.answer.length, JSON.stringify(upload.progress));
+
+  await alice.run(async () => loaded(await conversation.sendImage(await picture())));
+  await bob.heard("image");
+  const image = () => [...conversation.events.values()].find((e) => e.type === "image");
+  for (const person of [alice, bob]) {
+    await person.page.waitForFunction(image);
+    await person.run(`window.shown = (${image})()`);
+  }
+  // The SDK's own fetchImage answers before it has anything, if the address contains "image".
+  const sizes = await bob.run(async () => {
+    const sides = async (type) => {
+      const answer = await fetch(shown.body.representations[type].url, { headers: { authorization: `Bearer ${client.config.token}` } });
+      const picture = await createImageBitmap(await answer.blob());
+      return [picture.width, picture.height];
+    };
+    return { medium: await sides("medium"), thumbnail: await sides("thumbnail") };
+  });
+  assert.deepEqual(sizes, { medium: [600, 450], thumbnail: [360, 270] });
+  await alice.heard("image:delivered");
+  await bob.run(() => shown.seen());
+  await alice.heard("image:seen");
+  const url = await alice.run(() => shown.body.representations.original.url);
+  await alice.run(() => shown.del());
+  await bob.heard("event:delete");
+  const gone = await fetch(url, { headers: { authorization: `Bearer ${world.token("alice")}` } });
+  assert.equal(gone.status, 404);
+  for (const person of [alice, bob]) await person.page.close();
+});
+
+test("an invitation is rejected, repeated as a new member, and the history tells both", async () => {
+  const [alice, bob] = [await enter("alice"), await enter("bob")];
+  const cid = await newer.create(alice);
+  await alice.run(() => conversation.invite({ user_name: "bob" }));
+  const first = await bob.heard("member:invited");
+  await newer.follow(bob, cid);
+  await bob.run(() => conversation.leave({ reason_code: "mycode", reason_text: "not now" }));
+  const left = await alice.heard("member:left");
+  assert.deepEqual(left.body.reason, { code: "mycode", text: "not now" });
+
+  await alice.run(() => conversation.invite({ user_name: "bob" }));
+  const second = await bob.again("member:invited", 1);
+  assert.notEqual(second.from, first.from);
+  await newer.follow(bob, cid);
+  await bob.run(() => conversation.join());
+  await alice.run(() => conversation.sendText("welcome"));
+  await bob.heard("text", "welcome");
+  await bob.run(() => [...conversation.events.values()].find((e) => e.type === "text").seen());
+  await alice.heard("text:seen");
+
+  const members = (await world.call("GET", `/beta/conversations/${cid}`)).members;
+  assert.deepEqual(members.map((m) => `${m.name} ${m.state}`).sort(), ["alice JOINED", "bob JOINED", "bob LEFT"]);
+  const history = await bob.run(async () => {
+    const told = [];
+    for (let page = await conversation.getEvents({ page_size: 3, order: "asc" }); ; page = await page.getNext()) {
+      for (const e of page.items.values()) told.push({ id: e.id, type: e.type, seen: Object.keys(e.state?.seen_by ?? {}) });
+      if (!page.hasNext()) return told;
+    }
+  });
+  assert.deepEqual(history.map((e) => e.id), history.map((_, i) => i + 1));
+  assert.deepEqual(history.slice(0, 5).map((e) => e.type), ["member:joined", "member:invited", "member:left", "member:invited", "member:joined"]);
+  const text = await world.call("GET", `/beta/conversations/${cid}/events?start_id=6&end_id=6`);
+  assert.deepEqual(text.map((e) => [e.id, e.type, Object.keys(e.state.seen_by)]), [[6, "text", [second.from]]]);
+  for (const person of [alice, bob]) await person.page.close();
+});
+
+test("a page that is loaded anew goes on, and a logout ends its session", async () => {
+  const { alice, bob, cid } = await meet();
+  await alice.run(() => conversation.sendText("before"));
+  await bob.heard("text", "before");
+  await bob.reload();
+  await newer.login(bob, { url: world.url, token: world.token("bob") });
+  await newer.follow(bob, cid);
+  assert.deepEqual(await bob.run(TEXTS), ["before"]);
+  await alice.run(() => conversation.sendText("after"));
+  await bob.heard("text", "after");
+
+  const sessions = async () => {
+    const page = await world.call("GET", `/v0.3/users/${await bob.run(() => app.me.id)}/sessions?page_size=100`);
+    return page._embedded.sessions.map((s) => s.id);
+  };
+  const mine = await bob.run(() => client.session_id);
+  assert.ok((await sessions()).includes(mine));
+  const me = await bob.run(() => app.me.id);
+  await bob.run(() => client.deleteSession());
+  const after = await world.call("GET", `/v0.3/users/${me}/sessions?page_size=100`);
+  assert.ok(!after._embedded.sessions.some((s) => s.id === mine));
+  await alice.run(() => conversation.sendText("to nobody"));
+  await alice.heard("text", "to nobody");
+  assert.equal(await bob.run(() => heard.some((e) => e.body?.text === "to nobody")), false);
+  for (const person of [alice, bob]) await person.page.close();
 });

@@ -81,19 +81,54 @@ export class Person {
   }
 
   static async open(browser, pages) {
-    const page = await browser.page(pages.url);
-    await page.evaluate(() => {
+    const person = new Person(await browser.page(pages.url));
+    await person.prepare();
+    return person;
+  }
+
+  // reload loads the page anew: nothing of the SDK's state stays but what the browser stores.
+  async reload() {
+    await this.page.reload();
+    await this.prepare();
+  }
+
+  async prepare() {
+    await this.page.evaluate(() => {
       window.heard = [];
       // listen notes everything that an object of the SDK tells.
       window.listen = (object, scope) => object.on("*", (type, sender, event) => window.heard.push({
         scope, type, id: event?.id, from: event?.from, body: structuredClone(event?.body ?? null), user: sender?.user?.name ?? sender?.userName,
       }));
+      // picture makes a photograph that does not compress well.
+      window.picture = async () => {
+        const canvas = Object.assign(document.createElement("canvas"), { width: 1200, height: 900 });
+        const context = canvas.getContext("2d"), noise = context.createImageData(1200, 900);
+        for (let i = 0; i < noise.data.length; i++) noise.data[i] = i % 4 === 3 ? 255 : Math.random() * 256;
+        context.putImageData(noise, 0, 0);
+        const blob = await new Promise((yes) => canvas.toBlob(yes, "image/jpeg", 0.95));
+        return new File([blob], "cat.jpg", { type: "image/jpeg" });
+      };
+      // loaded waits for an upload, and gives its status and the progress that it told.
+      window.loaded = (request) => new Promise((yes) => {
+        const progress = [];
+        request.onprogress = (e) => progress.push([e.lengthComputable, e.loaded, e.total]);
+        request.onloadend = () => yes({ status: request.status, progress, answer: request.responseText });
+      });
     });
-    return new Person(page);
   }
 
   run(f, argument) {
     return this.page.evaluate(f, argument);
+  }
+
+  // again waits until an event was told more than so many times, and gives the last.
+  async again(type, times) {
+    const wanted = ({ type, times }) => {
+      const all = window.heard.filter((e) => e.type === type);
+      return all.length > times && all.at(-1);
+    };
+    await this.page.waitForFunction(wanted, { type, times });
+    return this.page.evaluate(wanted, { type, times });
   }
 
   // heard waits until an event was told, and gives it.

@@ -26,34 +26,62 @@ type trio struct {
 	names []string
 	ports map[string][4]string // http, gossip, rpc, raft
 	nodes map[string]*process
+	flags map[string][]string // beside those of every node, by node
 }
 
-// freePort finds a port that nobody listens on.
+// takenPorts are ports that this test process gave away: the system may offer one again that nobody has
+// bound yet.
+var takenPorts sync.Map
+
+// freePort finds a port that nobody listens on, and that nobody else was given.
 func freePort(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	t.Helper()
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		address := l.Addr().String()
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, taken := takenPorts.LoadOrStore(address, true); !taken {
+			return address
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
-func newTrio(t *testing.T, names ...string) *trio {
-	c := &trio{dir: t.TempDir(), names: names, ports: map[string][4]string{}, nodes: map[string]*process{}}
+func newTrio(t *testing.T, names ...string) *trio { return newFleet(t, nil, names...) }
+
+// newFleet is newTrio with flags of each node's own.
+func newFleet(t *testing.T, flags map[string][]string, names ...string) *trio {
+	c := emptyFleet(t, flags, names...)
+	c.start(t)
+	return c
+}
+
+// emptyFleet has directory and ports; nothing runs yet.
+func emptyFleet(t *testing.T, flags map[string][]string, names ...string) *trio {
+	c := &trio{dir: t.TempDir(), names: names, ports: map[string][4]string{}, nodes: map[string]*process{}, flags: flags}
 	for _, n := range names {
 		c.ports[n] = [4]string{freePort(t), freePort(t), freePort(t), freePort(t)}
 	}
-	for i, n := range names {
+	return c
+}
+
+// start runs all nodes, the first of which makes the cluster, and waits for them.
+func (c *trio) start(t *testing.T) {
+	t.Helper()
+	for i, n := range c.names {
 		join := ""
 		if i > 0 {
-			join = c.ports[names[0]][1]
+			join = c.ports[c.names[0]][1]
 		}
 		c.run(t, n, join)
 	}
-	for _, n := range names {
+	for _, n := range c.names {
 		c.await(t, n)
 	}
-	return c
 }
 
 // run starts a node and does not wait.
@@ -65,6 +93,7 @@ func (c *trio) run(t *testing.T, name, join string) {
 	if join != "" {
 		args = append(args, "--join", join)
 	}
+	args = append(args, c.flags[name]...)
 	node := &process{output: &lockedBuffer{}, url: "http://" + p[0]}
 	node.cmd = exec.Command(binary, args...)
 	node.cmd.Env = append(os.Environ(), "PARLEY_API_KEY="+apiKey, "PARLEY_API_SECRET="+apiSecret)
@@ -105,6 +134,7 @@ func (c *trio) until(t *testing.T, what string, wanted func(context.Context) boo
 type clusterStatus struct {
 	Nodes []struct {
 		Name, State string
+		Roles       []string
 		Leads       int `json:"shards_led"`
 		Holds       int `json:"shards_held"`
 	}
@@ -209,6 +239,7 @@ type crowd struct {
 	http    *http.Client
 	nodes   []string // where they send; none = all
 	convs   []string
+	round   int // tells the client ids of later sends apart
 	users   []*sender
 	clock   atomic.Int64
 	acked   atomic.Int64
@@ -257,7 +288,7 @@ func (w *crowd) send(t *testing.T, each int, onAck func(acked int64)) {
 		all.Go(func() {
 			for n := range each {
 				began := time.Now()
-				for try := 0; w.attempt(s, fmt.Sprint(n), urls[(u+try)%len(urls)]) != history.Committed; try++ {
+				for try := 0; w.attempt(s, fmt.Sprintf("%d-%d", w.round, n), urls[(u+try)%len(urls)]) != history.Committed; try++ {
 					if try == 200 {
 						t.Errorf("%s: event %d was never acknowledged", s.user, n)
 						return
@@ -274,6 +305,14 @@ func (w *crowd) send(t *testing.T, each int, onAck func(acked int64)) {
 }
 
 func (w *crowd) attempt(s *sender, clientID, url string) history.Outcome {
+	if w.try(s, clientID, url) == nil {
+		return history.Committed
+	}
+	return history.Unknown
+}
+
+// try sends once, and notes it in the history.
+func (w *crowd) try(s *sender, clientID, url string) error {
 	a := history.Send{Conversation: s.conversation, User: s.user, ClientID: clientID,
 		Body: s.conversation + "/" + s.user + "/" + clientID, Began: w.clock.Add(1), Outcome: history.Unknown}
 	via := s.caller
@@ -290,7 +329,7 @@ func (w *crowd) attempt(s *sender, clientID, url string) history.Outcome {
 	w.mu.Lock()
 	w.history.Sends = append(w.history.Sends, a)
 	w.mu.Unlock()
-	return a.Outcome
+	return err
 }
 
 // check reads everything through one node.

@@ -151,6 +151,12 @@ func (n *node) Posted(s keys.Shard, rows []grain.Row) {
 	n.toQueue(s, n.leads[s].Epoch, outbox.Posted{Rows: rows})
 }
 
+// Missed implements grain.Listener.
+func (n *node) Missed(s keys.Shard) {
+	n.toQueue(s, n.leads[s].Epoch, outbox.Overrun{})
+	n.fanout.Missed(s)
+}
+
 // ask brings a command to its grain, as the caller of a running node does.
 func (n *node) ask(kind nodev1.Kind, id string, c *nodev1.Command, done func(*nodev1.GrainReply)) {
 	place := grain.Place(kind, application, id, shards)

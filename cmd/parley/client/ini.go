@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -71,6 +72,9 @@ func (a Application) Write(dir string) (path string, existed bool, err error) {
 	return path, statErr == nil, err
 }
 
+// CanWriteApplication says why Write to dir would fail now, nil if nothing speaks against it.
+func CanWriteApplication(dir string) error { return CanWriteSecret(ApplicationPath(dir)) }
+
 func readINI(path, section string) (map[string]string, error) {
 	text, err := os.ReadFile(path)
 	if os.IsNotExist(err) {
@@ -132,6 +136,22 @@ func WriteSecret(path string, content []byte) error {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
+// CanWriteSecret says why WriteSecret to path would fail now, nil if nothing speaks against it.
+// It leaves nothing behind. Ask before something is made that can be saved only once.
+func CanWriteSecret(path string) error {
+	if found, err := os.Stat(path); err == nil && found.IsDir() {
+		return fmt.Errorf("write %s: it is a directory", path)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := errors.Join(f.Close(), os.Remove(f.Name())); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil

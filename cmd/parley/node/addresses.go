@@ -32,6 +32,15 @@ func (a Addresses) HTTPURL() string {
 	return "http://" + net.JoinHostPort(host, port)
 }
 
+// reachedBy is where other machines find HTTP: at the advertised host, when there is one.
+func (a Addresses) reachedBy(host string) string {
+	_, port, err := net.SplitHostPort(a.HTTP)
+	if host == "" || err != nil {
+		return a.HTTP
+	}
+	return net.JoinHostPort(host, port)
+}
+
 // write leaves the addresses in the data directory. A reader sees all of them or the file of the
 // run before.
 func (a Addresses) write(dir string) error {

@@ -33,8 +33,8 @@ func (n *Node) protect(o *runtime.Options) (err error) {
 	return nil
 }
 
-// renew reads the certificate files again until ctx ends. Files that are not good are told, and
-// the old ones stay in use.
+// renew reads the files of certificates and gossip keys again, every minute and when the operator asks,
+// until ctx ends. Files that are not good are told, and what was read before stays in use.
 func (n *Node) renew(ctx context.Context) {
 	if n.certs == nil {
 		return
@@ -46,9 +46,25 @@ func (n *Node) renew(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-every.C:
+		case <-n.options.Reload:
 		}
 		if err := n.certs.Reload(); err != nil {
 			n.options.Logger.Error("certificates were not renewed", "in use until", n.certs.Expires(), "error", err)
 		}
+		n.renewGossip()
+	}
+}
+
+func (n *Node) renewGossip() {
+	keys, err := certs.GossipKeys(n.options.Settings.CertsDir)
+	changed := false
+	if err == nil {
+		changed, err = n.runtime.SetGossipKeys(keys)
+	}
+	switch {
+	case err != nil:
+		n.options.Logger.Error("gossip keys were not changed", "error", err)
+	case changed:
+		n.options.Logger.Info("gossip keys were changed", "encrypts", certs.Fingerprint(keys[0]), "known", len(keys))
 	}
 }

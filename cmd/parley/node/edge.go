@@ -29,34 +29,43 @@ type doors struct {
 	limits    *limit.Limits
 }
 
-// openEdge opens the node to clients.
+// openEdge opens the node to operators, and to clients if it has the role.
 func (n *Node) openEdge(ctx context.Context) error {
 	d, err := n.openDoors()
 	if err != nil {
 		return err
 	}
+	h := server.Handlers{Ready: n.runtime.Ready}
+	if h.Cluster, err = admin.New(n.runtime, d.operators, n.options.Logger); err != nil {
+		return err
+	}
+	if n.hub != nil {
+		if err := n.openClients(ctx, d, &h); err != nil {
+			return err
+		}
+	}
+	n.server.Mount(h)
+	return nil
+}
+
+// openClients adds what serves clients.
+func (n *Node) openClients(ctx context.Context, d doors, h *server.Handlers) (err error) {
 	if err := n.openSockets(context.WithoutCancel(ctx), d); err != nil {
 		return err
 	}
-	h := server.Handlers{Realtime: n.realtime, Sockets: n.legacy, Ready: n.runtime.Ready}
+	h.Realtime, h.Sockets = n.realtime, n.legacy
 	if h.Images, err = n.openImages(d); err != nil {
 		return err
 	}
 	r := rest.DefaultOptions()
 	r.Logger, r.Registerer = n.options.Logger, n.metrics
 	h.API, err = rest.New(rest.Parts{Cluster: n.runtime.API(), Verifier: d.verifier, Keys: d.operators, Limits: d.limits,
-		Sessions: n.runtime, Refresher: n.legacy}, r)
+		Sessions: n.runtime, Refresher: n.runtime}, r)
 	if err != nil {
 		return err
 	}
-	if h.Demo, err = console.New(console.Options{Session: n.options.Demo, Logger: n.options.Logger}); err != nil {
-		return err
-	}
-	if h.Cluster, err = admin.New(n.runtime, d.operators, n.options.Logger); err != nil {
-		return err
-	}
-	n.server.Mount(h)
-	return nil
+	h.Demo, err = console.New(console.Options{Session: n.options.Demo, Logger: n.options.Logger})
+	return err
 }
 
 func (n *Node) openDoors() (d doors, err error) {

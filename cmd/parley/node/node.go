@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"parley/actors/driver"
 	"parley/actors/runtime"
 	"parley/cluster/certs"
 	"parley/cmd/parley/settings"
@@ -24,6 +25,7 @@ import (
 	"parley/edge/socket"
 	"parley/edge/socketio"
 	"parley/edge/ws"
+	"parley/internal/guard"
 	"parley/internal/telemetry"
 )
 
@@ -35,6 +37,8 @@ const nameFile = "node-name"
 type Options struct {
 	Settings settings.Settings
 	Logger   *slog.Logger
+	// Reload, when set, asks with each value that the files of certs-dir are read again at once.
+	Reload <-chan os.Signal
 	// Demo gives the demo page its tokens; nil = the page asks its user. See console.Options.
 	Demo func(ctx context.Context) (console.Session, error)
 }
@@ -51,7 +55,7 @@ type Node struct {
 
 	// In the order of opening. A part that is nil was not opened.
 	server   *server.Server
-	sockets  *socket.Server
+	sockets  *socket.Server // nil, like hub, realtime and legacy: a node without an edge
 	hub      *hub.Hub
 	objects  *objects.Store // nil: blobs are kept in the cluster
 	runtime  *runtime.Runtime
@@ -91,7 +95,9 @@ func (n *Node) Run(ctx context.Context) error {
 			return errors.Join(n.runtime.Reason(), n.Close())
 		case <-n.runtime.Drains():
 			n.options.Logger.Info("drained by an operator: clients are sent to other nodes")
-			n.sockets.SendAway(ctx)
+			if n.sockets != nil {
+				n.sockets.SendAway(ctx)
+			}
 		case <-ctx.Done():
 			n.options.Logger.Info("stopping", "grace", n.options.Settings.ShutdownGrace)
 			return n.Close()
@@ -105,11 +111,17 @@ func (n *Node) Run(ctx context.Context) error {
 func (n *Node) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), n.options.Settings.ShutdownGrace)
 	defer cancel()
+	return n.stop(ctx)
+}
+
+// stop is Close within ctx.
+func (n *Node) stop(ctx context.Context) error {
 	var errs []error
 	if n.server != nil {
 		n.server.Drain()
 	}
 	if n.runtime != nil {
+		n.linger(ctx)
 		n.handOver(ctx)
 	}
 	if n.sockets != nil {
@@ -137,6 +149,16 @@ func (n *Node) Close() error {
 		errs = append(errs, n.objects.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// linger serves on as before while load balancers notice that the node is not ready any more.
+func (n *Node) linger(ctx context.Context) {
+	delay := time.NewTimer(n.options.Settings.ShutdownDelay)
+	defer delay.Stop()
+	select {
+	case <-delay.C:
+	case <-ctx.Done():
+	}
 }
 
 // handOver gives away what the node leads, within half of the grace period: the rest is for clients.
@@ -190,6 +212,9 @@ func (n *Node) openServer(context.Context) (err error) {
 
 // openHub makes what the runtime delivers to. It is completed once the runtime is there.
 func (n *Node) openHub(ctx context.Context) (err error) {
+	if !n.options.Settings.HasRole(driver.RoleEdge) {
+		return nil
+	}
 	s := socket.DefaultOptions()
 	s.Logger, s.Registerer = n.options.Logger, n.metrics
 	if n.sockets, err = socket.New(context.WithoutCancel(ctx), s); err != nil {
@@ -207,11 +232,21 @@ func (n *Node) openRuntime(ctx context.Context) (err error) {
 	s := n.options.Settings
 	o := runtime.DefaultOptions()
 	o.DataDir, o.NodeName, o.Join = s.DataDir, n.name, s.Join
-	o.GossipAddr, o.RPCAddr, o.RaftAddr, o.HTTPAddr = s.GossipAddr, s.RPCAddr, s.RaftAddr, n.addresses.HTTP
-	o.Edge, o.Logger, o.Metrics = n.hub, n.options.Logger, n.metrics
-	o.Sessions = n.hub.Sessions
+	o.GossipAddr, o.RPCAddr, o.RaftAddr, o.HTTPAddr = s.GossipAddr, s.RPCAddr, s.RaftAddr, n.addresses.reachedBy(s.AdvertiseHost)
+	o.AdvertiseHost, o.Roles = s.AdvertiseHost, s.Roles
+	o.Logger, o.Metrics = n.options.Logger, n.metrics
+	if n.hub != nil {
+		o.Edge, o.Sessions, o.Live, o.Renew = n.hub, n.hub.Sessions, n.hub.Live, n.hub.RenewSession
+	}
+	if o.Webhook.Guard, err = guard.New(s.Guard()); err != nil {
+		return fmt.Errorf("webhook-allow: %w", err)
+	}
+	o.Outbox.SinkLimits.AgeMax = s.DeliveryMaxAge
 	if n.objects != nil {
 		o.Objects = n.objects
+	}
+	if o.Push.Senders, err = s.Push.Senders(); err != nil {
+		return fmt.Errorf("open push: %w", err)
 	}
 	if err := n.protect(&o); err != nil {
 		return err
@@ -221,7 +256,9 @@ func (n *Node) openRuntime(ctx context.Context) (err error) {
 	}
 	bound := n.runtime.Addresses()
 	n.addresses.Gossip, n.addresses.RPC, n.addresses.Raft = bound.Gossip, bound.RPC, bound.Raft
-	n.hub.Start(context.WithoutCancel(ctx), n.runtime.API())
+	if n.hub != nil {
+		n.hub.Start(context.WithoutCancel(ctx), n.runtime.API())
+	}
 	return nil
 }
 

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -124,6 +126,35 @@ func TestOpenStopsWhenAsked(t *testing.T) {
 	if n, err := Open(ctx, options(t, t.TempDir())); err == nil {
 		closeNode(t, n)
 	}
+}
+
+// A node that is stopped says first that it is not ready, and serves on until the delay has passed.
+func TestReadinessGoesFirst(t *testing.T) {
+	o := options(t, t.TempDir())
+	o.Settings.ShutdownDelay = time.Hour // longer than the test
+	n := open(t, o)
+	get := func(path string) int {
+		c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		r, err := c.Get(n.Addresses().HTTPURL() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		return r.StatusCode
+	}
+	if got := get("/readyz"); got != http.StatusOK {
+		t.Fatalf("ready: %d", got)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- n.stop(ctx) }()
+	for get("/readyz") != http.StatusServiceUnavailable { // each look is a round trip
+	}
+	if got := get("/docs"); got != http.StatusOK {
+		t.Errorf("a stopping node answers %d", got)
+	}
+	cancel()
+	<-ended // with what was cut, because there was no time left
 }
 
 func TestHTTPURL(t *testing.T) {

@@ -25,6 +25,12 @@ const delim = "."
 // user of the machine, and that are never printed.
 var secretNames = []string{"api-secret", "s3-secret-key"}
 
+// listNames are settings with several values: a list in the file, separated by commas elsewhere.
+var listNames = []string{"join", "roles", "webhook-allow", "push-web-hosts"}
+
+// durationNames are settings that are durations.
+var durationNames = []string{"delivery-max-age", "shutdown-grace"}
+
 // foreignNames are variables of the client commands and of loading itself, not settings.
 var foreignNames = []string{"url", "config", "app-id", "keyfile"}
 
@@ -57,14 +63,24 @@ func Flags(set *pflag.FlagSet) {
 	set.String("raft-addr", d.RaftAddr, "replication between nodes")
 	set.StringSlice("join", nil, "gossip addresses of nodes to join; only a hint for a node that has data")
 	set.String("node-name", d.NodeName, "name of this node, unique in the cluster (default: made at the first start)")
+	set.StringSlice("roles", d.Roles, "what the node does: edge (serves clients), shards (keeps data), or both")
+	set.String("advertise-host", d.AdvertiseHost, "host that other nodes reach this one by (default: the host of each address)")
 	set.String("certs-dir", d.CertsDir, "directory made by 'parley certs issue': mutual TLS and encrypted gossip between nodes")
 	set.String("s3-endpoint", d.S3Endpoint, "S3 store for images (default: they are kept in the cluster)")
 	set.String("s3-region", d.S3Region, "region of the S3 store")
 	set.String("s3-bucket", d.S3Bucket, "bucket of the S3 store; must exist")
 	set.String("s3-prefix", d.S3Prefix, "what stands before the name of every object")
+	set.String("push-fcm-url", d.Push.FCMURL, "Firebase Cloud Messaging, for notifications on Android devices")
+	set.String("push-fcm-token-url", d.Push.FCMTokenURL, "where access tokens for it come from")
+	set.String("push-apns-url", d.Push.APNSURL, "Apple Push Notification service")
+	set.String("push-apns-sandbox-url", d.Push.APNSSandboxURL, "its development environment")
+	set.StringSlice("push-web-hosts", d.Push.WebHosts, "push services of browsers that notifications may be sent to: hosts, or .domain for all below it")
+	set.StringSlice("webhook-allow", nil, "what webhooks may reach beside the public internet: CIDR prefixes, addresses, host names")
+	set.Duration("delivery-max-age", d.DeliveryMaxAge, "how long an event is tried that a webhook or push service does not take")
 	set.String("log-level", d.LogLevel, "debug, info, warn or error")
 	set.String("log-format", d.LogFormat, "text or json")
 	set.Duration("shutdown-grace", d.ShutdownGrace, "time to answer what is in flight when the node is stopped")
+	set.Duration("shutdown-delay", d.ShutdownDelay, "time between /readyz saying no and the end of service, for load balancers to notice")
 	set.String("config", "", "configuration file (YAML); also "+envPrefix+"CONFIG")
 }
 
@@ -83,8 +99,10 @@ func Load(set *pflag.FlagSet, environ []string) (Loaded, error) {
 	if err := l.readFlags(k, set); err != nil {
 		return l, err
 	}
-	if err := checkDuration(k, "shutdown-grace"); err != nil {
-		return l, err
+	for _, name := range durationNames {
+		if err := checkDuration(k, name); err != nil {
+			return l, err
+		}
 	}
 	if err := k.Unmarshal("", &l.Settings); err != nil {
 		return l, fmt.Errorf("read configuration: %w", err)
@@ -95,8 +113,9 @@ func Load(set *pflag.FlagSet, environ []string) (Loaded, error) {
 // Names are all settings, in the order in which they are documented.
 func Names() []string {
 	return []string{"data-dir", "http-addr", "admin-addr", "gossip-addr", "rpc-addr", "raft-addr", "join",
-		"node-name", "certs-dir", "api-key", "api-secret", "s3-endpoint", "s3-region", "s3-bucket", "s3-prefix", "s3-access-key", "s3-secret-key",
-		"log-level", "log-format", "shutdown-grace"}
+		"node-name", "roles", "advertise-host", "certs-dir", "api-key", "api-secret", "s3-endpoint", "s3-region", "s3-bucket", "s3-prefix", "s3-access-key", "s3-secret-key",
+		"push-fcm-url", "push-fcm-token-url", "push-apns-url", "push-apns-sandbox-url", "push-web-hosts",
+		"webhook-allow", "delivery-max-age", "log-level", "log-format", "shutdown-grace", "shutdown-delay"}
 }
 
 // EnvName is the variable of a setting.
@@ -137,7 +156,7 @@ func (l *Loaded) readEnv(k *koanf.Koanf, environ []string) error {
 				return "", nil
 			}
 			l.Sources[name] = FromEnv
-			if name == "join" {
+			if slices.Contains(listNames, name) {
 				return name, splitList(value)
 			}
 			return name, value
@@ -208,12 +227,15 @@ func (l Loaded) Value(name string) string {
 	s := l.Settings
 	values := map[string]string{
 		"data-dir": s.DataDir, "http-addr": s.HTTPAddr, "admin-addr": s.AdminAddr, "gossip-addr": s.GossipAddr,
-		"rpc-addr": s.RPCAddr, "raft-addr": s.RaftAddr, "join": strings.Join(s.Join, ","), "node-name": s.NodeName, "certs-dir": s.CertsDir,
+		"rpc-addr": s.RPCAddr, "raft-addr": s.RaftAddr, "join": strings.Join(s.Join, ","), "node-name": s.NodeName, "roles": strings.Join(s.Roles, ","), "advertise-host": s.AdvertiseHost, "certs-dir": s.CertsDir,
 		"api-key": s.APIKey, "api-secret": s.APISecret,
 		"s3-endpoint": s.S3Endpoint, "s3-region": s.S3Region, "s3-bucket": s.S3Bucket, "s3-prefix": s.S3Prefix,
 		"s3-access-key": s.S3AccessKey, "s3-secret-key": s.S3SecretKey,
+		"push-fcm-url": s.Push.FCMURL, "push-fcm-token-url": s.Push.FCMTokenURL,
+		"push-apns-url": s.Push.APNSURL, "push-apns-sandbox-url": s.Push.APNSSandboxURL, "push-web-hosts": strings.Join(s.Push.WebHosts, ","),
+		"webhook-allow": strings.Join(s.WebhookAllow, ","), "delivery-max-age": s.DeliveryMaxAge.String(),
 		"log-level": s.LogLevel, "log-format": s.LogFormat,
-		"shutdown-grace": s.ShutdownGrace.String(),
+		"shutdown-grace": s.ShutdownGrace.String(), "shutdown-delay": s.ShutdownDelay.String(),
 	}
 	if Secret(name) && values[name] != "" {
 		return "(set)"

@@ -73,10 +73,11 @@ func TestLaterSourcesWin(t *testing.T) {
 func TestEverySettingInEveryWay(t *testing.T) {
 	values := map[string]string{
 		"data-dir": "/tmp/p", "http-addr": "0.0.0.0:80", "admin-addr": "127.0.0.1:9", "gossip-addr": "127.0.0.1:10",
-		"rpc-addr": "[::1]:11", "raft-addr": "localhost:12", "join": "x:1,y:2", "node-name": "n-1",
+		"rpc-addr": "[::1]:11", "raft-addr": "localhost:12", "join": "x:1,y:2", "node-name": "n-1", "roles": "shards", "advertise-host": "n1.example",
 		"api-key": "k", "api-secret": "s3cret",
 		"certs-dir": "/etc/parley", "s3-endpoint": "http://127.0.0.1:9000", "s3-region": "r", "s3-bucket": "b", "s3-prefix": "p/", "s3-access-key": "a", "s3-secret-key": "z",
-		"log-level": "debug", "log-format": "json", "shutdown-grace": "2s",
+		"push-fcm-url": "http://f:1", "push-fcm-token-url": "http://f:2/token", "push-apns-url": "https://a:1", "push-apns-sandbox-url": "https://a:2",
+		"push-web-hosts": "push.example,.example.org", "webhook-allow": "10.0.0.0/8,hooks.internal", "delivery-max-age": "2h0m0s", "log-level": "debug", "log-format": "json", "shutdown-grace": "2s", "shutdown-delay": "1s",
 	}
 	var environ, yaml, args []string
 	for _, name := range Names() {
@@ -85,8 +86,8 @@ func TestEverySettingInEveryWay(t *testing.T) {
 			t.Fatalf("no value for %s: add it to this test", name)
 		}
 		environ = append(environ, EnvName(name)+"="+value)
-		if name == "join" {
-			yaml = append(yaml, "join: ["+value+"]")
+		if slices.Contains(listNames, name) {
+			yaml = append(yaml, name+": ["+value+"]")
 		} else {
 			yaml = append(yaml, name+`: "`+value+`"`)
 		}
@@ -138,11 +139,14 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"bad port", []string{"--http-addr=h:nope"}, nil, "", []string{"http-addr", "nope"}},
 		{"bad join", []string{"--join=a"}, nil, "", []string{"join"}},
 		{"key alone", nil, []string{"PARLEY_API_KEY=k"}, "", []string{"api-secret"}},
-		{"open gossip", []string{"--gossip-addr=0.0.0.0:1"}, nil, "", []string{"gossip-addr", "loopback"}},
-		{"open rpc", []string{"--rpc-addr=:1"}, nil, "", []string{"rpc-addr", "loopback"}},
-		{"open raft", []string{"--raft-addr=10.0.0.1:1"}, nil, "", []string{"raft-addr", "loopback"}},
+		{"unknown role", []string{"--roles=edge,shard"}, nil, "", []string{"roles", `"shard"`}},
+		{"role twice", []string{"--roles=edge,edge"}, nil, "", []string{"roles", "twice"}},
+		{"no role", []string{"--roles="}, nil, "", []string{"roles", "edge and shards"}},
+		{"advertised port", []string{"--advertise-host=h:1"}, nil, "", []string{"advertise-host", "without a port"}},
+		{"advertised wildcard", []string{"--advertise-host=0.0.0.0"}, nil, "", []string{"advertise-host"}},
 		{"log level", []string{"--log-level=loud"}, nil, "", []string{"log level", "loud"}},
 		{"grace", nil, []string{"PARLEY_SHUTDOWN_GRACE=-1s"}, "", []string{"shutdown-grace"}},
+		{"delay beyond the grace", []string{"--shutdown-grace=4s", "--shutdown-delay=3s"}, nil, "", []string{"shutdown-delay", "2s"}},
 		{"grace is no duration", nil, []string{"PARLEY_SHUTDOWN_GRACE=soon"}, "", []string{"soon"}},
 		{"node name", []string{"--node-name=a b"}, nil, "", []string{"node-name"}},
 		{"two at once", []string{"--node-name=a b", "--http-addr=x"}, nil, "", []string{"node-name", "http-addr"}},
@@ -197,5 +201,33 @@ func TestBrowsersOpenTheDefaultPort(t *testing.T) {
 		"6667", "6668", "6669", "6679", "6697", "10080"}
 	if port := Default().HTTPAddr[len("127.0.0.1:"):]; slices.Contains(blocked, port) {
 		t.Errorf("no browser opens port %s", port)
+	}
+}
+
+// Between nodes an address that others could reach needs certificates, however it is written. One that
+// nobody could dial is refused with them, too.
+func TestAnOpenAddressNeedsCertificates(t *testing.T) {
+	for _, name := range []string{"gossip-addr", "rpc-addr", "raft-addr"} {
+		for _, host := range []string{"0.0.0.0", "", "[::]", "[::0]", "[::ffff:0.0.0.0]", "10.0.0.1", "192.168.1.7", "[fe80::1]", "[2001:db8::1]",
+			"[::ffff:10.0.0.1]", "n1.example", "localhost.example", "127.0.0.1.example", "169.254.1.1", "255.255.255.255"} {
+			flag := "--" + name + "=" + host + ":4281"
+			if _, err := Load(flags(t, flag, "--advertise-host=n1.example"), nil); err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "loopback") {
+				t.Errorf("%s without certificates: %v", flag, err)
+			}
+			if _, err := Load(flags(t, flag, "--advertise-host=n1.example", "--certs-dir=/etc/parley"), nil); err != nil {
+				t.Errorf("%s with certificates: %v", flag, err)
+			}
+		}
+		for _, host := range []string{"127.0.0.1", "127.8.9.10", "localhost", "LOCALHOST", "[::1]", "[::ffff:127.0.0.1]"} {
+			if _, err := Load(flags(t, "--"+name+"="+host+":4281"), nil); err != nil {
+				t.Errorf("%s on loopback: %v", host, err)
+			}
+		}
+		for _, host := range []string{"0.0.0.0", "", "[::]"} {
+			flag := "--" + name + "=" + host + ":4281"
+			if _, err := Load(flags(t, flag, "--certs-dir=/etc/parley"), nil); err == nil || !strings.Contains(err.Error(), "advertise-host") {
+				t.Errorf("%s, which nobody can dial: %v", flag, err)
+			}
+		}
 	}
 }

@@ -8,10 +8,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
+	"parley/actors/driver"
 	"parley/edge/media/objects"
+	"parley/internal/guard"
 	"parley/internal/telemetry"
 )
 
@@ -25,6 +28,11 @@ type Settings struct {
 	RaftAddr   string   `koanf:"raft-addr"` // replication between nodes
 	Join       []string `koanf:"join"`      // gossip addresses; only a hint when the node has data
 	NodeName   string   `koanf:"node-name"` // unique in the cluster; empty = derived once and kept
+	Roles      []string `koanf:"roles"`     // driver.RoleEdge, driver.RoleShards, or both
+
+	// AdvertiseHost is the name or IP that others reach this node by; empty = the hosts of the
+	// addresses themselves, none of which may then be a wildcard.
+	AdvertiseHost string `koanf:"advertise-host"`
 
 	CertsDir string `koanf:"certs-dir"` // what 'parley certs issue' made for this node; empty = plain text
 
@@ -39,24 +47,35 @@ type Settings struct {
 	S3AccessKey string `koanf:"s3-access-key"`
 	S3SecretKey string `koanf:"s3-secret-key"`
 
+	Push Push `koanf:",squash"`
+
+	WebhookAllow   []string      `koanf:"webhook-allow"`    // what webhooks may reach beside the public internet
+	DeliveryMaxAge time.Duration `koanf:"delivery-max-age"` // of an event that a webhook or push service does not take
+
 	LogLevel      string        `koanf:"log-level"`
 	LogFormat     string        `koanf:"log-format"`
 	ShutdownGrace time.Duration `koanf:"shutdown-grace"` // to answer what is in flight
+	// ShutdownDelay is how long a stopping node goes on as before but for /readyz, for load balancers
+	// to notice; within the grace.
+	ShutdownDelay time.Duration `koanf:"shutdown-delay"`
 }
 
 // Default is one node on this machine, without any other service.
 func Default() Settings {
 	return Settings{
-		DataDir:       "./data",
-		HTTPAddr:      "127.0.0.1:4280",
-		GossipAddr:    "127.0.0.1:4281",
-		RPCAddr:       "127.0.0.1:4282",
-		RaftAddr:      "127.0.0.1:4283",
-		S3Region:      "us-east-1",
-		S3Prefix:      "parley/",
-		LogLevel:      "info",
-		LogFormat:     string(telemetry.FormatText),
-		ShutdownGrace: 10 * time.Second,
+		DataDir:        "./data",
+		HTTPAddr:       "127.0.0.1:4280",
+		GossipAddr:     "127.0.0.1:4281",
+		RPCAddr:        "127.0.0.1:4282",
+		RaftAddr:       "127.0.0.1:4283",
+		Roles:          []string{driver.RoleEdge, driver.RoleShards},
+		S3Region:       "us-east-1",
+		S3Prefix:       "parley/",
+		Push:           defaultPush(),
+		DeliveryMaxAge: 24 * time.Hour,
+		LogLevel:       "info",
+		LogFormat:      string(telemetry.FormatText),
+		ShutdownGrace:  10 * time.Second,
 	}
 }
 
@@ -78,8 +97,14 @@ func (s Settings) Validate() error {
 	if s.ShutdownGrace < 0 || s.ShutdownGrace > shutdownGraceMax {
 		errs = append(errs, fmt.Errorf("shutdown-grace %s: must be between 0s and %s", s.ShutdownGrace, shutdownGraceMax))
 	}
+	if s.ShutdownDelay < 0 || s.ShutdownDelay > s.ShutdownGrace/2 {
+		errs = append(errs, fmt.Errorf("shutdown-delay %s: must be between 0s and half of shutdown-grace, %s", s.ShutdownDelay, s.ShutdownGrace/2))
+	}
 	if err := checkNodeName(s.NodeName); err != nil {
 		errs = append(errs, err)
+	}
+	if err := driver.CheckRoles(s.Roles); err != nil {
+		errs = append(errs, fmt.Errorf("roles: %w", err))
 	}
 	if _, err := s.LogOptions(); err != nil {
 		errs = append(errs, err)
@@ -87,8 +112,25 @@ func (s Settings) Validate() error {
 	if o, ok := s.Objects(); ok {
 		errs = append(errs, o.Validate())
 	}
+	errs = append(errs, s.Push.validate())
+	if err := s.Guard().Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("webhook-allow: %w", err))
+	}
+	if s.DeliveryMaxAge < time.Minute || s.DeliveryMaxAge > deliveryMaxAgeMax {
+		errs = append(errs, fmt.Errorf("delivery-max-age %s: must be between 1m0s and %s", s.DeliveryMaxAge, deliveryMaxAgeMax))
+	}
 	errs = append(errs, s.checkAddresses()...)
 	return errors.Join(errs...)
+}
+
+// deliveryMaxAgeMax is how long events may wait for a sink at most: they take room until then.
+const deliveryMaxAgeMax = 30 * 24 * time.Hour
+
+// Guard are the settings of what users' URLs may reach.
+func (s Settings) Guard() guard.Options {
+	o := guard.DefaultOptions()
+	o.Allow = s.WebhookAllow
+	return o
 }
 
 // Objects are the settings of the S3 store for images; ok=false when none is configured.
@@ -111,9 +153,7 @@ func (s Settings) LogOptions() (telemetry.LogOptions, error) {
 
 func (s Settings) checkAddresses() []error {
 	var errs []error
-	for _, a := range []struct{ name, value string }{
-		{"http-addr", s.HTTPAddr}, {"gossip-addr", s.GossipAddr}, {"rpc-addr", s.RPCAddr}, {"raft-addr", s.RaftAddr},
-	} {
+	for _, a := range append(s.between(), address{"http-addr", s.HTTPAddr}) {
 		if err := checkAddress(a.name, a.value); err != nil {
 			errs = append(errs, err)
 		}
@@ -128,8 +168,44 @@ func (s Settings) checkAddresses() []error {
 			errs = append(errs, err)
 		}
 	}
+	errs = append(errs, s.checkReachable()...)
 	return append(errs, s.checkUnprotected()...)
 }
+
+// between are the addresses that only other nodes use.
+func (s Settings) between() []address {
+	return []address{{"gossip-addr", s.GossipAddr}, {"rpc-addr", s.RPCAddr}, {"raft-addr", s.RaftAddr}}
+}
+
+// address is one setting of the form host:port.
+type address struct{ name, value string }
+
+// checkReachable refuses what other nodes could not dial: a wildcard without a host to tell them,
+// or a host to tell them that is none.
+func (s Settings) checkReachable() []error {
+	if s.AdvertiseHost != "" {
+		if ip := net.ParseIP(s.AdvertiseHost); strings.ContainsAny(s.AdvertiseHost, ":/[] ") && ip == nil || ip != nil && ip.IsUnspecified() {
+			return []error{fmt.Errorf("advertise-host %q: must be a host name or an IP address that other nodes reach, without a port", s.AdvertiseHost)}
+		}
+		return nil
+	}
+	var errs []error
+	for _, a := range s.between() {
+		if host, _, err := net.SplitHostPort(a.value); err == nil && wildcard(host) {
+			errs = append(errs, fmt.Errorf("%s %s: other nodes cannot dial a wildcard; say with advertise-host how they reach this one", a.name, a.value))
+		}
+	}
+	return errs
+}
+
+// wildcard says whether host is every address of this machine.
+func wildcard(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "" || ip != nil && ip.IsUnspecified()
+}
+
+// HasRole says whether the node has a role.
+func (s Settings) HasRole(role string) bool { return slices.Contains(s.Roles, role) }
 
 // checkUnprotected refuses to speak between nodes over a network in the clear: whoever reaches
 // these ports could read and write everything.
@@ -138,9 +214,7 @@ func (s Settings) checkUnprotected() []error {
 		return nil
 	}
 	var errs []error
-	for _, a := range []struct{ name, value string }{
-		{"gossip-addr", s.GossipAddr}, {"rpc-addr", s.RPCAddr}, {"raft-addr", s.RaftAddr},
-	} {
+	for _, a := range s.between() {
 		host, _, err := net.SplitHostPort(a.value)
 		if err == nil && !Loopback(host) {
 			errs = append(errs, fmt.Errorf("%s %s: without certificates traffic between nodes is not encrypted, so it may only use a loopback address (127.0.0.1, ::1 or localhost); see 'parley certs --help' and certs-dir", a.name, a.value))

@@ -1232,6 +1232,7 @@ type ServerFrame struct {
 	//	*ServerFrame_Reset_
 	//	*ServerFrame_Unsubscribed
 	//	*ServerFrame_Pong
+	//	*ServerFrame_Refetch
 	Body          isServerFrame_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1364,6 +1365,15 @@ func (x *ServerFrame) GetPong() *Pong {
 	return nil
 }
 
+func (x *ServerFrame) GetRefetch() *Refetch {
+	if x != nil {
+		if x, ok := x.Body.(*ServerFrame_Refetch); ok {
+			return x.Refetch
+		}
+	}
+	return nil
+}
+
 type isServerFrame_Body interface {
 	isServerFrame_Body()
 }
@@ -1408,6 +1418,10 @@ type ServerFrame_Pong struct {
 	Pong *Pong `protobuf:"bytes,11,opt,name=pong,proto3,oneof"`
 }
 
+type ServerFrame_Refetch struct {
+	Refetch *Refetch `protobuf:"bytes,12,opt,name=refetch,proto3,oneof"`
+}
+
 func (*ServerFrame_Welcome) isServerFrame_Body() {}
 
 func (*ServerFrame_Ack) isServerFrame_Body() {}
@@ -1427,6 +1441,8 @@ func (*ServerFrame_Reset_) isServerFrame_Body() {}
 func (*ServerFrame_Unsubscribed) isServerFrame_Body() {}
 
 func (*ServerFrame_Pong) isServerFrame_Body() {}
+
+func (*ServerFrame_Refetch) isServerFrame_Body() {}
 
 type User struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2545,6 +2561,44 @@ func (x *Reset) GetHead() uint64 {
 	return 0
 }
 
+// Refetch says that membership frames before this one may not have been sent: list the user's
+// conversations. Every later change is told.
+type Refetch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Refetch) Reset() {
+	*x = Refetch{}
+	mi := &file_client_v1_frames_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Refetch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Refetch) ProtoMessage() {}
+
+func (x *Refetch) ProtoReflect() protoreflect.Message {
+	mi := &file_client_v1_frames_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Refetch.ProtoReflect.Descriptor instead.
+func (*Refetch) Descriptor() ([]byte, []int) {
+	return file_client_v1_frames_proto_rawDescGZIP(), []int{32}
+}
+
 // Unsubscribed ends a subscription from the server's side.
 type Unsubscribed struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2556,7 +2610,7 @@ type Unsubscribed struct {
 
 func (x *Unsubscribed) Reset() {
 	*x = Unsubscribed{}
-	mi := &file_client_v1_frames_proto_msgTypes[32]
+	mi := &file_client_v1_frames_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2568,7 +2622,7 @@ func (x *Unsubscribed) String() string {
 func (*Unsubscribed) ProtoMessage() {}
 
 func (x *Unsubscribed) ProtoReflect() protoreflect.Message {
-	mi := &file_client_v1_frames_proto_msgTypes[32]
+	mi := &file_client_v1_frames_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2581,7 +2635,7 @@ func (x *Unsubscribed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unsubscribed.ProtoReflect.Descriptor instead.
 func (*Unsubscribed) Descriptor() ([]byte, []int) {
-	return file_client_v1_frames_proto_rawDescGZIP(), []int{32}
+	return file_client_v1_frames_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Unsubscribed) GetConversation() string {
@@ -2608,7 +2662,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_client_v1_frames_proto_msgTypes[33]
+	mi := &file_client_v1_frames_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2620,7 +2674,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_client_v1_frames_proto_msgTypes[33]
+	mi := &file_client_v1_frames_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2633,7 +2687,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_client_v1_frames_proto_rawDescGZIP(), []int{33}
+	return file_client_v1_frames_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Pong) GetId() string {
@@ -2736,7 +2790,7 @@ const file_client_v1_frames_proto_rawDesc = "" +
 	"\vUpdateToken\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\"\x06\n" +
 	"\x04Ping\"\x05\n" +
-	"\x03Bye\"\xa6\x04\n" +
+	"\x03Bye\"\xdd\x04\n" +
 	"\vServerFrame\x125\n" +
 	"\awelcome\x18\x02 \x01(\v2\x19.parley.client.v1.WelcomeH\x00R\awelcome\x12)\n" +
 	"\x03ack\x18\x03 \x01(\v2\x15.parley.client.v1.AckH\x00R\x03ack\x12/\n" +
@@ -2750,7 +2804,8 @@ const file_client_v1_frames_proto_rawDesc = "" +
 	"\x05reset\x18\t \x01(\v2\x17.parley.client.v1.ResetH\x00R\x05reset\x12D\n" +
 	"\funsubscribed\x18\n" +
 	" \x01(\v2\x1e.parley.client.v1.UnsubscribedH\x00R\funsubscribed\x12,\n" +
-	"\x04pong\x18\v \x01(\v2\x16.parley.client.v1.PongH\x00R\x04pongB\x06\n" +
+	"\x04pong\x18\v \x01(\v2\x16.parley.client.v1.PongH\x00R\x04pong\x125\n" +
+	"\arefetch\x18\f \x01(\v2\x19.parley.client.v1.RefetchH\x00R\arefetchB\x06\n" +
 	"\x04body\"j\n" +
 	"\x04User\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
@@ -2845,7 +2900,8 @@ const file_client_v1_frames_proto_rawDesc = "" +
 	"\x05event\x18\x05 \x01(\v2\x17.parley.client.v1.EventR\x05event\"?\n" +
 	"\x05Reset\x12\"\n" +
 	"\fconversation\x18\x01 \x01(\tR\fconversation\x12\x12\n" +
-	"\x04head\x18\x02 \x01(\x04R\x04head\"J\n" +
+	"\x04head\x18\x02 \x01(\x04R\x04head\"\t\n" +
+	"\aRefetch\"J\n" +
 	"\fUnsubscribed\x12\"\n" +
 	"\fconversation\x18\x01 \x01(\tR\fconversation\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"9\n" +
@@ -2865,7 +2921,7 @@ func file_client_v1_frames_proto_rawDescGZIP() []byte {
 	return file_client_v1_frames_proto_rawDescData
 }
 
-var file_client_v1_frames_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_client_v1_frames_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_client_v1_frames_proto_goTypes = []any{
 	(*ClientFrame)(nil),        // 0: parley.client.v1.ClientFrame
 	(*Hello)(nil),              // 1: parley.client.v1.Hello
@@ -2899,8 +2955,9 @@ var file_client_v1_frames_proto_goTypes = []any{
 	(*Cursors)(nil),            // 29: parley.client.v1.Cursors
 	(*Membership)(nil),         // 30: parley.client.v1.Membership
 	(*Reset)(nil),              // 31: parley.client.v1.Reset
-	(*Unsubscribed)(nil),       // 32: parley.client.v1.Unsubscribed
-	(*Pong)(nil),               // 33: parley.client.v1.Pong
+	(*Refetch)(nil),            // 32: parley.client.v1.Refetch
+	(*Unsubscribed)(nil),       // 33: parley.client.v1.Unsubscribed
+	(*Pong)(nil),               // 34: parley.client.v1.Pong
 }
 var file_client_v1_frames_proto_depIdxs = []int32{
 	1,  // 0: parley.client.v1.ClientFrame.hello:type_name -> parley.client.v1.Hello
@@ -2926,25 +2983,26 @@ var file_client_v1_frames_proto_depIdxs = []int32{
 	29, // 20: parley.client.v1.ServerFrame.cursors:type_name -> parley.client.v1.Cursors
 	30, // 21: parley.client.v1.ServerFrame.membership:type_name -> parley.client.v1.Membership
 	31, // 22: parley.client.v1.ServerFrame.reset:type_name -> parley.client.v1.Reset
-	32, // 23: parley.client.v1.ServerFrame.unsubscribed:type_name -> parley.client.v1.Unsubscribed
-	33, // 24: parley.client.v1.ServerFrame.pong:type_name -> parley.client.v1.Pong
-	17, // 25: parley.client.v1.Welcome.user:type_name -> parley.client.v1.User
-	18, // 26: parley.client.v1.Welcome.limits:type_name -> parley.client.v1.Limits
-	21, // 27: parley.client.v1.Ack.member:type_name -> parley.client.v1.Member
-	24, // 28: parley.client.v1.Ack.events:type_name -> parley.client.v1.Event
-	17, // 29: parley.client.v1.Member.user:type_name -> parley.client.v1.User
-	22, // 30: parley.client.v1.Error.fields:type_name -> parley.client.v1.Field
-	17, // 31: parley.client.v1.Event.user:type_name -> parley.client.v1.User
-	25, // 32: parley.client.v1.Event.receipts:type_name -> parley.client.v1.ReceiptState
-	24, // 33: parley.client.v1.Events.events:type_name -> parley.client.v1.Event
-	17, // 34: parley.client.v1.Soft.user:type_name -> parley.client.v1.User
-	28, // 35: parley.client.v1.Cursors.cursors:type_name -> parley.client.v1.Cursor
-	24, // 36: parley.client.v1.Membership.event:type_name -> parley.client.v1.Event
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	33, // 23: parley.client.v1.ServerFrame.unsubscribed:type_name -> parley.client.v1.Unsubscribed
+	34, // 24: parley.client.v1.ServerFrame.pong:type_name -> parley.client.v1.Pong
+	32, // 25: parley.client.v1.ServerFrame.refetch:type_name -> parley.client.v1.Refetch
+	17, // 26: parley.client.v1.Welcome.user:type_name -> parley.client.v1.User
+	18, // 27: parley.client.v1.Welcome.limits:type_name -> parley.client.v1.Limits
+	21, // 28: parley.client.v1.Ack.member:type_name -> parley.client.v1.Member
+	24, // 29: parley.client.v1.Ack.events:type_name -> parley.client.v1.Event
+	17, // 30: parley.client.v1.Member.user:type_name -> parley.client.v1.User
+	22, // 31: parley.client.v1.Error.fields:type_name -> parley.client.v1.Field
+	17, // 32: parley.client.v1.Event.user:type_name -> parley.client.v1.User
+	25, // 33: parley.client.v1.Event.receipts:type_name -> parley.client.v1.ReceiptState
+	24, // 34: parley.client.v1.Events.events:type_name -> parley.client.v1.Event
+	17, // 35: parley.client.v1.Soft.user:type_name -> parley.client.v1.User
+	28, // 36: parley.client.v1.Cursors.cursors:type_name -> parley.client.v1.Cursor
+	24, // 37: parley.client.v1.Membership.event:type_name -> parley.client.v1.Event
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_client_v1_frames_proto_init() }
@@ -2981,6 +3039,7 @@ func file_client_v1_frames_proto_init() {
 		(*ServerFrame_Reset_)(nil),
 		(*ServerFrame_Unsubscribed)(nil),
 		(*ServerFrame_Pong)(nil),
+		(*ServerFrame_Refetch)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2988,7 +3047,7 @@ func file_client_v1_frames_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_client_v1_frames_proto_rawDesc), len(file_client_v1_frames_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   34,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

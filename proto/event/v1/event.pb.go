@@ -127,6 +127,171 @@ func (MemberState) EnumDescriptor() ([]byte, []int) {
 	return file_event_v1_event_proto_rawDescGZIP(), []int{1}
 }
 
+// Platform is by which provider a device is reached.
+type Platform int32
+
+const (
+	Platform_PLATFORM_UNSPECIFIED Platform = 0
+	Platform_PLATFORM_ANDROID     Platform = 1 // Firebase Cloud Messaging
+	Platform_PLATFORM_IOS         Platform = 2 // Apple Push Notification service
+	Platform_PLATFORM_WEB         Platform = 3 // Web Push (RFC 8030)
+)
+
+// Enum value maps for Platform.
+var (
+	Platform_name = map[int32]string{
+		0: "PLATFORM_UNSPECIFIED",
+		1: "PLATFORM_ANDROID",
+		2: "PLATFORM_IOS",
+		3: "PLATFORM_WEB",
+	}
+	Platform_value = map[string]int32{
+		"PLATFORM_UNSPECIFIED": 0,
+		"PLATFORM_ANDROID":     1,
+		"PLATFORM_IOS":         2,
+		"PLATFORM_WEB":         3,
+	}
+)
+
+func (x Platform) Enum() *Platform {
+	p := new(Platform)
+	*p = x
+	return p
+}
+
+func (x Platform) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Platform) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_v1_event_proto_enumTypes[2].Descriptor()
+}
+
+func (Platform) Type() protoreflect.EnumType {
+	return &file_event_v1_event_proto_enumTypes[2]
+}
+
+func (x Platform) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Platform.Descriptor instead.
+func (Platform) EnumDescriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{2}
+}
+
+// PushKind is what a provider takes as proof that an application may push.
+type PushKind int32
+
+const (
+	PushKind_PUSH_KIND_UNSPECIFIED     PushKind = 0
+	PushKind_PUSH_KIND_SERVICE_ACCOUNT PushKind = 1 // android: the service account's JSON
+	PushKind_PUSH_KIND_SERVER_KEY      PushKind = 2 // android: a key of the interface that Google has switched off
+	PushKind_PUSH_KIND_TOKEN           PushKind = 3 // ios: a signing key, PKCS#8 in PEM
+	PushKind_PUSH_KIND_CERTIFICATE     PushKind = 4 // ios: certificate and key, PKCS#12 or PEM
+	PushKind_PUSH_KIND_VAPID           PushKind = 5 // web: a P-256 key, PKCS#8 (RFC 8292)
+)
+
+// Enum value maps for PushKind.
+var (
+	PushKind_name = map[int32]string{
+		0: "PUSH_KIND_UNSPECIFIED",
+		1: "PUSH_KIND_SERVICE_ACCOUNT",
+		2: "PUSH_KIND_SERVER_KEY",
+		3: "PUSH_KIND_TOKEN",
+		4: "PUSH_KIND_CERTIFICATE",
+		5: "PUSH_KIND_VAPID",
+	}
+	PushKind_value = map[string]int32{
+		"PUSH_KIND_UNSPECIFIED":     0,
+		"PUSH_KIND_SERVICE_ACCOUNT": 1,
+		"PUSH_KIND_SERVER_KEY":      2,
+		"PUSH_KIND_TOKEN":           3,
+		"PUSH_KIND_CERTIFICATE":     4,
+		"PUSH_KIND_VAPID":           5,
+	}
+)
+
+func (x PushKind) Enum() *PushKind {
+	p := new(PushKind)
+	*p = x
+	return p
+}
+
+func (x PushKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PushKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_v1_event_proto_enumTypes[3].Descriptor()
+}
+
+func (PushKind) Type() protoreflect.EnumType {
+	return &file_event_v1_event_proto_enumTypes[3]
+}
+
+func (x PushKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PushKind.Descriptor instead.
+func (PushKind) EnumDescriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{3}
+}
+
+// PushStatus is what is known of a credential: nothing before the first push.
+type PushStatus int32
+
+const (
+	PushStatus_PUSH_STATUS_UNSPECIFIED PushStatus = 0
+	PushStatus_PUSH_STATUS_UNVERIFIED  PushStatus = 1
+	PushStatus_PUSH_STATUS_VALID       PushStatus = 2
+	PushStatus_PUSH_STATUS_INVALID     PushStatus = 3
+)
+
+// Enum value maps for PushStatus.
+var (
+	PushStatus_name = map[int32]string{
+		0: "PUSH_STATUS_UNSPECIFIED",
+		1: "PUSH_STATUS_UNVERIFIED",
+		2: "PUSH_STATUS_VALID",
+		3: "PUSH_STATUS_INVALID",
+	}
+	PushStatus_value = map[string]int32{
+		"PUSH_STATUS_UNSPECIFIED": 0,
+		"PUSH_STATUS_UNVERIFIED":  1,
+		"PUSH_STATUS_VALID":       2,
+		"PUSH_STATUS_INVALID":     3,
+	}
+)
+
+func (x PushStatus) Enum() *PushStatus {
+	p := new(PushStatus)
+	*p = x
+	return p
+}
+
+func (x PushStatus) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PushStatus) Descriptor() protoreflect.EnumDescriptor {
+	return file_event_v1_event_proto_enumTypes[4].Descriptor()
+}
+
+func (PushStatus) Type() protoreflect.EnumType {
+	return &file_event_v1_event_proto_enumTypes[4]
+}
+
+func (x PushStatus) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PushStatus.Descriptor instead.
+func (PushStatus) EnumDescriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{4}
+}
+
 // StoreState says what the cluster does with a node's store. A removed one never comes back.
 type StoreState int32
 
@@ -167,11 +332,11 @@ func (x StoreState) String() string {
 }
 
 func (StoreState) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_v1_event_proto_enumTypes[2].Descriptor()
+	return file_event_v1_event_proto_enumTypes[5].Descriptor()
 }
 
 func (StoreState) Type() protoreflect.EnumType {
-	return &file_event_v1_event_proto_enumTypes[2]
+	return &file_event_v1_event_proto_enumTypes[5]
 }
 
 func (x StoreState) Number() protoreflect.EnumNumber {
@@ -180,7 +345,7 @@ func (x StoreState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StoreState.Descriptor instead.
 func (StoreState) EnumDescriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{2}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{5}
 }
 
 // ReplicaRole is what the cluster wants of a replica; the shard's own configuration follows.
@@ -220,11 +385,11 @@ func (x ReplicaRole) String() string {
 }
 
 func (ReplicaRole) Descriptor() protoreflect.EnumDescriptor {
-	return file_event_v1_event_proto_enumTypes[3].Descriptor()
+	return file_event_v1_event_proto_enumTypes[6].Descriptor()
 }
 
 func (ReplicaRole) Type() protoreflect.EnumType {
-	return &file_event_v1_event_proto_enumTypes[3]
+	return &file_event_v1_event_proto_enumTypes[6]
 }
 
 func (x ReplicaRole) Number() protoreflect.EnumNumber {
@@ -233,7 +398,7 @@ func (x ReplicaRole) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ReplicaRole.Descriptor instead.
 func (ReplicaRole) EnumDescriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{3}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{6}
 }
 
 // Event is one entry of a conversation's log. It has happened and is never changed,
@@ -355,6 +520,7 @@ type Author struct {
 	DisplayName   string                 `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
 	ImageUrl      string                 `protobuf:"bytes,4,opt,name=image_url,json=imageUrl,proto3" json:"image_url,omitempty"`
 	CustomData    []byte                 `protobuf:"bytes,5,opt,name=custom_data,json=customData,proto3" json:"custom_data,omitempty"` // JSON object or empty
+	Revision      uint64                 `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`                      // of the user's profile, as in User
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -422,6 +588,13 @@ func (x *Author) GetCustomData() []byte {
 		return x.CustomData
 	}
 	return nil
+}
+
+func (x *Author) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
 }
 
 type Properties struct {
@@ -1164,6 +1337,7 @@ type User struct {
 	IdempotencyKey string                 `protobuf:"bytes,11,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
 	Never          bool                   `protobuf:"varint,12,opt,name=never,proto3" json:"never,omitempty"`                          // asked for before it was created; a late create is refused
 	NameFence      uint64                 `protobuf:"varint,13,opt,name=name_fence,json=nameFence,proto3" json:"name_fence,omitempty"` // as in Conversation
+	Revision       uint64                 `protobuf:"varint,14,opt,name=revision,proto3" json:"revision,omitempty"`                    // rises whenever what conversations keep of the profile changes
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1285,6 +1459,13 @@ func (x *User) GetNever() bool {
 func (x *User) GetNameFence() uint64 {
 	if x != nil {
 		return x.NameFence
+	}
+	return 0
+}
+
+func (x *User) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
 	}
 	return 0
 }
@@ -1532,6 +1713,8 @@ type Application struct {
 	Type              string                 `protobuf:"bytes,9,opt,name=type,proto3" json:"type,omitempty"`                                                       // of the v1 form: "rtc", "voice", …
 	Privacy           []byte                 `protobuf:"bytes,10,opt,name=privacy,proto3" json:"privacy,omitempty"`                                                // JSON object
 	PreviousPublicKey string                 `protobuf:"bytes,11,opt,name=previous_public_key,json=previousPublicKey,proto3" json:"previous_public_key,omitempty"` // still accepted during a rotation
+	PushCredentials   []*PushCredential      `protobuf:"bytes,20,rep,name=push_credentials,json=pushCredentials,proto3" json:"push_credentials,omitempty"`         // at most one per platform
+	WebhookSecrets    *WebhookSecrets        `protobuf:"bytes,12,opt,name=webhook_secrets,json=webhookSecrets,proto3" json:"webhook_secrets,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -1643,6 +1826,400 @@ func (x *Application) GetPreviousPublicKey() string {
 	return ""
 }
 
+func (x *Application) GetPushCredentials() []*PushCredential {
+	if x != nil {
+		return x.PushCredentials
+	}
+	return nil
+}
+
+func (x *Application) GetWebhookSecrets() *WebhookSecrets {
+	if x != nil {
+		return x.WebhookSecrets
+	}
+	return nil
+}
+
+// WebhookSecrets sign what is sent to an application's webhooks.
+type WebhookSecrets struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Current       []byte                 `protobuf:"bytes,1,opt,name=current,proto3" json:"current,omitempty"`
+	Previous      []byte                 `protobuf:"bytes,2,opt,name=previous,proto3" json:"previous,omitempty"` // signs too for a while after a rotation
+	RotatedMs     int64                  `protobuf:"varint,3,opt,name=rotated_ms,json=rotatedMs,proto3" json:"rotated_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WebhookSecrets) Reset() {
+	*x = WebhookSecrets{}
+	mi := &file_event_v1_event_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WebhookSecrets) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WebhookSecrets) ProtoMessage() {}
+
+func (x *WebhookSecrets) ProtoReflect() protoreflect.Message {
+	mi := &file_event_v1_event_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WebhookSecrets.ProtoReflect.Descriptor instead.
+func (*WebhookSecrets) Descriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *WebhookSecrets) GetCurrent() []byte {
+	if x != nil {
+		return x.Current
+	}
+	return nil
+}
+
+func (x *WebhookSecrets) GetPrevious() []byte {
+	if x != nil {
+		return x.Previous
+	}
+	return nil
+}
+
+func (x *WebhookSecrets) GetRotatedMs() int64 {
+	if x != nil {
+		return x.RotatedMs
+	}
+	return 0
+}
+
+// PushCredential is an application's access to a provider. secret and password are never told.
+type PushCredential struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // new with every upload
+	Platform      Platform               `protobuf:"varint,2,opt,name=platform,proto3,enum=parley.event.v1.Platform" json:"platform,omitempty"`
+	Kind          PushKind               `protobuf:"varint,3,opt,name=kind,proto3,enum=parley.event.v1.PushKind" json:"kind,omitempty"`
+	Secret        []byte                 `protobuf:"bytes,4,opt,name=secret,proto3" json:"secret,omitempty"`
+	Password      string                 `protobuf:"bytes,5,opt,name=password,proto3" json:"password,omitempty"`                     // of a PKCS#12 file
+	KeyId         string                 `protobuf:"bytes,6,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`              // ios token
+	TeamId        string                 `protobuf:"bytes,7,opt,name=team_id,json=teamId,proto3" json:"team_id,omitempty"`           // ios token
+	Topic         string                 `protobuf:"bytes,8,opt,name=topic,proto3" json:"topic,omitempty"`                           // ios: the app's bundle id
+	Sandbox       bool                   `protobuf:"varint,9,opt,name=sandbox,proto3" json:"sandbox,omitempty"`                      // ios: devices that do not say are of the development environment
+	Subject       string                 `protobuf:"bytes,10,opt,name=subject,proto3" json:"subject,omitempty"`                      // web: whom a push service may write to, mailto: or https:
+	PublicKey     string                 `protobuf:"bytes,11,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"` // web: what browsers subscribe with, base64url of the uncompressed point
+	Status        PushStatus             `protobuf:"varint,12,opt,name=status,proto3,enum=parley.event.v1.PushStatus" json:"status,omitempty"`
+	Reason        string                 `protobuf:"bytes,13,opt,name=reason,proto3" json:"reason,omitempty"`                         // of PUSH_STATUS_INVALID
+	CheckedMs     int64                  `protobuf:"varint,14,opt,name=checked_ms,json=checkedMs,proto3" json:"checked_ms,omitempty"` // when the status changed
+	CreatedMs     int64                  `protobuf:"varint,15,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PushCredential) Reset() {
+	*x = PushCredential{}
+	mi := &file_event_v1_event_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PushCredential) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PushCredential) ProtoMessage() {}
+
+func (x *PushCredential) ProtoReflect() protoreflect.Message {
+	mi := &file_event_v1_event_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PushCredential.ProtoReflect.Descriptor instead.
+func (*PushCredential) Descriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *PushCredential) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *PushCredential) GetPlatform() Platform {
+	if x != nil {
+		return x.Platform
+	}
+	return Platform_PLATFORM_UNSPECIFIED
+}
+
+func (x *PushCredential) GetKind() PushKind {
+	if x != nil {
+		return x.Kind
+	}
+	return PushKind_PUSH_KIND_UNSPECIFIED
+}
+
+func (x *PushCredential) GetSecret() []byte {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
+func (x *PushCredential) GetPassword() string {
+	if x != nil {
+		return x.Password
+	}
+	return ""
+}
+
+func (x *PushCredential) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *PushCredential) GetTeamId() string {
+	if x != nil {
+		return x.TeamId
+	}
+	return ""
+}
+
+func (x *PushCredential) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *PushCredential) GetSandbox() bool {
+	if x != nil {
+		return x.Sandbox
+	}
+	return false
+}
+
+func (x *PushCredential) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *PushCredential) GetPublicKey() string {
+	if x != nil {
+		return x.PublicKey
+	}
+	return ""
+}
+
+func (x *PushCredential) GetStatus() PushStatus {
+	if x != nil {
+		return x.Status
+	}
+	return PushStatus_PUSH_STATUS_UNSPECIFIED
+}
+
+func (x *PushCredential) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PushCredential) GetCheckedMs() int64 {
+	if x != nil {
+		return x.CheckedMs
+	}
+	return 0
+}
+
+func (x *PushCredential) GetCreatedMs() int64 {
+	if x != nil {
+		return x.CreatedMs
+	}
+	return 0
+}
+
+// Device is one installation of an app that a user wants notifications on.
+type Device struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // the client's; unique per user
+	Platform      Platform               `protobuf:"varint,2,opt,name=platform,proto3,enum=parley.event.v1.Platform" json:"platform,omitempty"`
+	Token         string                 `protobuf:"bytes,3,opt,name=token,proto3" json:"token,omitempty"`             // android: registration token; ios: device token in hex; web: endpoint
+	Environment   string                 `protobuf:"bytes,4,opt,name=environment,proto3" json:"environment,omitempty"` // ios: "sandbox" or "production"; empty = the credential's
+	Topic         string                 `protobuf:"bytes,5,opt,name=topic,proto3" json:"topic,omitempty"`             // ios: bundle id; empty = the credential's
+	P256Dh        []byte                 `protobuf:"bytes,6,opt,name=p256dh,proto3" json:"p256dh,omitempty"`           // web: the subscription's public key
+	Auth          []byte                 `protobuf:"bytes,7,opt,name=auth,proto3" json:"auth,omitempty"`               // web: the subscription's secret
+	CreatedMs     int64                  `protobuf:"varint,8,opt,name=created_ms,json=createdMs,proto3" json:"created_ms,omitempty"`
+	UpdatedMs     int64                  `protobuf:"varint,9,opt,name=updated_ms,json=updatedMs,proto3" json:"updated_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Device) Reset() {
+	*x = Device{}
+	mi := &file_event_v1_event_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Device) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Device) ProtoMessage() {}
+
+func (x *Device) ProtoReflect() protoreflect.Message {
+	mi := &file_event_v1_event_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Device.ProtoReflect.Descriptor instead.
+func (*Device) Descriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Device) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Device) GetPlatform() Platform {
+	if x != nil {
+		return x.Platform
+	}
+	return Platform_PLATFORM_UNSPECIFIED
+}
+
+func (x *Device) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *Device) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *Device) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *Device) GetP256Dh() []byte {
+	if x != nil {
+		return x.P256Dh
+	}
+	return nil
+}
+
+func (x *Device) GetAuth() []byte {
+	if x != nil {
+		return x.Auth
+	}
+	return nil
+}
+
+func (x *Device) GetCreatedMs() int64 {
+	if x != nil {
+		return x.CreatedMs
+	}
+	return 0
+}
+
+func (x *Device) GetUpdatedMs() int64 {
+	if x != nil {
+		return x.UpdatedMs
+	}
+	return 0
+}
+
+// Devices are a user's, and the conversations that it wants no notifications of.
+type Devices struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Devices       []*Device              `protobuf:"bytes,1,rep,name=devices,proto3" json:"devices,omitempty"` // the one registered last comes last
+	Muted         []string               `protobuf:"bytes,2,rep,name=muted,proto3" json:"muted,omitempty"`     // CON-…, the one muted last comes last
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Devices) Reset() {
+	*x = Devices{}
+	mi := &file_event_v1_event_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Devices) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Devices) ProtoMessage() {}
+
+func (x *Devices) ProtoReflect() protoreflect.Message {
+	mi := &file_event_v1_event_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Devices.ProtoReflect.Descriptor instead.
+func (*Devices) Descriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Devices) GetDevices() []*Device {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
+}
+
+func (x *Devices) GetMuted() []string {
+	if x != nil {
+		return x.Muted
+	}
+	return nil
+}
+
 // Credential is an API key of the operator, the secret stored hashed.
 type Credential struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1657,7 +2234,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_event_v1_event_proto_msgTypes[15]
+	mi := &file_event_v1_event_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1669,7 +2246,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[15]
+	mi := &file_event_v1_event_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1682,7 +2259,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{15}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Credential) GetKey() string {
@@ -1733,7 +2310,7 @@ type ClusterSettings struct {
 
 func (x *ClusterSettings) Reset() {
 	*x = ClusterSettings{}
-	mi := &file_event_v1_event_proto_msgTypes[16]
+	mi := &file_event_v1_event_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1745,7 +2322,7 @@ func (x *ClusterSettings) String() string {
 func (*ClusterSettings) ProtoMessage() {}
 
 func (x *ClusterSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[16]
+	mi := &file_event_v1_event_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1758,7 +2335,7 @@ func (x *ClusterSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterSettings.ProtoReflect.Descriptor instead.
 func (*ClusterSettings) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{16}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ClusterSettings) GetClusterId() string {
@@ -1807,7 +2384,7 @@ type Blob struct {
 
 func (x *Blob) Reset() {
 	*x = Blob{}
-	mi := &file_event_v1_event_proto_msgTypes[17]
+	mi := &file_event_v1_event_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1819,7 +2396,7 @@ func (x *Blob) String() string {
 func (*Blob) ProtoMessage() {}
 
 func (x *Blob) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[17]
+	mi := &file_event_v1_event_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1832,7 +2409,7 @@ func (x *Blob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Blob.ProtoReflect.Descriptor instead.
 func (*Blob) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{17}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Blob) GetSha256() string {
@@ -1901,7 +2478,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_event_v1_event_proto_msgTypes[18]
+	mi := &file_event_v1_event_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1913,7 +2490,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[18]
+	mi := &file_event_v1_event_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1926,7 +2503,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{18}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Hold) GetDueMs() int64 {
@@ -1947,7 +2524,7 @@ type Due struct {
 
 func (x *Due) Reset() {
 	*x = Due{}
-	mi := &file_event_v1_event_proto_msgTypes[19]
+	mi := &file_event_v1_event_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1959,7 +2536,7 @@ func (x *Due) String() string {
 func (*Due) ProtoMessage() {}
 
 func (x *Due) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[19]
+	mi := &file_event_v1_event_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1972,7 +2549,7 @@ func (x *Due) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Due.ProtoReflect.Descriptor instead.
 func (*Due) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{19}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Due) GetHolder() string {
@@ -2005,7 +2582,7 @@ type Picture struct {
 
 func (x *Picture) Reset() {
 	*x = Picture{}
-	mi := &file_event_v1_event_proto_msgTypes[20]
+	mi := &file_event_v1_event_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2017,7 +2594,7 @@ func (x *Picture) String() string {
 func (*Picture) ProtoMessage() {}
 
 func (x *Picture) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[20]
+	mi := &file_event_v1_event_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2030,7 +2607,7 @@ func (x *Picture) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Picture.ProtoReflect.Descriptor instead.
 func (*Picture) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{20}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Picture) GetSha256() string {
@@ -2101,7 +2678,7 @@ type Image struct {
 
 func (x *Image) Reset() {
 	*x = Image{}
-	mi := &file_event_v1_event_proto_msgTypes[21]
+	mi := &file_event_v1_event_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2113,7 +2690,7 @@ func (x *Image) String() string {
 func (*Image) ProtoMessage() {}
 
 func (x *Image) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[21]
+	mi := &file_event_v1_event_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2126,7 +2703,7 @@ func (x *Image) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Image.ProtoReflect.Descriptor instead.
 func (*Image) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{21}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Image) GetApplicationId() string {
@@ -2212,14 +2789,16 @@ type Store struct {
 	Rpc           string                 `protobuf:"bytes,8,opt,name=rpc,proto3" json:"rpc,omitempty"`
 	Raft          string                 `protobuf:"bytes,9,opt,name=raft,proto3" json:"raft,omitempty"`
 	JoinedMs      int64                  `protobuf:"varint,10,opt,name=joined_ms,json=joinedMs,proto3" json:"joined_ms,omitempty"`
-	ChangedMs     int64                  `protobuf:"varint,11,opt,name=changed_ms,json=changedMs,proto3" json:"changed_ms,omitempty"` // of state
+	ChangedMs     int64                  `protobuf:"varint,11,opt,name=changed_ms,json=changedMs,proto3" json:"changed_ms,omitempty"`             // of state
+	VersionOldest uint32                 `protobuf:"varint,12,opt,name=version_oldest,json=versionOldest,proto3" json:"version_oldest,omitempty"` // cluster versions that the node speaks; 0 = 1
+	VersionNewest uint32                 `protobuf:"varint,13,opt,name=version_newest,json=versionNewest,proto3" json:"version_newest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Store) Reset() {
 	*x = Store{}
-	mi := &file_event_v1_event_proto_msgTypes[22]
+	mi := &file_event_v1_event_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2231,7 +2810,7 @@ func (x *Store) String() string {
 func (*Store) ProtoMessage() {}
 
 func (x *Store) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[22]
+	mi := &file_event_v1_event_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2244,7 +2823,7 @@ func (x *Store) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Store.ProtoReflect.Descriptor instead.
 func (*Store) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{22}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Store) GetUuid() string {
@@ -2324,6 +2903,20 @@ func (x *Store) GetChangedMs() int64 {
 	return 0
 }
 
+func (x *Store) GetVersionOldest() uint32 {
+	if x != nil {
+		return x.VersionOldest
+	}
+	return 0
+}
+
+func (x *Store) GetVersionNewest() uint32 {
+	if x != nil {
+		return x.VersionNewest
+	}
+	return 0
+}
+
 type PlacedReplica struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // never used twice in a cluster
@@ -2335,7 +2928,7 @@ type PlacedReplica struct {
 
 func (x *PlacedReplica) Reset() {
 	*x = PlacedReplica{}
-	mi := &file_event_v1_event_proto_msgTypes[23]
+	mi := &file_event_v1_event_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2347,7 +2940,7 @@ func (x *PlacedReplica) String() string {
 func (*PlacedReplica) ProtoMessage() {}
 
 func (x *PlacedReplica) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[23]
+	mi := &file_event_v1_event_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2360,7 +2953,7 @@ func (x *PlacedReplica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacedReplica.ProtoReflect.Descriptor instead.
 func (*PlacedReplica) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{23}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *PlacedReplica) GetId() uint64 {
@@ -2396,7 +2989,7 @@ type ShardMap struct {
 
 func (x *ShardMap) Reset() {
 	*x = ShardMap{}
-	mi := &file_event_v1_event_proto_msgTypes[24]
+	mi := &file_event_v1_event_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2408,7 +3001,7 @@ func (x *ShardMap) String() string {
 func (*ShardMap) ProtoMessage() {}
 
 func (x *ShardMap) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[24]
+	mi := &file_event_v1_event_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2421,7 +3014,7 @@ func (x *ShardMap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardMap.ProtoReflect.Descriptor instead.
 func (*ShardMap) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{24}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ShardMap) GetShard() uint32 {
@@ -2449,13 +3042,15 @@ func (x *ShardMap) GetReplicas() []*PlacedReplica {
 type Placement struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	NextReplica   uint64                 `protobuf:"varint,1,opt,name=next_replica,json=nextReplica,proto3" json:"next_replica,omitempty"` // the next replica id
+	Version       uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`                            // of the cluster: gates every new message and entry kind; 0 = 1
+	Recovery      string                 `protobuf:"bytes,3,opt,name=recovery,proto3" json:"recovery,omitempty"`                           // id of the last unsafe recovery
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Placement) Reset() {
 	*x = Placement{}
-	mi := &file_event_v1_event_proto_msgTypes[25]
+	mi := &file_event_v1_event_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2467,7 +3062,7 @@ func (x *Placement) String() string {
 func (*Placement) ProtoMessage() {}
 
 func (x *Placement) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[25]
+	mi := &file_event_v1_event_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2480,7 +3075,7 @@ func (x *Placement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placement.ProtoReflect.Descriptor instead.
 func (*Placement) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{25}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Placement) GetNextReplica() uint64 {
@@ -2488,6 +3083,20 @@ func (x *Placement) GetNextReplica() uint64 {
 		return x.NextReplica
 	}
 	return 0
+}
+
+func (x *Placement) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Placement) GetRecovery() string {
+	if x != nil {
+		return x.Recovery
+	}
+	return ""
 }
 
 // PublicCopy is the part of the meta shard that every node follows: members, the shard map,
@@ -2502,7 +3111,7 @@ type PublicCopy struct {
 
 func (x *PublicCopy) Reset() {
 	*x = PublicCopy{}
-	mi := &file_event_v1_event_proto_msgTypes[26]
+	mi := &file_event_v1_event_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2514,7 +3123,7 @@ func (x *PublicCopy) String() string {
 func (*PublicCopy) ProtoMessage() {}
 
 func (x *PublicCopy) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[26]
+	mi := &file_event_v1_event_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2527,7 +3136,7 @@ func (x *PublicCopy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublicCopy.ProtoReflect.Descriptor instead.
 func (*PublicCopy) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{26}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PublicCopy) GetVersion() uint64 {
@@ -2554,7 +3163,7 @@ type PublicRow struct {
 
 func (x *PublicRow) Reset() {
 	*x = PublicRow{}
-	mi := &file_event_v1_event_proto_msgTypes[27]
+	mi := &file_event_v1_event_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2566,7 +3175,7 @@ func (x *PublicRow) String() string {
 func (*PublicRow) ProtoMessage() {}
 
 func (x *PublicRow) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[27]
+	mi := &file_event_v1_event_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2579,7 +3188,7 @@ func (x *PublicRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublicRow.ProtoReflect.Descriptor instead.
 func (*PublicRow) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{27}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PublicRow) GetKey() []byte {
@@ -2612,14 +3221,15 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\ftimestamp_ms\x18\a \x01(\x03R\vtimestampMs\x12\x1b\n" +
 	"\tclient_id\x18\b \x01(\tR\bclientId\x12\x1d\n" +
 	"\n" +
-	"deleted_ms\x18\t \x01(\x03R\tdeletedMs\"\x96\x01\n" +
+	"deleted_ms\x18\t \x01(\x03R\tdeletedMs\"\xb2\x01\n" +
 	"\x06Author\x12\x17\n" +
 	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x03 \x01(\tR\vdisplayName\x12\x1b\n" +
 	"\timage_url\x18\x04 \x01(\tR\bimageUrl\x12\x1f\n" +
 	"\vcustom_data\x18\x05 \x01(\fR\n" +
-	"customData\"\x94\x01\n" +
+	"customData\x12\x1a\n" +
+	"\brevision\x18\x06 \x01(\x04R\brevision\"\x94\x01\n" +
 	"\n" +
 	"Properties\x12\x10\n" +
 	"\x03ttl\x18\x01 \x01(\x01R\x03ttl\x12\x17\n" +
@@ -2695,7 +3305,7 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\x06Cursor\x12\x1b\n" +
 	"\tmember_id\x18\x01 \x01(\tR\bmemberId\x12\x1c\n" +
 	"\tdelivered\x18\x02 \x01(\x04R\tdelivered\x12\x12\n" +
-	"\x04seen\x18\x03 \x01(\x04R\x04seen\"\x88\x03\n" +
+	"\x04seen\x18\x03 \x01(\x04R\x04seen\"\xa4\x03\n" +
 	"\x04User\x12%\n" +
 	"\x0eapplication_id\x18\x01 \x01(\tR\rapplicationId\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
@@ -2716,7 +3326,8 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\x0fidempotency_key\x18\v \x01(\tR\x0eidempotencyKey\x12\x14\n" +
 	"\x05never\x18\f \x01(\bR\x05never\x12\x1d\n" +
 	"\n" +
-	"name_fence\x18\r \x01(\x04R\tnameFence\"\xe2\x02\n" +
+	"name_fence\x18\r \x01(\x04R\tnameFence\x12\x1a\n" +
+	"\brevision\x18\x0e \x01(\x04R\brevision\"\xe2\x02\n" +
 	"\n" +
 	"Membership\x12'\n" +
 	"\x0fconversation_id\x18\x01 \x01(\tR\x0econversationId\x12\x1b\n" +
@@ -2738,7 +3349,7 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\aWebhook\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x1f\n" +
 	"\vhttp_method\x18\x02 \x01(\tR\n" +
-	"httpMethod\"\xe6\x02\n" +
+	"httpMethod\"\xfc\x03\n" +
 	"\vApplication\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1d\n" +
@@ -2755,7 +3366,49 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\x04type\x18\t \x01(\tR\x04type\x12\x18\n" +
 	"\aprivacy\x18\n" +
 	" \x01(\fR\aprivacy\x12.\n" +
-	"\x13previous_public_key\x18\v \x01(\tR\x11previousPublicKey\"\x85\x01\n" +
+	"\x13previous_public_key\x18\v \x01(\tR\x11previousPublicKey\x12J\n" +
+	"\x10push_credentials\x18\x14 \x03(\v2\x1f.parley.event.v1.PushCredentialR\x0fpushCredentials\x12H\n" +
+	"\x0fwebhook_secrets\x18\f \x01(\v2\x1f.parley.event.v1.WebhookSecretsR\x0ewebhookSecrets\"e\n" +
+	"\x0eWebhookSecrets\x12\x18\n" +
+	"\acurrent\x18\x01 \x01(\fR\acurrent\x12\x1a\n" +
+	"\bprevious\x18\x02 \x01(\fR\bprevious\x12\x1d\n" +
+	"\n" +
+	"rotated_ms\x18\x03 \x01(\x03R\trotatedMs\"\xde\x03\n" +
+	"\x0ePushCredential\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x125\n" +
+	"\bplatform\x18\x02 \x01(\x0e2\x19.parley.event.v1.PlatformR\bplatform\x12-\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x19.parley.event.v1.PushKindR\x04kind\x12\x16\n" +
+	"\x06secret\x18\x04 \x01(\fR\x06secret\x12\x1a\n" +
+	"\bpassword\x18\x05 \x01(\tR\bpassword\x12\x15\n" +
+	"\x06key_id\x18\x06 \x01(\tR\x05keyId\x12\x17\n" +
+	"\ateam_id\x18\a \x01(\tR\x06teamId\x12\x14\n" +
+	"\x05topic\x18\b \x01(\tR\x05topic\x12\x18\n" +
+	"\asandbox\x18\t \x01(\bR\asandbox\x12\x18\n" +
+	"\asubject\x18\n" +
+	" \x01(\tR\asubject\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\v \x01(\tR\tpublicKey\x123\n" +
+	"\x06status\x18\f \x01(\x0e2\x1b.parley.event.v1.PushStatusR\x06status\x12\x16\n" +
+	"\x06reason\x18\r \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"checked_ms\x18\x0e \x01(\x03R\tcheckedMs\x12\x1d\n" +
+	"\n" +
+	"created_ms\x18\x0f \x01(\x03R\tcreatedMs\"\x87\x02\n" +
+	"\x06Device\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x125\n" +
+	"\bplatform\x18\x02 \x01(\x0e2\x19.parley.event.v1.PlatformR\bplatform\x12\x14\n" +
+	"\x05token\x18\x03 \x01(\tR\x05token\x12 \n" +
+	"\venvironment\x18\x04 \x01(\tR\venvironment\x12\x14\n" +
+	"\x05topic\x18\x05 \x01(\tR\x05topic\x12\x16\n" +
+	"\x06p256dh\x18\x06 \x01(\fR\x06p256dh\x12\x12\n" +
+	"\x04auth\x18\a \x01(\fR\x04auth\x12\x1d\n" +
+	"\n" +
+	"created_ms\x18\b \x01(\x03R\tcreatedMs\x12\x1d\n" +
+	"\n" +
+	"updated_ms\x18\t \x01(\x03R\tupdatedMs\"R\n" +
+	"\aDevices\x121\n" +
+	"\adevices\x18\x01 \x03(\v2\x17.parley.event.v1.DeviceR\adevices\x12\x14\n" +
+	"\x05muted\x18\x02 \x03(\tR\x05muted\"\x85\x01\n" +
 	"\n" +
 	"Credential\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
@@ -2817,7 +3470,7 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"deleted_ms\x18\b \x01(\x03R\tdeletedMs\x12'\n" +
 	"\x0fidempotency_key\x18\t \x01(\tR\x0eidempotencyKey\x12\x14\n" +
 	"\x05never\x18\n" +
-	" \x01(\bR\x05never\"\xa8\x02\n" +
+	" \x01(\bR\x05never\"\xf6\x02\n" +
 	"\x05Store\x12\x12\n" +
 	"\x04uuid\x18\x01 \x01(\tR\x04uuid\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x121\n" +
@@ -2831,7 +3484,9 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\tjoined_ms\x18\n" +
 	" \x01(\x03R\bjoinedMs\x12\x1d\n" +
 	"\n" +
-	"changed_ms\x18\v \x01(\x03R\tchangedMs\"e\n" +
+	"changed_ms\x18\v \x01(\x03R\tchangedMs\x12%\n" +
+	"\x0eversion_oldest\x18\f \x01(\rR\rversionOldest\x12%\n" +
+	"\x0eversion_newest\x18\r \x01(\rR\rversionNewest\"e\n" +
 	"\rPlacedReplica\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x120\n" +
@@ -2839,9 +3494,11 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\bShardMap\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12!\n" +
 	"\fconf_version\x18\x02 \x01(\x04R\vconfVersion\x12:\n" +
-	"\breplicas\x18\x03 \x03(\v2\x1e.parley.event.v1.PlacedReplicaR\breplicas\".\n" +
+	"\breplicas\x18\x03 \x03(\v2\x1e.parley.event.v1.PlacedReplicaR\breplicas\"d\n" +
 	"\tPlacement\x12!\n" +
-	"\fnext_replica\x18\x01 \x01(\x04R\vnextReplica\"V\n" +
+	"\fnext_replica\x18\x01 \x01(\x04R\vnextReplica\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\x12\x1a\n" +
+	"\brecovery\x18\x03 \x01(\tR\brecovery\"V\n" +
 	"\n" +
 	"PublicCopy\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12.\n" +
@@ -2858,7 +3515,25 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\x18MEMBER_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14MEMBER_STATE_INVITED\x10\x01\x12\x17\n" +
 	"\x13MEMBER_STATE_JOINED\x10\x02\x12\x15\n" +
-	"\x11MEMBER_STATE_LEFT\x10\x03*\x8a\x01\n" +
+	"\x11MEMBER_STATE_LEFT\x10\x03*^\n" +
+	"\bPlatform\x12\x18\n" +
+	"\x14PLATFORM_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10PLATFORM_ANDROID\x10\x01\x12\x10\n" +
+	"\fPLATFORM_IOS\x10\x02\x12\x10\n" +
+	"\fPLATFORM_WEB\x10\x03*\xa3\x01\n" +
+	"\bPushKind\x12\x19\n" +
+	"\x15PUSH_KIND_UNSPECIFIED\x10\x00\x12\x1d\n" +
+	"\x19PUSH_KIND_SERVICE_ACCOUNT\x10\x01\x12\x18\n" +
+	"\x14PUSH_KIND_SERVER_KEY\x10\x02\x12\x13\n" +
+	"\x0fPUSH_KIND_TOKEN\x10\x03\x12\x19\n" +
+	"\x15PUSH_KIND_CERTIFICATE\x10\x04\x12\x13\n" +
+	"\x0fPUSH_KIND_VAPID\x10\x05*u\n" +
+	"\n" +
+	"PushStatus\x12\x1b\n" +
+	"\x17PUSH_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16PUSH_STATUS_UNVERIFIED\x10\x01\x12\x15\n" +
+	"\x11PUSH_STATUS_VALID\x10\x02\x12\x17\n" +
+	"\x13PUSH_STATUS_INVALID\x10\x03*\x8a\x01\n" +
 	"\n" +
 	"StoreState\x12\x1b\n" +
 	"\x17STORE_STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
@@ -2884,64 +3559,78 @@ func file_event_v1_event_proto_rawDescGZIP() []byte {
 	return file_event_v1_event_proto_rawDescData
 }
 
-var file_event_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_event_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_event_v1_event_proto_goTypes = []any{
 	(ConversationState)(0),  // 0: parley.event.v1.ConversationState
 	(MemberState)(0),        // 1: parley.event.v1.MemberState
-	(StoreState)(0),         // 2: parley.event.v1.StoreState
-	(ReplicaRole)(0),        // 3: parley.event.v1.ReplicaRole
-	(*Event)(nil),           // 4: parley.event.v1.Event
-	(*Author)(nil),          // 5: parley.event.v1.Author
-	(*Properties)(nil),      // 6: parley.event.v1.Properties
-	(*Callback)(nil),        // 7: parley.event.v1.Callback
-	(*Conversation)(nil),    // 8: parley.event.v1.Conversation
-	(*Head)(nil),            // 9: parley.event.v1.Head
-	(*Initiator)(nil),       // 10: parley.event.v1.Initiator
-	(*Member)(nil),          // 11: parley.event.v1.Member
-	(*Receipt)(nil),         // 12: parley.event.v1.Receipt
-	(*Cursor)(nil),          // 13: parley.event.v1.Cursor
-	(*User)(nil),            // 14: parley.event.v1.User
-	(*Membership)(nil),      // 15: parley.event.v1.Membership
-	(*Name)(nil),            // 16: parley.event.v1.Name
-	(*Webhook)(nil),         // 17: parley.event.v1.Webhook
-	(*Application)(nil),     // 18: parley.event.v1.Application
-	(*Credential)(nil),      // 19: parley.event.v1.Credential
-	(*ClusterSettings)(nil), // 20: parley.event.v1.ClusterSettings
-	(*Blob)(nil),            // 21: parley.event.v1.Blob
-	(*Hold)(nil),            // 22: parley.event.v1.Hold
-	(*Due)(nil),             // 23: parley.event.v1.Due
-	(*Picture)(nil),         // 24: parley.event.v1.Picture
-	(*Image)(nil),           // 25: parley.event.v1.Image
-	(*Store)(nil),           // 26: parley.event.v1.Store
-	(*PlacedReplica)(nil),   // 27: parley.event.v1.PlacedReplica
-	(*ShardMap)(nil),        // 28: parley.event.v1.ShardMap
-	(*Placement)(nil),       // 29: parley.event.v1.Placement
-	(*PublicCopy)(nil),      // 30: parley.event.v1.PublicCopy
-	(*PublicRow)(nil),       // 31: parley.event.v1.PublicRow
+	(Platform)(0),           // 2: parley.event.v1.Platform
+	(PushKind)(0),           // 3: parley.event.v1.PushKind
+	(PushStatus)(0),         // 4: parley.event.v1.PushStatus
+	(StoreState)(0),         // 5: parley.event.v1.StoreState
+	(ReplicaRole)(0),        // 6: parley.event.v1.ReplicaRole
+	(*Event)(nil),           // 7: parley.event.v1.Event
+	(*Author)(nil),          // 8: parley.event.v1.Author
+	(*Properties)(nil),      // 9: parley.event.v1.Properties
+	(*Callback)(nil),        // 10: parley.event.v1.Callback
+	(*Conversation)(nil),    // 11: parley.event.v1.Conversation
+	(*Head)(nil),            // 12: parley.event.v1.Head
+	(*Initiator)(nil),       // 13: parley.event.v1.Initiator
+	(*Member)(nil),          // 14: parley.event.v1.Member
+	(*Receipt)(nil),         // 15: parley.event.v1.Receipt
+	(*Cursor)(nil),          // 16: parley.event.v1.Cursor
+	(*User)(nil),            // 17: parley.event.v1.User
+	(*Membership)(nil),      // 18: parley.event.v1.Membership
+	(*Name)(nil),            // 19: parley.event.v1.Name
+	(*Webhook)(nil),         // 20: parley.event.v1.Webhook
+	(*Application)(nil),     // 21: parley.event.v1.Application
+	(*WebhookSecrets)(nil),  // 22: parley.event.v1.WebhookSecrets
+	(*PushCredential)(nil),  // 23: parley.event.v1.PushCredential
+	(*Device)(nil),          // 24: parley.event.v1.Device
+	(*Devices)(nil),         // 25: parley.event.v1.Devices
+	(*Credential)(nil),      // 26: parley.event.v1.Credential
+	(*ClusterSettings)(nil), // 27: parley.event.v1.ClusterSettings
+	(*Blob)(nil),            // 28: parley.event.v1.Blob
+	(*Hold)(nil),            // 29: parley.event.v1.Hold
+	(*Due)(nil),             // 30: parley.event.v1.Due
+	(*Picture)(nil),         // 31: parley.event.v1.Picture
+	(*Image)(nil),           // 32: parley.event.v1.Image
+	(*Store)(nil),           // 33: parley.event.v1.Store
+	(*PlacedReplica)(nil),   // 34: parley.event.v1.PlacedReplica
+	(*ShardMap)(nil),        // 35: parley.event.v1.ShardMap
+	(*Placement)(nil),       // 36: parley.event.v1.Placement
+	(*PublicCopy)(nil),      // 37: parley.event.v1.PublicCopy
+	(*PublicRow)(nil),       // 38: parley.event.v1.PublicRow
 }
 var file_event_v1_event_proto_depIdxs = []int32{
 	0,  // 0: parley.event.v1.Conversation.state:type_name -> parley.event.v1.ConversationState
-	6,  // 1: parley.event.v1.Conversation.properties:type_name -> parley.event.v1.Properties
-	7,  // 2: parley.event.v1.Conversation.callback:type_name -> parley.event.v1.Callback
-	5,  // 3: parley.event.v1.Member.user:type_name -> parley.event.v1.Author
+	9,  // 1: parley.event.v1.Conversation.properties:type_name -> parley.event.v1.Properties
+	10, // 2: parley.event.v1.Conversation.callback:type_name -> parley.event.v1.Callback
+	8,  // 3: parley.event.v1.Member.user:type_name -> parley.event.v1.Author
 	1,  // 4: parley.event.v1.Member.state:type_name -> parley.event.v1.MemberState
-	10, // 5: parley.event.v1.Member.initiator_invited:type_name -> parley.event.v1.Initiator
-	10, // 6: parley.event.v1.Member.initiator_joined:type_name -> parley.event.v1.Initiator
+	13, // 5: parley.event.v1.Member.initiator_invited:type_name -> parley.event.v1.Initiator
+	13, // 6: parley.event.v1.Member.initiator_joined:type_name -> parley.event.v1.Initiator
 	1,  // 7: parley.event.v1.Membership.state:type_name -> parley.event.v1.MemberState
-	17, // 8: parley.event.v1.Application.event_url:type_name -> parley.event.v1.Webhook
-	24, // 9: parley.event.v1.Image.original:type_name -> parley.event.v1.Picture
-	24, // 10: parley.event.v1.Image.medium:type_name -> parley.event.v1.Picture
-	24, // 11: parley.event.v1.Image.thumbnail:type_name -> parley.event.v1.Picture
-	2,  // 12: parley.event.v1.Store.state:type_name -> parley.event.v1.StoreState
-	3,  // 13: parley.event.v1.PlacedReplica.role:type_name -> parley.event.v1.ReplicaRole
-	27, // 14: parley.event.v1.ShardMap.replicas:type_name -> parley.event.v1.PlacedReplica
-	31, // 15: parley.event.v1.PublicCopy.rows:type_name -> parley.event.v1.PublicRow
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	20, // 8: parley.event.v1.Application.event_url:type_name -> parley.event.v1.Webhook
+	23, // 9: parley.event.v1.Application.push_credentials:type_name -> parley.event.v1.PushCredential
+	22, // 10: parley.event.v1.Application.webhook_secrets:type_name -> parley.event.v1.WebhookSecrets
+	2,  // 11: parley.event.v1.PushCredential.platform:type_name -> parley.event.v1.Platform
+	3,  // 12: parley.event.v1.PushCredential.kind:type_name -> parley.event.v1.PushKind
+	4,  // 13: parley.event.v1.PushCredential.status:type_name -> parley.event.v1.PushStatus
+	2,  // 14: parley.event.v1.Device.platform:type_name -> parley.event.v1.Platform
+	24, // 15: parley.event.v1.Devices.devices:type_name -> parley.event.v1.Device
+	31, // 16: parley.event.v1.Image.original:type_name -> parley.event.v1.Picture
+	31, // 17: parley.event.v1.Image.medium:type_name -> parley.event.v1.Picture
+	31, // 18: parley.event.v1.Image.thumbnail:type_name -> parley.event.v1.Picture
+	5,  // 19: parley.event.v1.Store.state:type_name -> parley.event.v1.StoreState
+	6,  // 20: parley.event.v1.PlacedReplica.role:type_name -> parley.event.v1.ReplicaRole
+	34, // 21: parley.event.v1.ShardMap.replicas:type_name -> parley.event.v1.PlacedReplica
+	38, // 22: parley.event.v1.PublicCopy.rows:type_name -> parley.event.v1.PublicRow
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_event_v1_event_proto_init() }
@@ -2954,8 +3643,8 @@ func file_event_v1_event_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_v1_event_proto_rawDesc), len(file_event_v1_event_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   28,
+			NumEnums:      7,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

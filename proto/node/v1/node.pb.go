@@ -30,28 +30,32 @@ type Kind int32
 
 const (
 	Kind_KIND_UNSPECIFIED  Kind = 0
-	Kind_KIND_CONVERSATION Kind = 1 // id CON-…
-	Kind_KIND_USER         Kind = 2 // id USR-…
-	Kind_KIND_NAME         Kind = 3 // id "user/<name>" or "conversation/<name>"
-	Kind_KIND_APPLICATION  Kind = 4 // id is the application id; lives in the meta shard
-	Kind_KIND_SHARD        Kind = 5 // queries over a whole shard; id is the shard number in decimal
-	Kind_KIND_BLOB         Kind = 6 // id is the SHA-256 of the bytes, in lower-case hex
-	Kind_KIND_IMAGE        Kind = 7 // id is a bare UUID
-	Kind_KIND_PLACEMENT    Kind = 8 // the one entity of members and shard map; lives in the meta shard
+	Kind_KIND_CONVERSATION Kind = 1  // id CON-…
+	Kind_KIND_USER         Kind = 2  // id USR-…
+	Kind_KIND_NAME         Kind = 3  // id "user/<name>" or "conversation/<name>"
+	Kind_KIND_APPLICATION  Kind = 4  // id is the application id; lives in the meta shard
+	Kind_KIND_SHARD        Kind = 5  // queries over a whole shard; id is the shard number in decimal
+	Kind_KIND_BLOB         Kind = 6  // id is the SHA-256 of the bytes, in lower-case hex
+	Kind_KIND_IMAGE        Kind = 7  // id is a bare UUID
+	Kind_KIND_PLACEMENT    Kind = 8  // the one entity of members and shard map; lives in the meta shard
+	Kind_KIND_WEBHOOK      Kind = 9  // no entity: what the outbox takes to a URL; id is "event_url" or "callback"
+	Kind_KIND_PUSH         Kind = 10 // no entity: what the outbox takes to members' devices; id is "push"
 )
 
 // Enum value maps for Kind.
 var (
 	Kind_name = map[int32]string{
-		0: "KIND_UNSPECIFIED",
-		1: "KIND_CONVERSATION",
-		2: "KIND_USER",
-		3: "KIND_NAME",
-		4: "KIND_APPLICATION",
-		5: "KIND_SHARD",
-		6: "KIND_BLOB",
-		7: "KIND_IMAGE",
-		8: "KIND_PLACEMENT",
+		0:  "KIND_UNSPECIFIED",
+		1:  "KIND_CONVERSATION",
+		2:  "KIND_USER",
+		3:  "KIND_NAME",
+		4:  "KIND_APPLICATION",
+		5:  "KIND_SHARD",
+		6:  "KIND_BLOB",
+		7:  "KIND_IMAGE",
+		8:  "KIND_PLACEMENT",
+		9:  "KIND_WEBHOOK",
+		10: "KIND_PUSH",
 	}
 	Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED":  0,
@@ -63,6 +67,8 @@ var (
 		"KIND_BLOB":         6,
 		"KIND_IMAGE":        7,
 		"KIND_PLACEMENT":    8,
+		"KIND_WEBHOOK":      9,
+		"KIND_PUSH":         10,
 	}
 )
 
@@ -91,6 +97,56 @@ func (x Kind) Number() protoreflect.EnumNumber {
 // Deprecated: Use Kind.Descriptor instead.
 func (Kind) EnumDescriptor() ([]byte, []int) {
 	return file_node_v1_node_proto_rawDescGZIP(), []int{0}
+}
+
+// Sink is what an application wants told of its conversations' events, as a bit of Command.sinks.
+type Sink int32
+
+const (
+	Sink_SINK_NONE    Sink = 0
+	Sink_SINK_WEBHOOK Sink = 1 // its event_url
+	Sink_SINK_PUSH    Sink = 2
+)
+
+// Enum value maps for Sink.
+var (
+	Sink_name = map[int32]string{
+		0: "SINK_NONE",
+		1: "SINK_WEBHOOK",
+		2: "SINK_PUSH",
+	}
+	Sink_value = map[string]int32{
+		"SINK_NONE":    0,
+		"SINK_WEBHOOK": 1,
+		"SINK_PUSH":    2,
+	}
+)
+
+func (x Sink) Enum() *Sink {
+	p := new(Sink)
+	*p = x
+	return p
+}
+
+func (x Sink) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Sink) Descriptor() protoreflect.EnumDescriptor {
+	return file_node_v1_node_proto_enumTypes[1].Descriptor()
+}
+
+func (Sink) Type() protoreflect.EnumType {
+	return &file_node_v1_node_proto_enumTypes[1]
+}
+
+func (x Sink) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Sink.Descriptor instead.
+func (Sink) EnumDescriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{1}
 }
 
 type MemberAction int32
@@ -129,11 +185,11 @@ func (x MemberAction) String() string {
 }
 
 func (MemberAction) Descriptor() protoreflect.EnumDescriptor {
-	return file_node_v1_node_proto_enumTypes[1].Descriptor()
+	return file_node_v1_node_proto_enumTypes[2].Descriptor()
 }
 
 func (MemberAction) Type() protoreflect.EnumType {
-	return &file_node_v1_node_proto_enumTypes[1]
+	return &file_node_v1_node_proto_enumTypes[2]
 }
 
 func (x MemberAction) Number() protoreflect.EnumNumber {
@@ -142,7 +198,7 @@ func (x MemberAction) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MemberAction.Descriptor instead.
 func (MemberAction) EnumDescriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{1}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{2}
 }
 
 type OrderKind int32
@@ -187,11 +243,11 @@ func (x OrderKind) String() string {
 }
 
 func (OrderKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_node_v1_node_proto_enumTypes[2].Descriptor()
+	return file_node_v1_node_proto_enumTypes[3].Descriptor()
 }
 
 func (OrderKind) Type() protoreflect.EnumType {
-	return &file_node_v1_node_proto_enumTypes[2]
+	return &file_node_v1_node_proto_enumTypes[3]
 }
 
 func (x OrderKind) Number() protoreflect.EnumNumber {
@@ -200,7 +256,7 @@ func (x OrderKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use OrderKind.Descriptor instead.
 func (OrderKind) EnumDescriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{2}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{3}
 }
 
 // Principal is who asks, as the edge has verified it.
@@ -545,6 +601,7 @@ type Command struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Principal *Principal             `protobuf:"bytes,1,opt,name=principal,proto3" json:"principal,omitempty"`
 	ClientId  string                 `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"` // the caller's id of this command; empty = no dedup. Scope: entity and user
+	Sinks     uint32                 `protobuf:"varint,3,opt,name=sinks,proto3" json:"sinks,omitempty"`                      // bits of Sink, set by the conversation's own node when the command arrives
 	// Types that are valid to be assigned to Body:
 	//
 	//	*Command_CreateConversation
@@ -563,6 +620,9 @@ type Command struct {
 	//	*Command_DeleteUser
 	//	*Command_IndexMembership
 	//	*Command_PropagateUser
+	//	*Command_PutDevice
+	//	*Command_DeleteDevice
+	//	*Command_MutePush
 	//	*Command_ReserveName
 	//	*Command_ConfirmName
 	//	*Command_ReleaseName
@@ -570,6 +630,9 @@ type Command struct {
 	//	*Command_DeleteApplication
 	//	*Command_PutCredential
 	//	*Command_PutSettings
+	//	*Command_PutPushCredential
+	//	*Command_DeletePushCredential
+	//	*Command_NotePush
 	//	*Command_HoldBlob
 	//	*Command_PutChunk
 	//	*Command_SealBlob
@@ -584,6 +647,10 @@ type Command struct {
 	//	*Command_PutShard
 	//	*Command_Announce
 	//	*Command_Order
+	//	*Command_RaiseVersion
+	//	*Command_RecoverPlacement
+	//	*Command_DeliverEvent
+	//	*Command_Redeliver
 	Body          isCommand_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -631,6 +698,13 @@ func (x *Command) GetClientId() string {
 		return x.ClientId
 	}
 	return ""
+}
+
+func (x *Command) GetSinks() uint32 {
+	if x != nil {
+		return x.Sinks
+	}
+	return 0
 }
 
 func (x *Command) GetBody() isCommand_Body {
@@ -784,6 +858,33 @@ func (x *Command) GetPropagateUser() *PropagateUser {
 	return nil
 }
 
+func (x *Command) GetPutDevice() *PutDevice {
+	if x != nil {
+		if x, ok := x.Body.(*Command_PutDevice); ok {
+			return x.PutDevice
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeleteDevice() *DeleteDevice {
+	if x != nil {
+		if x, ok := x.Body.(*Command_DeleteDevice); ok {
+			return x.DeleteDevice
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetMutePush() *MutePush {
+	if x != nil {
+		if x, ok := x.Body.(*Command_MutePush); ok {
+			return x.MutePush
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetReserveName() *ReserveName {
 	if x != nil {
 		if x, ok := x.Body.(*Command_ReserveName); ok {
@@ -842,6 +943,33 @@ func (x *Command) GetPutSettings() *PutSettings {
 	if x != nil {
 		if x, ok := x.Body.(*Command_PutSettings); ok {
 			return x.PutSettings
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetPutPushCredential() *PutPushCredential {
+	if x != nil {
+		if x, ok := x.Body.(*Command_PutPushCredential); ok {
+			return x.PutPushCredential
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeletePushCredential() *DeletePushCredential {
+	if x != nil {
+		if x, ok := x.Body.(*Command_DeletePushCredential); ok {
+			return x.DeletePushCredential
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetNotePush() *NotePush {
+	if x != nil {
+		if x, ok := x.Body.(*Command_NotePush); ok {
+			return x.NotePush
 		}
 	}
 	return nil
@@ -973,6 +1101,42 @@ func (x *Command) GetOrder() *Order {
 	return nil
 }
 
+func (x *Command) GetRaiseVersion() *RaiseVersion {
+	if x != nil {
+		if x, ok := x.Body.(*Command_RaiseVersion); ok {
+			return x.RaiseVersion
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRecoverPlacement() *RecoverPlacement {
+	if x != nil {
+		if x, ok := x.Body.(*Command_RecoverPlacement); ok {
+			return x.RecoverPlacement
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDeliverEvent() *DeliverEvent {
+	if x != nil {
+		if x, ok := x.Body.(*Command_DeliverEvent); ok {
+			return x.DeliverEvent
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRedeliver() *Redeliver {
+	if x != nil {
+		if x, ok := x.Body.(*Command_Redeliver); ok {
+			return x.Redeliver
+		}
+	}
+	return nil
+}
+
 type isCommand_Body interface {
 	isCommand_Body()
 }
@@ -1041,6 +1205,18 @@ type Command_PropagateUser struct {
 	PropagateUser *PropagateUser `protobuf:"bytes,34,opt,name=propagate_user,json=propagateUser,proto3,oneof"` // by outbox, from the changed user itself
 }
 
+type Command_PutDevice struct {
+	PutDevice *PutDevice `protobuf:"bytes,35,opt,name=put_device,json=putDevice,proto3,oneof"`
+}
+
+type Command_DeleteDevice struct {
+	DeleteDevice *DeleteDevice `protobuf:"bytes,36,opt,name=delete_device,json=deleteDevice,proto3,oneof"`
+}
+
+type Command_MutePush struct {
+	MutePush *MutePush `protobuf:"bytes,37,opt,name=mute_push,json=mutePush,proto3,oneof"`
+}
+
 type Command_ReserveName struct {
 	ReserveName *ReserveName `protobuf:"bytes,40,opt,name=reserve_name,json=reserveName,proto3,oneof"`
 }
@@ -1067,6 +1243,18 @@ type Command_PutCredential struct {
 
 type Command_PutSettings struct {
 	PutSettings *PutSettings `protobuf:"bytes,53,opt,name=put_settings,json=putSettings,proto3,oneof"`
+}
+
+type Command_PutPushCredential struct {
+	PutPushCredential *PutPushCredential `protobuf:"bytes,56,opt,name=put_push_credential,json=putPushCredential,proto3,oneof"`
+}
+
+type Command_DeletePushCredential struct {
+	DeletePushCredential *DeletePushCredential `protobuf:"bytes,57,opt,name=delete_push_credential,json=deletePushCredential,proto3,oneof"`
+}
+
+type Command_NotePush struct {
+	NotePush *NotePush `protobuf:"bytes,58,opt,name=note_push,json=notePush,proto3,oneof"`
 }
 
 type Command_HoldBlob struct {
@@ -1125,6 +1313,22 @@ type Command_Order struct {
 	Order *Order `protobuf:"bytes,85,opt,name=order,proto3,oneof"` // likewise
 }
 
+type Command_RaiseVersion struct {
+	RaiseVersion *RaiseVersion `protobuf:"bytes,86,opt,name=raise_version,json=raiseVersion,proto3,oneof"`
+}
+
+type Command_RecoverPlacement struct {
+	RecoverPlacement *RecoverPlacement `protobuf:"bytes,87,opt,name=recover_placement,json=recoverPlacement,proto3,oneof"`
+}
+
+type Command_DeliverEvent struct {
+	DeliverEvent *DeliverEvent `protobuf:"bytes,90,opt,name=deliver_event,json=deliverEvent,proto3,oneof"` // by outbox, to a sink
+}
+
+type Command_Redeliver struct {
+	Redeliver *Redeliver `protobuf:"bytes,91,opt,name=redeliver,proto3,oneof"` // from node to node, no grain
+}
+
 func (*Command_CreateConversation) isCommand_Body() {}
 
 func (*Command_UpdateConversation) isCommand_Body() {}
@@ -1157,6 +1361,12 @@ func (*Command_IndexMembership) isCommand_Body() {}
 
 func (*Command_PropagateUser) isCommand_Body() {}
 
+func (*Command_PutDevice) isCommand_Body() {}
+
+func (*Command_DeleteDevice) isCommand_Body() {}
+
+func (*Command_MutePush) isCommand_Body() {}
+
 func (*Command_ReserveName) isCommand_Body() {}
 
 func (*Command_ConfirmName) isCommand_Body() {}
@@ -1170,6 +1380,12 @@ func (*Command_DeleteApplication) isCommand_Body() {}
 func (*Command_PutCredential) isCommand_Body() {}
 
 func (*Command_PutSettings) isCommand_Body() {}
+
+func (*Command_PutPushCredential) isCommand_Body() {}
+
+func (*Command_DeletePushCredential) isCommand_Body() {}
+
+func (*Command_NotePush) isCommand_Body() {}
 
 func (*Command_HoldBlob) isCommand_Body() {}
 
@@ -1199,6 +1415,128 @@ func (*Command_Announce) isCommand_Body() {}
 
 func (*Command_Order) isCommand_Body() {}
 
+func (*Command_RaiseVersion) isCommand_Body() {}
+
+func (*Command_RecoverPlacement) isCommand_Body() {}
+
+func (*Command_DeliverEvent) isCommand_Body() {}
+
+func (*Command_Redeliver) isCommand_Body() {}
+
+// DeliverEvent takes an event of the row's source to a sink, which reads it where it is stored.
+type DeliverEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeliverEvent) Reset() {
+	*x = DeliverEvent{}
+	mi := &file_node_v1_node_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeliverEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeliverEvent) ProtoMessage() {}
+
+func (x *DeliverEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeliverEvent.ProtoReflect.Descriptor instead.
+func (*DeliverEvent) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *DeliverEvent) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+// Redeliver puts dead letters of an application back into the outbox of one shard, or drops them.
+type Redeliver struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shard         uint32                 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	Position      []byte                 `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"` // of one letter; empty = all
+	Discard       bool                   `protobuf:"varint,3,opt,name=discard,proto3" json:"discard,omitempty"`
+	Kind          Kind                   `protobuf:"varint,4,opt,name=kind,proto3,enum=parley.node.v1.Kind" json:"kind,omitempty"` // of the sink
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Redeliver) Reset() {
+	*x = Redeliver{}
+	mi := &file_node_v1_node_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Redeliver) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Redeliver) ProtoMessage() {}
+
+func (x *Redeliver) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Redeliver.ProtoReflect.Descriptor instead.
+func (*Redeliver) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Redeliver) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *Redeliver) GetPosition() []byte {
+	if x != nil {
+		return x.Position
+	}
+	return nil
+}
+
+func (x *Redeliver) GetDiscard() bool {
+	if x != nil {
+		return x.Discard
+	}
+	return false
+}
+
+func (x *Redeliver) GetKind() Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Kind_KIND_UNSPECIFIED
+}
+
 type CreateConversation struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Conversation  *v1.Conversation       `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"` // id, name, … ; times are set by Decide
@@ -1208,7 +1546,7 @@ type CreateConversation struct {
 
 func (x *CreateConversation) Reset() {
 	*x = CreateConversation{}
-	mi := &file_node_v1_node_proto_msgTypes[6]
+	mi := &file_node_v1_node_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1220,7 +1558,7 @@ func (x *CreateConversation) String() string {
 func (*CreateConversation) ProtoMessage() {}
 
 func (x *CreateConversation) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[6]
+	mi := &file_node_v1_node_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1233,7 +1571,7 @@ func (x *CreateConversation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateConversation.ProtoReflect.Descriptor instead.
 func (*CreateConversation) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{6}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CreateConversation) GetConversation() *v1.Conversation {
@@ -1259,7 +1597,7 @@ type UpdateConversation struct {
 
 func (x *UpdateConversation) Reset() {
 	*x = UpdateConversation{}
-	mi := &file_node_v1_node_proto_msgTypes[7]
+	mi := &file_node_v1_node_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1271,7 +1609,7 @@ func (x *UpdateConversation) String() string {
 func (*UpdateConversation) ProtoMessage() {}
 
 func (x *UpdateConversation) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[7]
+	mi := &file_node_v1_node_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1284,7 +1622,7 @@ func (x *UpdateConversation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateConversation.ProtoReflect.Descriptor instead.
 func (*UpdateConversation) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{7}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UpdateConversation) GetName() string {
@@ -1344,7 +1682,7 @@ type DeleteConversation struct {
 
 func (x *DeleteConversation) Reset() {
 	*x = DeleteConversation{}
-	mi := &file_node_v1_node_proto_msgTypes[8]
+	mi := &file_node_v1_node_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1356,7 +1694,7 @@ func (x *DeleteConversation) String() string {
 func (*DeleteConversation) ProtoMessage() {}
 
 func (x *DeleteConversation) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[8]
+	mi := &file_node_v1_node_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1369,7 +1707,7 @@ func (x *DeleteConversation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteConversation.ProtoReflect.Descriptor instead.
 func (*DeleteConversation) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{8}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{10}
 }
 
 type AddMember struct {
@@ -1388,7 +1726,7 @@ type AddMember struct {
 
 func (x *AddMember) Reset() {
 	*x = AddMember{}
-	mi := &file_node_v1_node_proto_msgTypes[9]
+	mi := &file_node_v1_node_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1400,7 +1738,7 @@ func (x *AddMember) String() string {
 func (*AddMember) ProtoMessage() {}
 
 func (x *AddMember) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[9]
+	mi := &file_node_v1_node_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1413,7 +1751,7 @@ func (x *AddMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddMember.ProtoReflect.Descriptor instead.
 func (*AddMember) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{9}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AddMember) GetNewMemberId() string {
@@ -1485,7 +1823,7 @@ type UpdateMember struct {
 
 func (x *UpdateMember) Reset() {
 	*x = UpdateMember{}
-	mi := &file_node_v1_node_proto_msgTypes[10]
+	mi := &file_node_v1_node_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1497,7 +1835,7 @@ func (x *UpdateMember) String() string {
 func (*UpdateMember) ProtoMessage() {}
 
 func (x *UpdateMember) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[10]
+	mi := &file_node_v1_node_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1510,7 +1848,7 @@ func (x *UpdateMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateMember.ProtoReflect.Descriptor instead.
 func (*UpdateMember) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{10}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *UpdateMember) GetMemberId() string {
@@ -1560,7 +1898,7 @@ type PostEvent struct {
 
 func (x *PostEvent) Reset() {
 	*x = PostEvent{}
-	mi := &file_node_v1_node_proto_msgTypes[11]
+	mi := &file_node_v1_node_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1572,7 +1910,7 @@ func (x *PostEvent) String() string {
 func (*PostEvent) ProtoMessage() {}
 
 func (x *PostEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[11]
+	mi := &file_node_v1_node_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1585,7 +1923,7 @@ func (x *PostEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PostEvent.ProtoReflect.Descriptor instead.
 func (*PostEvent) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{11}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PostEvent) GetType() string {
@@ -1626,7 +1964,7 @@ type DeleteEvent struct {
 
 func (x *DeleteEvent) Reset() {
 	*x = DeleteEvent{}
-	mi := &file_node_v1_node_proto_msgTypes[12]
+	mi := &file_node_v1_node_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +1976,7 @@ func (x *DeleteEvent) String() string {
 func (*DeleteEvent) ProtoMessage() {}
 
 func (x *DeleteEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[12]
+	mi := &file_node_v1_node_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +1989,7 @@ func (x *DeleteEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteEvent.ProtoReflect.Descriptor instead.
 func (*DeleteEvent) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{12}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DeleteEvent) GetSequence() uint64 {
@@ -1679,7 +2017,7 @@ type AdvanceCursor struct {
 
 func (x *AdvanceCursor) Reset() {
 	*x = AdvanceCursor{}
-	mi := &file_node_v1_node_proto_msgTypes[13]
+	mi := &file_node_v1_node_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1691,7 +2029,7 @@ func (x *AdvanceCursor) String() string {
 func (*AdvanceCursor) ProtoMessage() {}
 
 func (x *AdvanceCursor) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[13]
+	mi := &file_node_v1_node_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1704,7 +2042,7 @@ func (x *AdvanceCursor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdvanceCursor.ProtoReflect.Descriptor instead.
 func (*AdvanceCursor) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{13}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AdvanceCursor) GetFrom() string {
@@ -1740,7 +2078,7 @@ type Probe struct {
 
 func (x *Probe) Reset() {
 	*x = Probe{}
-	mi := &file_node_v1_node_proto_msgTypes[14]
+	mi := &file_node_v1_node_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1752,7 +2090,7 @@ func (x *Probe) String() string {
 func (*Probe) ProtoMessage() {}
 
 func (x *Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[14]
+	mi := &file_node_v1_node_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1765,7 +2103,7 @@ func (x *Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probe.ProtoReflect.Descriptor instead.
 func (*Probe) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{14}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Probe) GetName() string {
@@ -1793,7 +2131,7 @@ type UserChanged struct {
 
 func (x *UserChanged) Reset() {
 	*x = UserChanged{}
-	mi := &file_node_v1_node_proto_msgTypes[15]
+	mi := &file_node_v1_node_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1805,7 +2143,7 @@ func (x *UserChanged) String() string {
 func (*UserChanged) ProtoMessage() {}
 
 func (x *UserChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[15]
+	mi := &file_node_v1_node_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1818,7 +2156,7 @@ func (x *UserChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserChanged.ProtoReflect.Descriptor instead.
 func (*UserChanged) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{15}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *UserChanged) GetUser() *v1.Author {
@@ -1853,7 +2191,7 @@ type PurgeConversation struct {
 
 func (x *PurgeConversation) Reset() {
 	*x = PurgeConversation{}
-	mi := &file_node_v1_node_proto_msgTypes[16]
+	mi := &file_node_v1_node_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1865,7 +2203,7 @@ func (x *PurgeConversation) String() string {
 func (*PurgeConversation) ProtoMessage() {}
 
 func (x *PurgeConversation) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[16]
+	mi := &file_node_v1_node_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1878,7 +2216,7 @@ func (x *PurgeConversation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeConversation.ProtoReflect.Descriptor instead.
 func (*PurgeConversation) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{16}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PurgeConversation) GetAfter() uint64 {
@@ -1897,7 +2235,7 @@ type CreateUser struct {
 
 func (x *CreateUser) Reset() {
 	*x = CreateUser{}
-	mi := &file_node_v1_node_proto_msgTypes[17]
+	mi := &file_node_v1_node_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1909,7 +2247,7 @@ func (x *CreateUser) String() string {
 func (*CreateUser) ProtoMessage() {}
 
 func (x *CreateUser) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[17]
+	mi := &file_node_v1_node_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1922,7 +2260,7 @@ func (x *CreateUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUser.ProtoReflect.Descriptor instead.
 func (*CreateUser) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{17}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CreateUser) GetUser() *v1.User {
@@ -1946,7 +2284,7 @@ type UpdateUser struct {
 
 func (x *UpdateUser) Reset() {
 	*x = UpdateUser{}
-	mi := &file_node_v1_node_proto_msgTypes[18]
+	mi := &file_node_v1_node_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1958,7 +2296,7 @@ func (x *UpdateUser) String() string {
 func (*UpdateUser) ProtoMessage() {}
 
 func (x *UpdateUser) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[18]
+	mi := &file_node_v1_node_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1971,7 +2309,7 @@ func (x *UpdateUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateUser.ProtoReflect.Descriptor instead.
 func (*UpdateUser) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{18}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *UpdateUser) GetName() string {
@@ -2024,7 +2362,7 @@ type DeleteUser struct {
 
 func (x *DeleteUser) Reset() {
 	*x = DeleteUser{}
-	mi := &file_node_v1_node_proto_msgTypes[19]
+	mi := &file_node_v1_node_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2036,7 +2374,7 @@ func (x *DeleteUser) String() string {
 func (*DeleteUser) ProtoMessage() {}
 
 func (x *DeleteUser) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[19]
+	mi := &file_node_v1_node_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2049,7 +2387,7 @@ func (x *DeleteUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUser.ProtoReflect.Descriptor instead.
 func (*DeleteUser) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{19}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{21}
 }
 
 type IndexMembership struct {
@@ -2063,7 +2401,7 @@ type IndexMembership struct {
 
 func (x *IndexMembership) Reset() {
 	*x = IndexMembership{}
-	mi := &file_node_v1_node_proto_msgTypes[20]
+	mi := &file_node_v1_node_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2075,7 +2413,7 @@ func (x *IndexMembership) String() string {
 func (*IndexMembership) ProtoMessage() {}
 
 func (x *IndexMembership) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[20]
+	mi := &file_node_v1_node_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2088,7 +2426,7 @@ func (x *IndexMembership) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IndexMembership.ProtoReflect.Descriptor instead.
 func (*IndexMembership) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{20}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *IndexMembership) GetMembership() *v1.Membership {
@@ -2123,7 +2461,7 @@ type PropagateUser struct {
 
 func (x *PropagateUser) Reset() {
 	*x = PropagateUser{}
-	mi := &file_node_v1_node_proto_msgTypes[21]
+	mi := &file_node_v1_node_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2135,7 +2473,7 @@ func (x *PropagateUser) String() string {
 func (*PropagateUser) ProtoMessage() {}
 
 func (x *PropagateUser) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[21]
+	mi := &file_node_v1_node_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2148,7 +2486,7 @@ func (x *PropagateUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PropagateUser.ProtoReflect.Descriptor instead.
 func (*PropagateUser) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{21}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PropagateUser) GetAfter() string {
@@ -2156,6 +2494,156 @@ func (x *PropagateUser) GetAfter() string {
 		return x.After
 	}
 	return ""
+}
+
+// PutDevice registers a device, or changes it. Any other device of the user with its token goes.
+type PutDevice struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Device        *v1.Device             `protobuf:"bytes,1,opt,name=device,proto3" json:"device,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutDevice) Reset() {
+	*x = PutDevice{}
+	mi := &file_node_v1_node_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutDevice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutDevice) ProtoMessage() {}
+
+func (x *PutDevice) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutDevice.ProtoReflect.Descriptor instead.
+func (*PutDevice) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *PutDevice) GetDevice() *v1.Device {
+	if x != nil {
+		return x.Device
+	}
+	return nil
+}
+
+type DeleteDevice struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Token         string                 `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"` // set: only while the device has this token
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteDevice) Reset() {
+	*x = DeleteDevice{}
+	mi := &file_node_v1_node_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteDevice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteDevice) ProtoMessage() {}
+
+func (x *DeleteDevice) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteDevice.ProtoReflect.Descriptor instead.
+func (*DeleteDevice) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *DeleteDevice) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *DeleteDevice) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+// MutePush switches a user's notifications of one conversation off or on.
+type MutePush struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	ConversationId string                 `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
+	Muted          bool                   `protobuf:"varint,2,opt,name=muted,proto3" json:"muted,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *MutePush) Reset() {
+	*x = MutePush{}
+	mi := &file_node_v1_node_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MutePush) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MutePush) ProtoMessage() {}
+
+func (x *MutePush) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MutePush.ProtoReflect.Descriptor instead.
+func (*MutePush) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *MutePush) GetConversationId() string {
+	if x != nil {
+		return x.ConversationId
+	}
+	return ""
+}
+
+func (x *MutePush) GetMuted() bool {
+	if x != nil {
+		return x.Muted
+	}
+	return false
 }
 
 // A token is the owner's name_fence plus one when a rename began, 0 for a creation.
@@ -2169,7 +2657,7 @@ type ReserveName struct {
 
 func (x *ReserveName) Reset() {
 	*x = ReserveName{}
-	mi := &file_node_v1_node_proto_msgTypes[22]
+	mi := &file_node_v1_node_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2181,7 +2669,7 @@ func (x *ReserveName) String() string {
 func (*ReserveName) ProtoMessage() {}
 
 func (x *ReserveName) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[22]
+	mi := &file_node_v1_node_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2194,7 +2682,7 @@ func (x *ReserveName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveName.ProtoReflect.Descriptor instead.
 func (*ReserveName) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{22}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ReserveName) GetOwnerId() string {
@@ -2221,7 +2709,7 @@ type ConfirmName struct {
 
 func (x *ConfirmName) Reset() {
 	*x = ConfirmName{}
-	mi := &file_node_v1_node_proto_msgTypes[23]
+	mi := &file_node_v1_node_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2233,7 +2721,7 @@ func (x *ConfirmName) String() string {
 func (*ConfirmName) ProtoMessage() {}
 
 func (x *ConfirmName) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[23]
+	mi := &file_node_v1_node_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2246,7 +2734,7 @@ func (x *ConfirmName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmName.ProtoReflect.Descriptor instead.
 func (*ConfirmName) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{23}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ConfirmName) GetOwnerId() string {
@@ -2273,7 +2761,7 @@ type ReleaseName struct {
 
 func (x *ReleaseName) Reset() {
 	*x = ReleaseName{}
-	mi := &file_node_v1_node_proto_msgTypes[24]
+	mi := &file_node_v1_node_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2285,7 +2773,7 @@ func (x *ReleaseName) String() string {
 func (*ReleaseName) ProtoMessage() {}
 
 func (x *ReleaseName) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[24]
+	mi := &file_node_v1_node_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2298,7 +2786,7 @@ func (x *ReleaseName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseName.ProtoReflect.Descriptor instead.
 func (*ReleaseName) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{24}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ReleaseName) GetOwnerId() string {
@@ -2325,7 +2813,7 @@ type PutApplication struct {
 
 func (x *PutApplication) Reset() {
 	*x = PutApplication{}
-	mi := &file_node_v1_node_proto_msgTypes[25]
+	mi := &file_node_v1_node_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2337,7 +2825,7 @@ func (x *PutApplication) String() string {
 func (*PutApplication) ProtoMessage() {}
 
 func (x *PutApplication) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[25]
+	mi := &file_node_v1_node_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2350,7 +2838,7 @@ func (x *PutApplication) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutApplication.ProtoReflect.Descriptor instead.
 func (*PutApplication) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{25}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PutApplication) GetApplication() *v1.Application {
@@ -2375,7 +2863,7 @@ type DeleteApplication struct {
 
 func (x *DeleteApplication) Reset() {
 	*x = DeleteApplication{}
-	mi := &file_node_v1_node_proto_msgTypes[26]
+	mi := &file_node_v1_node_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2387,7 +2875,7 @@ func (x *DeleteApplication) String() string {
 func (*DeleteApplication) ProtoMessage() {}
 
 func (x *DeleteApplication) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[26]
+	mi := &file_node_v1_node_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2400,7 +2888,7 @@ func (x *DeleteApplication) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteApplication.ProtoReflect.Descriptor instead.
 func (*DeleteApplication) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{26}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{31}
 }
 
 type PutCredential struct {
@@ -2413,7 +2901,7 @@ type PutCredential struct {
 
 func (x *PutCredential) Reset() {
 	*x = PutCredential{}
-	mi := &file_node_v1_node_proto_msgTypes[27]
+	mi := &file_node_v1_node_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2425,7 +2913,7 @@ func (x *PutCredential) String() string {
 func (*PutCredential) ProtoMessage() {}
 
 func (x *PutCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[27]
+	mi := &file_node_v1_node_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2438,7 +2926,7 @@ func (x *PutCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutCredential.ProtoReflect.Descriptor instead.
 func (*PutCredential) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{27}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PutCredential) GetCredential() *v1.Credential {
@@ -2464,7 +2952,7 @@ type PutSettings struct {
 
 func (x *PutSettings) Reset() {
 	*x = PutSettings{}
-	mi := &file_node_v1_node_proto_msgTypes[28]
+	mi := &file_node_v1_node_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2476,7 +2964,7 @@ func (x *PutSettings) String() string {
 func (*PutSettings) ProtoMessage() {}
 
 func (x *PutSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[28]
+	mi := &file_node_v1_node_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2489,7 +2977,7 @@ func (x *PutSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSettings.ProtoReflect.Descriptor instead.
 func (*PutSettings) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{28}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PutSettings) GetSettings() *v1.ClusterSettings {
@@ -2497,6 +2985,163 @@ func (x *PutSettings) GetSettings() *v1.ClusterSettings {
 		return x.Settings
 	}
 	return nil
+}
+
+type PutPushCredential struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Credential    *v1.PushCredential     `protobuf:"bytes,1,opt,name=credential,proto3" json:"credential,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutPushCredential) Reset() {
+	*x = PutPushCredential{}
+	mi := &file_node_v1_node_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutPushCredential) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutPushCredential) ProtoMessage() {}
+
+func (x *PutPushCredential) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutPushCredential.ProtoReflect.Descriptor instead.
+func (*PutPushCredential) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *PutPushCredential) GetCredential() *v1.PushCredential {
+	if x != nil {
+		return x.Credential
+	}
+	return nil
+}
+
+type DeletePushCredential struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Platform      v1.Platform            `protobuf:"varint,1,opt,name=platform,proto3,enum=parley.event.v1.Platform" json:"platform,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeletePushCredential) Reset() {
+	*x = DeletePushCredential{}
+	mi := &file_node_v1_node_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeletePushCredential) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeletePushCredential) ProtoMessage() {}
+
+func (x *DeletePushCredential) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeletePushCredential.ProtoReflect.Descriptor instead.
+func (*DeletePushCredential) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *DeletePushCredential) GetPlatform() v1.Platform {
+	if x != nil {
+		return x.Platform
+	}
+	return v1.Platform(0)
+}
+
+// NotePush writes what a provider said of a credential; one that was replaced meanwhile is left alone.
+type NotePush struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Platform      v1.Platform            `protobuf:"varint,1,opt,name=platform,proto3,enum=parley.event.v1.Platform" json:"platform,omitempty"`
+	CredentialId  string                 `protobuf:"bytes,2,opt,name=credential_id,json=credentialId,proto3" json:"credential_id,omitempty"`
+	Status        v1.PushStatus          `protobuf:"varint,3,opt,name=status,proto3,enum=parley.event.v1.PushStatus" json:"status,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NotePush) Reset() {
+	*x = NotePush{}
+	mi := &file_node_v1_node_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NotePush) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NotePush) ProtoMessage() {}
+
+func (x *NotePush) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NotePush.ProtoReflect.Descriptor instead.
+func (*NotePush) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *NotePush) GetPlatform() v1.Platform {
+	if x != nil {
+		return x.Platform
+	}
+	return v1.Platform(0)
+}
+
+func (x *NotePush) GetCredentialId() string {
+	if x != nil {
+		return x.CredentialId
+	}
+	return ""
+}
+
+func (x *NotePush) GetStatus() v1.PushStatus {
+	if x != nil {
+		return x.Status
+	}
+	return v1.PushStatus(0)
+}
+
+func (x *NotePush) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 // HoldBlob claims a blob for an image that is about to be created, and makes the blob when there is
@@ -2512,7 +3157,7 @@ type HoldBlob struct {
 
 func (x *HoldBlob) Reset() {
 	*x = HoldBlob{}
-	mi := &file_node_v1_node_proto_msgTypes[29]
+	mi := &file_node_v1_node_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2524,7 +3169,7 @@ func (x *HoldBlob) String() string {
 func (*HoldBlob) ProtoMessage() {}
 
 func (x *HoldBlob) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[29]
+	mi := &file_node_v1_node_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2537,7 +3182,7 @@ func (x *HoldBlob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldBlob.ProtoReflect.Descriptor instead.
 func (*HoldBlob) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{29}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *HoldBlob) GetHolder() string {
@@ -2571,7 +3216,7 @@ type PutChunk struct {
 
 func (x *PutChunk) Reset() {
 	*x = PutChunk{}
-	mi := &file_node_v1_node_proto_msgTypes[30]
+	mi := &file_node_v1_node_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2583,7 +3228,7 @@ func (x *PutChunk) String() string {
 func (*PutChunk) ProtoMessage() {}
 
 func (x *PutChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[30]
+	mi := &file_node_v1_node_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2596,7 +3241,7 @@ func (x *PutChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutChunk.ProtoReflect.Descriptor instead.
 func (*PutChunk) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{30}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PutChunk) GetIndex() uint32 {
@@ -2621,7 +3266,7 @@ type SealBlob struct {
 
 func (x *SealBlob) Reset() {
 	*x = SealBlob{}
-	mi := &file_node_v1_node_proto_msgTypes[31]
+	mi := &file_node_v1_node_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2633,7 +3278,7 @@ func (x *SealBlob) String() string {
 func (*SealBlob) ProtoMessage() {}
 
 func (x *SealBlob) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[31]
+	mi := &file_node_v1_node_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2646,7 +3291,7 @@ func (x *SealBlob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealBlob.ProtoReflect.Descriptor instead.
 func (*SealBlob) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{31}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{39}
 }
 
 type ConfirmHold struct {
@@ -2658,7 +3303,7 @@ type ConfirmHold struct {
 
 func (x *ConfirmHold) Reset() {
 	*x = ConfirmHold{}
-	mi := &file_node_v1_node_proto_msgTypes[32]
+	mi := &file_node_v1_node_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2670,7 +3315,7 @@ func (x *ConfirmHold) String() string {
 func (*ConfirmHold) ProtoMessage() {}
 
 func (x *ConfirmHold) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[32]
+	mi := &file_node_v1_node_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2683,7 +3328,7 @@ func (x *ConfirmHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmHold.ProtoReflect.Descriptor instead.
 func (*ConfirmHold) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{32}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ConfirmHold) GetHolder() string {
@@ -2702,7 +3347,7 @@ type ReleaseHold struct {
 
 func (x *ReleaseHold) Reset() {
 	*x = ReleaseHold{}
-	mi := &file_node_v1_node_proto_msgTypes[33]
+	mi := &file_node_v1_node_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2714,7 +3359,7 @@ func (x *ReleaseHold) String() string {
 func (*ReleaseHold) ProtoMessage() {}
 
 func (x *ReleaseHold) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[33]
+	mi := &file_node_v1_node_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2727,7 +3372,7 @@ func (x *ReleaseHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseHold.ProtoReflect.Descriptor instead.
 func (*ReleaseHold) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{33}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ReleaseHold) GetHolder() string {
@@ -2747,7 +3392,7 @@ type PurgeObject struct {
 
 func (x *PurgeObject) Reset() {
 	*x = PurgeObject{}
-	mi := &file_node_v1_node_proto_msgTypes[34]
+	mi := &file_node_v1_node_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2759,7 +3404,7 @@ func (x *PurgeObject) String() string {
 func (*PurgeObject) ProtoMessage() {}
 
 func (x *PurgeObject) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[34]
+	mi := &file_node_v1_node_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2772,7 +3417,7 @@ func (x *PurgeObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeObject.ProtoReflect.Descriptor instead.
 func (*PurgeObject) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{34}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PurgeObject) GetGeneration() uint64 {
@@ -2798,7 +3443,7 @@ type CreateImage struct {
 
 func (x *CreateImage) Reset() {
 	*x = CreateImage{}
-	mi := &file_node_v1_node_proto_msgTypes[35]
+	mi := &file_node_v1_node_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2810,7 +3455,7 @@ func (x *CreateImage) String() string {
 func (*CreateImage) ProtoMessage() {}
 
 func (x *CreateImage) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[35]
+	mi := &file_node_v1_node_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2823,7 +3468,7 @@ func (x *CreateImage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateImage.ProtoReflect.Descriptor instead.
 func (*CreateImage) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{35}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *CreateImage) GetImage() *v1.Image {
@@ -2841,7 +3486,7 @@ type DeleteImage struct {
 
 func (x *DeleteImage) Reset() {
 	*x = DeleteImage{}
-	mi := &file_node_v1_node_proto_msgTypes[36]
+	mi := &file_node_v1_node_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2853,7 +3498,7 @@ func (x *DeleteImage) String() string {
 func (*DeleteImage) ProtoMessage() {}
 
 func (x *DeleteImage) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[36]
+	mi := &file_node_v1_node_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2866,7 +3511,7 @@ func (x *DeleteImage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteImage.ProtoReflect.Descriptor instead.
 func (*DeleteImage) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{36}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{44}
 }
 
 // FoundPlacement writes the first member and where the shards are; a repetition changes nothing.
@@ -2875,13 +3520,14 @@ type FoundPlacement struct {
 	Founder       *v1.Store              `protobuf:"bytes,1,opt,name=founder,proto3" json:"founder,omitempty"`
 	Shards        []*v1.ShardMap         `protobuf:"bytes,2,rep,name=shards,proto3" json:"shards,omitempty"`
 	NextReplica   uint64                 `protobuf:"varint,3,opt,name=next_replica,json=nextReplica,proto3" json:"next_replica,omitempty"`
+	Version       uint32                 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"` // that the cluster begins with; 0 = 1
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FoundPlacement) Reset() {
 	*x = FoundPlacement{}
-	mi := &file_node_v1_node_proto_msgTypes[37]
+	mi := &file_node_v1_node_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2893,7 +3539,7 @@ func (x *FoundPlacement) String() string {
 func (*FoundPlacement) ProtoMessage() {}
 
 func (x *FoundPlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[37]
+	mi := &file_node_v1_node_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2906,7 +3552,7 @@ func (x *FoundPlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundPlacement.ProtoReflect.Descriptor instead.
 func (*FoundPlacement) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{37}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *FoundPlacement) GetFounder() *v1.Store {
@@ -2930,6 +3576,13 @@ func (x *FoundPlacement) GetNextReplica() uint64 {
 	return 0
 }
 
+func (x *FoundPlacement) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
 // PutStore makes a store a member, or says where a member is now.
 type PutStore struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2940,7 +3593,7 @@ type PutStore struct {
 
 func (x *PutStore) Reset() {
 	*x = PutStore{}
-	mi := &file_node_v1_node_proto_msgTypes[38]
+	mi := &file_node_v1_node_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2952,7 +3605,7 @@ func (x *PutStore) String() string {
 func (*PutStore) ProtoMessage() {}
 
 func (x *PutStore) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[38]
+	mi := &file_node_v1_node_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2965,7 +3618,7 @@ func (x *PutStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutStore.ProtoReflect.Descriptor instead.
 func (*PutStore) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{38}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *PutStore) GetStore() *v1.Store {
@@ -2987,7 +3640,7 @@ type SetStore struct {
 
 func (x *SetStore) Reset() {
 	*x = SetStore{}
-	mi := &file_node_v1_node_proto_msgTypes[39]
+	mi := &file_node_v1_node_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2999,7 +3652,7 @@ func (x *SetStore) String() string {
 func (*SetStore) ProtoMessage() {}
 
 func (x *SetStore) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[39]
+	mi := &file_node_v1_node_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3012,7 +3665,7 @@ func (x *SetStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetStore.ProtoReflect.Descriptor instead.
 func (*SetStore) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{39}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SetStore) GetNode() string {
@@ -3047,7 +3700,7 @@ type PutShard struct {
 
 func (x *PutShard) Reset() {
 	*x = PutShard{}
-	mi := &file_node_v1_node_proto_msgTypes[40]
+	mi := &file_node_v1_node_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3059,7 +3712,7 @@ func (x *PutShard) String() string {
 func (*PutShard) ProtoMessage() {}
 
 func (x *PutShard) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[40]
+	mi := &file_node_v1_node_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3072,7 +3725,7 @@ func (x *PutShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutShard.ProtoReflect.Descriptor instead.
 func (*PutShard) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{40}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *PutShard) GetShard() *v1.ShardMap {
@@ -3096,7 +3749,7 @@ type Announce struct {
 
 func (x *Announce) Reset() {
 	*x = Announce{}
-	mi := &file_node_v1_node_proto_msgTypes[41]
+	mi := &file_node_v1_node_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3108,7 +3761,7 @@ func (x *Announce) String() string {
 func (*Announce) ProtoMessage() {}
 
 func (x *Announce) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[41]
+	mi := &file_node_v1_node_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3121,7 +3774,7 @@ func (x *Announce) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Announce.ProtoReflect.Descriptor instead.
 func (*Announce) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{41}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Announce) GetNode() string {
@@ -3169,7 +3822,7 @@ type ShardLead struct {
 
 func (x *ShardLead) Reset() {
 	*x = ShardLead{}
-	mi := &file_node_v1_node_proto_msgTypes[42]
+	mi := &file_node_v1_node_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3181,7 +3834,7 @@ func (x *ShardLead) String() string {
 func (*ShardLead) ProtoMessage() {}
 
 func (x *ShardLead) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[42]
+	mi := &file_node_v1_node_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3194,7 +3847,7 @@ func (x *ShardLead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardLead.ProtoReflect.Descriptor instead.
 func (*ShardLead) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{42}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ShardLead) GetShard() uint32 {
@@ -3216,15 +3869,16 @@ type Order struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Shard         uint32                 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
 	Kind          OrderKind              `protobuf:"varint,2,opt,name=kind,proto3,enum=parley.node.v1.OrderKind" json:"kind,omitempty"`
-	Replica       uint64                 `protobuf:"varint,3,opt,name=replica,proto3" json:"replica,omitempty"` // MAKE, DESTROY: which; TRANSFER: to whom
-	Changes       []*ConfChange          `protobuf:"bytes,4,rep,name=changes,proto3" json:"changes,omitempty"`  // CONFIGURE
+	Replica       uint64                 `protobuf:"varint,3,opt,name=replica,proto3" json:"replica,omitempty"`                            // MAKE, DESTROY: which; TRANSFER: to whom
+	Changes       []*ConfChange          `protobuf:"bytes,4,rep,name=changes,proto3" json:"changes,omitempty"`                             // CONFIGURE
+	DriverEpoch   uint64                 `protobuf:"varint,5,opt,name=driver_epoch,json=driverEpoch,proto3" json:"driver_epoch,omitempty"` // of the meta shard, in which the driver decided; an older one is refused. 0 = an operator's
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_node_v1_node_proto_msgTypes[43]
+	mi := &file_node_v1_node_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3236,7 +3890,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[43]
+	mi := &file_node_v1_node_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3249,7 +3903,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{43}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Order) GetShard() uint32 {
@@ -3280,6 +3934,120 @@ func (x *Order) GetChanges() []*ConfChange {
 	return nil
 }
 
+func (x *Order) GetDriverEpoch() uint64 {
+	if x != nil {
+		return x.DriverEpoch
+	}
+	return 0
+}
+
+// RaiseVersion has the cluster speak a later version, when every member does.
+type RaiseVersion struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaiseVersion) Reset() {
+	*x = RaiseVersion{}
+	mi := &file_node_v1_node_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaiseVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaiseVersion) ProtoMessage() {}
+
+func (x *RaiseVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaiseVersion.ProtoReflect.Descriptor instead.
+func (*RaiseVersion) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *RaiseVersion) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+// RecoverPlacement takes note of an unsafe recovery, once for its id: the dead stores are removed, and
+// each shard has the one replica that survived.
+type RecoverPlacement struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`         // bare UUID
+	Dead          []string               `protobuf:"bytes,2,rep,name=dead,proto3" json:"dead,omitempty"`     // uuids of stores
+	Shards        []*v1.ShardMap         `protobuf:"bytes,3,rep,name=shards,proto3" json:"shards,omitempty"` // conf_version does not count
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecoverPlacement) Reset() {
+	*x = RecoverPlacement{}
+	mi := &file_node_v1_node_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecoverPlacement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecoverPlacement) ProtoMessage() {}
+
+func (x *RecoverPlacement) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecoverPlacement.ProtoReflect.Descriptor instead.
+func (*RecoverPlacement) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *RecoverPlacement) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RecoverPlacement) GetDead() []string {
+	if x != nil {
+		return x.Dead
+	}
+	return nil
+}
+
+func (x *RecoverPlacement) GetShards() []*v1.ShardMap {
+	if x != nil {
+		return x.Shards
+	}
+	return nil
+}
+
 type ConfChange struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          uint32                 `protobuf:"varint,1,opt,name=kind,proto3" json:"kind,omitempty"` // 1 learner, 2 voter, 3 remove
@@ -3291,7 +4059,7 @@ type ConfChange struct {
 
 func (x *ConfChange) Reset() {
 	*x = ConfChange{}
-	mi := &file_node_v1_node_proto_msgTypes[44]
+	mi := &file_node_v1_node_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3303,7 +4071,7 @@ func (x *ConfChange) String() string {
 func (*ConfChange) ProtoMessage() {}
 
 func (x *ConfChange) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[44]
+	mi := &file_node_v1_node_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3316,7 +4084,7 @@ func (x *ConfChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfChange.ProtoReflect.Descriptor instead.
 func (*ConfChange) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{44}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ConfChange) GetKind() uint32 {
@@ -3352,7 +4120,7 @@ type Page struct {
 
 func (x *Page) Reset() {
 	*x = Page{}
-	mi := &file_node_v1_node_proto_msgTypes[45]
+	mi := &file_node_v1_node_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3364,7 +4132,7 @@ func (x *Page) String() string {
 func (*Page) ProtoMessage() {}
 
 func (x *Page) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[45]
+	mi := &file_node_v1_node_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3377,7 +4145,7 @@ func (x *Page) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Page.ProtoReflect.Descriptor instead.
 func (*Page) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{45}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Page) GetSize() uint32 {
@@ -3414,6 +4182,7 @@ type Query struct {
 	//	*Query_ListEvents
 	//	*Query_GetUser
 	//	*Query_ListMemberships
+	//	*Query_GetDevices
 	//	*Query_GetName
 	//	*Query_GetApplication
 	//	*Query_ListApplications
@@ -3421,12 +4190,15 @@ type Query struct {
 	//	*Query_GetSettings
 	//	*Query_ListConversations
 	//	*Query_ListUsers
+	//	*Query_ListDeadLetters
 	//	*Query_GetBlob
 	//	*Query_GetChunk
 	//	*Query_GetImage
 	//	*Query_Observe
 	//	*Query_GetPublic
 	//	*Query_ListSessions
+	//	*Query_ListLive
+	//	*Query_RenewSession
 	Body          isQuery_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3434,7 +4206,7 @@ type Query struct {
 
 func (x *Query) Reset() {
 	*x = Query{}
-	mi := &file_node_v1_node_proto_msgTypes[46]
+	mi := &file_node_v1_node_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3446,7 +4218,7 @@ func (x *Query) String() string {
 func (*Query) ProtoMessage() {}
 
 func (x *Query) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[46]
+	mi := &file_node_v1_node_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3459,7 +4231,7 @@ func (x *Query) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Query.ProtoReflect.Descriptor instead.
 func (*Query) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{46}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Query) GetPrincipal() *Principal {
@@ -3539,6 +4311,15 @@ func (x *Query) GetListMemberships() *ListMemberships {
 	return nil
 }
 
+func (x *Query) GetGetDevices() *GetDevices {
+	if x != nil {
+		if x, ok := x.Body.(*Query_GetDevices); ok {
+			return x.GetDevices
+		}
+	}
+	return nil
+}
+
 func (x *Query) GetGetName() *GetName {
 	if x != nil {
 		if x, ok := x.Body.(*Query_GetName); ok {
@@ -3602,6 +4383,15 @@ func (x *Query) GetListUsers() *ListUsers {
 	return nil
 }
 
+func (x *Query) GetListDeadLetters() *ListDeadLetters {
+	if x != nil {
+		if x, ok := x.Body.(*Query_ListDeadLetters); ok {
+			return x.ListDeadLetters
+		}
+	}
+	return nil
+}
+
 func (x *Query) GetGetBlob() *GetBlob {
 	if x != nil {
 		if x, ok := x.Body.(*Query_GetBlob); ok {
@@ -3656,6 +4446,24 @@ func (x *Query) GetListSessions() *ListSessions {
 	return nil
 }
 
+func (x *Query) GetListLive() *ListLive {
+	if x != nil {
+		if x, ok := x.Body.(*Query_ListLive); ok {
+			return x.ListLive
+		}
+	}
+	return nil
+}
+
+func (x *Query) GetRenewSession() *RenewSession {
+	if x != nil {
+		if x, ok := x.Body.(*Query_RenewSession); ok {
+			return x.RenewSession
+		}
+	}
+	return nil
+}
+
 type isQuery_Body interface {
 	isQuery_Body()
 }
@@ -3688,6 +4496,10 @@ type Query_ListMemberships struct {
 	ListMemberships *ListMemberships `protobuf:"bytes,21,opt,name=list_memberships,json=listMemberships,proto3,oneof"`
 }
 
+type Query_GetDevices struct {
+	GetDevices *GetDevices `protobuf:"bytes,25,opt,name=get_devices,json=getDevices,proto3,oneof"`
+}
+
 type Query_GetName struct {
 	GetName *GetName `protobuf:"bytes,30,opt,name=get_name,json=getName,proto3,oneof"`
 }
@@ -3716,6 +4528,10 @@ type Query_ListUsers struct {
 	ListUsers *ListUsers `protobuf:"bytes,51,opt,name=list_users,json=listUsers,proto3,oneof"` // KIND_SHARD
 }
 
+type Query_ListDeadLetters struct {
+	ListDeadLetters *ListDeadLetters `protobuf:"bytes,52,opt,name=list_dead_letters,json=listDeadLetters,proto3,oneof"` // KIND_SHARD
+}
+
 type Query_GetBlob struct {
 	GetBlob *GetBlob `protobuf:"bytes,60,opt,name=get_blob,json=getBlob,proto3,oneof"`
 }
@@ -3740,6 +4556,14 @@ type Query_ListSessions struct {
 	ListSessions *ListSessions `protobuf:"bytes,82,opt,name=list_sessions,json=listSessions,proto3,oneof"` // likewise
 }
 
+type Query_ListLive struct {
+	ListLive *ListLive `protobuf:"bytes,86,opt,name=list_live,json=listLive,proto3,oneof"` // likewise
+}
+
+type Query_RenewSession struct {
+	RenewSession *RenewSession `protobuf:"bytes,87,opt,name=renew_session,json=renewSession,proto3,oneof"` // likewise
+}
+
 func (*Query_GetConversation) isQuery_Body() {}
 
 func (*Query_GetMember) isQuery_Body() {}
@@ -3753,6 +4577,8 @@ func (*Query_ListEvents) isQuery_Body() {}
 func (*Query_GetUser) isQuery_Body() {}
 
 func (*Query_ListMemberships) isQuery_Body() {}
+
+func (*Query_GetDevices) isQuery_Body() {}
 
 func (*Query_GetName) isQuery_Body() {}
 
@@ -3768,6 +4594,8 @@ func (*Query_ListConversations) isQuery_Body() {}
 
 func (*Query_ListUsers) isQuery_Body() {}
 
+func (*Query_ListDeadLetters) isQuery_Body() {}
+
 func (*Query_GetBlob) isQuery_Body() {}
 
 func (*Query_GetChunk) isQuery_Body() {}
@@ -3780,19 +4608,24 @@ func (*Query_GetPublic) isQuery_Body() {}
 
 func (*Query_ListSessions) isQuery_Body() {}
 
+func (*Query_ListLive) isQuery_Body() {}
+
+func (*Query_RenewSession) isQuery_Body() {}
+
 // gone: tombstones are given too instead of an error, and nothing for what was never heard of; asked by
-// nodes, as an administrator.
+// nodes, as an administrator, who may want to know that user's member as well.
 type GetConversation struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	WithMembers   bool                   `protobuf:"varint,1,opt,name=with_members,json=withMembers,proto3" json:"with_members,omitempty"`
 	Gone          bool                   `protobuf:"varint,2,opt,name=gone,proto3" json:"gone,omitempty"`
+	User          string                 `protobuf:"bytes,3,opt,name=user,proto3" json:"user,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetConversation) Reset() {
 	*x = GetConversation{}
-	mi := &file_node_v1_node_proto_msgTypes[47]
+	mi := &file_node_v1_node_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3804,7 +4637,7 @@ func (x *GetConversation) String() string {
 func (*GetConversation) ProtoMessage() {}
 
 func (x *GetConversation) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[47]
+	mi := &file_node_v1_node_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3817,7 +4650,7 @@ func (x *GetConversation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConversation.ProtoReflect.Descriptor instead.
 func (*GetConversation) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{47}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *GetConversation) GetWithMembers() bool {
@@ -3834,6 +4667,13 @@ func (x *GetConversation) GetGone() bool {
 	return false
 }
 
+func (x *GetConversation) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
 type GetMember struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	MemberId      string                 `protobuf:"bytes,1,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
@@ -3843,7 +4683,7 @@ type GetMember struct {
 
 func (x *GetMember) Reset() {
 	*x = GetMember{}
-	mi := &file_node_v1_node_proto_msgTypes[48]
+	mi := &file_node_v1_node_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3855,7 +4695,7 @@ func (x *GetMember) String() string {
 func (*GetMember) ProtoMessage() {}
 
 func (x *GetMember) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[48]
+	mi := &file_node_v1_node_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3868,7 +4708,7 @@ func (x *GetMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMember.ProtoReflect.Descriptor instead.
 func (*GetMember) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{48}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *GetMember) GetMemberId() string {
@@ -3888,7 +4728,7 @@ type ListMembers struct {
 
 func (x *ListMembers) Reset() {
 	*x = ListMembers{}
-	mi := &file_node_v1_node_proto_msgTypes[49]
+	mi := &file_node_v1_node_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3900,7 +4740,7 @@ func (x *ListMembers) String() string {
 func (*ListMembers) ProtoMessage() {}
 
 func (x *ListMembers) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[49]
+	mi := &file_node_v1_node_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3913,7 +4753,7 @@ func (x *ListMembers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembers.ProtoReflect.Descriptor instead.
 func (*ListMembers) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{49}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ListMembers) GetPage() *Page {
@@ -3939,7 +4779,7 @@ type GetEvent struct {
 
 func (x *GetEvent) Reset() {
 	*x = GetEvent{}
-	mi := &file_node_v1_node_proto_msgTypes[50]
+	mi := &file_node_v1_node_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3951,7 +4791,7 @@ func (x *GetEvent) String() string {
 func (*GetEvent) ProtoMessage() {}
 
 func (x *GetEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[50]
+	mi := &file_node_v1_node_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3964,7 +4804,7 @@ func (x *GetEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEvent.ProtoReflect.Descriptor instead.
 func (*GetEvent) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{50}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *GetEvent) GetSequence() uint64 {
@@ -3988,7 +4828,7 @@ type ListEvents struct {
 
 func (x *ListEvents) Reset() {
 	*x = ListEvents{}
-	mi := &file_node_v1_node_proto_msgTypes[51]
+	mi := &file_node_v1_node_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4000,7 +4840,7 @@ func (x *ListEvents) String() string {
 func (*ListEvents) ProtoMessage() {}
 
 func (x *ListEvents) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[51]
+	mi := &file_node_v1_node_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4013,7 +4853,7 @@ func (x *ListEvents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEvents.ProtoReflect.Descriptor instead.
 func (*ListEvents) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{51}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ListEvents) GetPage() *Page {
@@ -4067,7 +4907,7 @@ type GetUser struct {
 
 func (x *GetUser) Reset() {
 	*x = GetUser{}
-	mi := &file_node_v1_node_proto_msgTypes[52]
+	mi := &file_node_v1_node_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4079,7 +4919,7 @@ func (x *GetUser) String() string {
 func (*GetUser) ProtoMessage() {}
 
 func (x *GetUser) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[52]
+	mi := &file_node_v1_node_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4092,7 +4932,7 @@ func (x *GetUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUser.ProtoReflect.Descriptor instead.
 func (*GetUser) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{52}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *GetUser) GetGone() bool {
@@ -4112,7 +4952,7 @@ type ListMemberships struct {
 
 func (x *ListMemberships) Reset() {
 	*x = ListMemberships{}
-	mi := &file_node_v1_node_proto_msgTypes[53]
+	mi := &file_node_v1_node_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4124,7 +4964,7 @@ func (x *ListMemberships) String() string {
 func (*ListMemberships) ProtoMessage() {}
 
 func (x *ListMemberships) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[53]
+	mi := &file_node_v1_node_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4137,7 +4977,7 @@ func (x *ListMemberships) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMemberships.ProtoReflect.Descriptor instead.
 func (*ListMemberships) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{53}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ListMemberships) GetPage() *Page {
@@ -4154,6 +4994,51 @@ func (x *ListMemberships) GetStates() []v1.MemberState {
 	return nil
 }
 
+// GetDevices reads a user's devices; with a conversation that the user has muted there are none.
+type GetDevices struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  string                 `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDevices) Reset() {
+	*x = GetDevices{}
+	mi := &file_node_v1_node_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDevices) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDevices) ProtoMessage() {}
+
+func (x *GetDevices) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDevices.ProtoReflect.Descriptor instead.
+func (*GetDevices) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *GetDevices) GetConversation() string {
+	if x != nil {
+		return x.Conversation
+	}
+	return ""
+}
+
 type GetName struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -4162,7 +5047,7 @@ type GetName struct {
 
 func (x *GetName) Reset() {
 	*x = GetName{}
-	mi := &file_node_v1_node_proto_msgTypes[54]
+	mi := &file_node_v1_node_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4174,7 +5059,7 @@ func (x *GetName) String() string {
 func (*GetName) ProtoMessage() {}
 
 func (x *GetName) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[54]
+	mi := &file_node_v1_node_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4187,7 +5072,7 @@ func (x *GetName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetName.ProtoReflect.Descriptor instead.
 func (*GetName) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{54}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{65}
 }
 
 type GetApplication struct {
@@ -4198,7 +5083,7 @@ type GetApplication struct {
 
 func (x *GetApplication) Reset() {
 	*x = GetApplication{}
-	mi := &file_node_v1_node_proto_msgTypes[55]
+	mi := &file_node_v1_node_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4210,7 +5095,7 @@ func (x *GetApplication) String() string {
 func (*GetApplication) ProtoMessage() {}
 
 func (x *GetApplication) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[55]
+	mi := &file_node_v1_node_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4223,7 +5108,7 @@ func (x *GetApplication) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetApplication.ProtoReflect.Descriptor instead.
 func (*GetApplication) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{55}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{66}
 }
 
 type ListApplications struct {
@@ -4235,7 +5120,7 @@ type ListApplications struct {
 
 func (x *ListApplications) Reset() {
 	*x = ListApplications{}
-	mi := &file_node_v1_node_proto_msgTypes[56]
+	mi := &file_node_v1_node_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4247,7 +5132,7 @@ func (x *ListApplications) String() string {
 func (*ListApplications) ProtoMessage() {}
 
 func (x *ListApplications) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[56]
+	mi := &file_node_v1_node_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4260,7 +5145,7 @@ func (x *ListApplications) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListApplications.ProtoReflect.Descriptor instead.
 func (*ListApplications) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{56}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ListApplications) GetPage() *Page {
@@ -4280,7 +5165,7 @@ type GetCredential struct {
 
 func (x *GetCredential) Reset() {
 	*x = GetCredential{}
-	mi := &file_node_v1_node_proto_msgTypes[57]
+	mi := &file_node_v1_node_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4292,7 +5177,7 @@ func (x *GetCredential) String() string {
 func (*GetCredential) ProtoMessage() {}
 
 func (x *GetCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[57]
+	mi := &file_node_v1_node_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4305,7 +5190,7 @@ func (x *GetCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCredential.ProtoReflect.Descriptor instead.
 func (*GetCredential) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{57}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *GetCredential) GetKey() string {
@@ -4330,7 +5215,7 @@ type GetSettings struct {
 
 func (x *GetSettings) Reset() {
 	*x = GetSettings{}
-	mi := &file_node_v1_node_proto_msgTypes[58]
+	mi := &file_node_v1_node_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4342,7 +5227,7 @@ func (x *GetSettings) String() string {
 func (*GetSettings) ProtoMessage() {}
 
 func (x *GetSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[58]
+	mi := &file_node_v1_node_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4355,7 +5240,7 @@ func (x *GetSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSettings.ProtoReflect.Descriptor instead.
 func (*GetSettings) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{58}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{69}
 }
 
 type ListConversations struct {
@@ -4369,7 +5254,7 @@ type ListConversations struct {
 
 func (x *ListConversations) Reset() {
 	*x = ListConversations{}
-	mi := &file_node_v1_node_proto_msgTypes[59]
+	mi := &file_node_v1_node_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4381,7 +5266,7 @@ func (x *ListConversations) String() string {
 func (*ListConversations) ProtoMessage() {}
 
 func (x *ListConversations) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[59]
+	mi := &file_node_v1_node_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4394,7 +5279,7 @@ func (x *ListConversations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConversations.ProtoReflect.Descriptor instead.
 func (*ListConversations) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{59}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ListConversations) GetPage() *Page {
@@ -4428,7 +5313,7 @@ type ListUsers struct {
 
 func (x *ListUsers) Reset() {
 	*x = ListUsers{}
-	mi := &file_node_v1_node_proto_msgTypes[60]
+	mi := &file_node_v1_node_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4440,7 +5325,7 @@ func (x *ListUsers) String() string {
 func (*ListUsers) ProtoMessage() {}
 
 func (x *ListUsers) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[60]
+	mi := &file_node_v1_node_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4453,7 +5338,7 @@ func (x *ListUsers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsers.ProtoReflect.Descriptor instead.
 func (*ListUsers) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{60}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ListUsers) GetPage() *Page {
@@ -4470,6 +5355,58 @@ func (x *ListUsers) GetName() string {
 	return ""
 }
 
+type ListDeadLetters struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Page          *Page                  `protobuf:"bytes,1,opt,name=page,proto3" json:"page,omitempty"`
+	Kind          Kind                   `protobuf:"varint,2,opt,name=kind,proto3,enum=parley.node.v1.Kind" json:"kind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDeadLetters) Reset() {
+	*x = ListDeadLetters{}
+	mi := &file_node_v1_node_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDeadLetters) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDeadLetters) ProtoMessage() {}
+
+func (x *ListDeadLetters) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDeadLetters.ProtoReflect.Descriptor instead.
+func (*ListDeadLetters) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *ListDeadLetters) GetPage() *Page {
+	if x != nil {
+		return x.Page
+	}
+	return nil
+}
+
+func (x *ListDeadLetters) GetKind() Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Kind_KIND_UNSPECIFIED
+}
+
 type GetBlob struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -4478,7 +5415,7 @@ type GetBlob struct {
 
 func (x *GetBlob) Reset() {
 	*x = GetBlob{}
-	mi := &file_node_v1_node_proto_msgTypes[61]
+	mi := &file_node_v1_node_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4490,7 +5427,7 @@ func (x *GetBlob) String() string {
 func (*GetBlob) ProtoMessage() {}
 
 func (x *GetBlob) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[61]
+	mi := &file_node_v1_node_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4503,7 +5440,7 @@ func (x *GetBlob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlob.ProtoReflect.Descriptor instead.
 func (*GetBlob) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{61}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{73}
 }
 
 type GetChunk struct {
@@ -4515,7 +5452,7 @@ type GetChunk struct {
 
 func (x *GetChunk) Reset() {
 	*x = GetChunk{}
-	mi := &file_node_v1_node_proto_msgTypes[62]
+	mi := &file_node_v1_node_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4527,7 +5464,7 @@ func (x *GetChunk) String() string {
 func (*GetChunk) ProtoMessage() {}
 
 func (x *GetChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[62]
+	mi := &file_node_v1_node_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4540,7 +5477,7 @@ func (x *GetChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetChunk.ProtoReflect.Descriptor instead.
 func (*GetChunk) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{62}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *GetChunk) GetIndex() uint32 {
@@ -4558,7 +5495,7 @@ type GetImage struct {
 
 func (x *GetImage) Reset() {
 	*x = GetImage{}
-	mi := &file_node_v1_node_proto_msgTypes[63]
+	mi := &file_node_v1_node_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4570,7 +5507,7 @@ func (x *GetImage) String() string {
 func (*GetImage) ProtoMessage() {}
 
 func (x *GetImage) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[63]
+	mi := &file_node_v1_node_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4583,7 +5520,7 @@ func (x *GetImage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetImage.ProtoReflect.Descriptor instead.
 func (*GetImage) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{63}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{75}
 }
 
 // Observe asks a node how the shards that it leads fare.
@@ -4595,7 +5532,7 @@ type Observe struct {
 
 func (x *Observe) Reset() {
 	*x = Observe{}
-	mi := &file_node_v1_node_proto_msgTypes[64]
+	mi := &file_node_v1_node_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4607,7 +5544,7 @@ func (x *Observe) String() string {
 func (*Observe) ProtoMessage() {}
 
 func (x *Observe) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[64]
+	mi := &file_node_v1_node_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4620,7 +5557,7 @@ func (x *Observe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Observe.ProtoReflect.Descriptor instead.
 func (*Observe) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{64}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{76}
 }
 
 // GetPublic asks the meta shard's leader for rows of its public part after a key.
@@ -4633,7 +5570,7 @@ type GetPublic struct {
 
 func (x *GetPublic) Reset() {
 	*x = GetPublic{}
-	mi := &file_node_v1_node_proto_msgTypes[65]
+	mi := &file_node_v1_node_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4645,7 +5582,7 @@ func (x *GetPublic) String() string {
 func (*GetPublic) ProtoMessage() {}
 
 func (x *GetPublic) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[65]
+	mi := &file_node_v1_node_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4658,7 +5595,7 @@ func (x *GetPublic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPublic.ProtoReflect.Descriptor instead.
 func (*GetPublic) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{65}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *GetPublic) GetAfter() []byte {
@@ -4678,7 +5615,7 @@ type ListSessions struct {
 
 func (x *ListSessions) Reset() {
 	*x = ListSessions{}
-	mi := &file_node_v1_node_proto_msgTypes[66]
+	mi := &file_node_v1_node_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4690,7 +5627,7 @@ func (x *ListSessions) String() string {
 func (*ListSessions) ProtoMessage() {}
 
 func (x *ListSessions) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[66]
+	mi := &file_node_v1_node_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4703,7 +5640,7 @@ func (x *ListSessions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessions.ProtoReflect.Descriptor instead.
 func (*ListSessions) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{66}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ListSessions) GetUser() string {
@@ -4713,45 +5650,149 @@ func (x *ListSessions) GetUser() string {
 	return ""
 }
 
-// Reply answers a command or a query; fields are filled as the request asks.
-type Reply struct {
+// ListLive asks an edge which of some users are connected to it.
+type ListLive struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Conversation  *v1.Conversation       `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
-	Head          *v1.Head               `protobuf:"bytes,2,opt,name=head,proto3" json:"head,omitempty"`
-	Member        *v1.Member             `protobuf:"bytes,3,opt,name=member,proto3" json:"member,omitempty"` // also: the asker's own member, for get_conversation
-	Event         *EventView             `protobuf:"bytes,4,opt,name=event,proto3" json:"event,omitempty"`
-	Duplicate     bool                   `protobuf:"varint,5,opt,name=duplicate,proto3" json:"duplicate,omitempty"` // the first result of an earlier, equal command
-	User          *v1.User               `protobuf:"bytes,6,opt,name=user,proto3" json:"user,omitempty"`
-	Name          *v1.Name               `protobuf:"bytes,7,opt,name=name,proto3" json:"name,omitempty"`
-	Exists        bool                   `protobuf:"varint,8,opt,name=exists,proto3" json:"exists,omitempty"` // Probe, ReserveName (true: held by another, see name)
-	Application   *v1.Application        `protobuf:"bytes,9,opt,name=application,proto3" json:"application,omitempty"`
-	Credential    *v1.Credential         `protobuf:"bytes,10,opt,name=credential,proto3" json:"credential,omitempty"`
-	Settings      *v1.ClusterSettings    `protobuf:"bytes,11,opt,name=settings,proto3" json:"settings,omitempty"`
-	TimestampMs   int64                  `protobuf:"varint,12,opt,name=timestamp_ms,json=timestampMs,proto3" json:"timestamp_ms,omitempty"` // of an event that is not stored
-	Cursor        *v1.Cursor             `protobuf:"bytes,13,opt,name=cursor,proto3" json:"cursor,omitempty"`
-	Blob          *v1.Blob               `protobuf:"bytes,14,opt,name=blob,proto3" json:"blob,omitempty"`
-	Chunk         []byte                 `protobuf:"bytes,15,opt,name=chunk,proto3" json:"chunk,omitempty"`
-	Image         *v1.Image              `protobuf:"bytes,16,opt,name=image,proto3" json:"image,omitempty"`
-	Members       []*v1.Member           `protobuf:"bytes,20,rep,name=members,proto3" json:"members,omitempty"`
-	Events        []*EventView           `protobuf:"bytes,21,rep,name=events,proto3" json:"events,omitempty"`
-	Memberships   []*v1.Membership       `protobuf:"bytes,22,rep,name=memberships,proto3" json:"memberships,omitempty"`
-	Applications  []*v1.Application      `protobuf:"bytes,23,rep,name=applications,proto3" json:"applications,omitempty"`
-	Conversations []*v1.Conversation     `protobuf:"bytes,24,rep,name=conversations,proto3" json:"conversations,omitempty"`
-	Users         []*v1.User             `protobuf:"bytes,25,rep,name=users,proto3" json:"users,omitempty"`
-	Next          []byte                 `protobuf:"bytes,26,opt,name=next,proto3" json:"next,omitempty"`           // position for the following page, empty = the end
-	Positions     [][]byte               `protobuf:"bytes,27,rep,name=positions,proto3" json:"positions,omitempty"` // of each listed item, parallel to it
-	Store         *v1.Store              `protobuf:"bytes,40,opt,name=store,proto3" json:"store,omitempty"`
-	ShardMap      *v1.ShardMap           `protobuf:"bytes,41,opt,name=shard_map,json=shardMap,proto3" json:"shard_map,omitempty"`
-	Observed      []*ObservedShard       `protobuf:"bytes,42,rep,name=observed,proto3" json:"observed,omitempty"`
-	Public        *v1.PublicCopy         `protobuf:"bytes,43,opt,name=public,proto3" json:"public,omitempty"` // one page; next is set when there is more
-	Sessions      []string               `protobuf:"bytes,44,rep,name=sessions,proto3" json:"sessions,omitempty"`
+	Users         []string               `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
+func (x *ListLive) Reset() {
+	*x = ListLive{}
+	mi := &file_node_v1_node_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListLive) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListLive) ProtoMessage() {}
+
+func (x *ListLive) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListLive.ProtoReflect.Descriptor instead.
+func (*ListLive) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *ListLive) GetUsers() []string {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+// RenewSession lets a session of an edge go on with a newer token of its user, which that edge checks.
+type RenewSession struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	Token         string                 `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewSession) Reset() {
+	*x = RenewSession{}
+	mi := &file_node_v1_node_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewSession) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewSession) ProtoMessage() {}
+
+func (x *RenewSession) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewSession.ProtoReflect.Descriptor instead.
+func (*RenewSession) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *RenewSession) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *RenewSession) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+// Reply answers a command or a query; fields are filled as the request asks.
+type Reply struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Conversation   *v1.Conversation       `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	Head           *v1.Head               `protobuf:"bytes,2,opt,name=head,proto3" json:"head,omitempty"`
+	Member         *v1.Member             `protobuf:"bytes,3,opt,name=member,proto3" json:"member,omitempty"` // also: the asker's own member, for get_conversation
+	Event          *EventView             `protobuf:"bytes,4,opt,name=event,proto3" json:"event,omitempty"`
+	Duplicate      bool                   `protobuf:"varint,5,opt,name=duplicate,proto3" json:"duplicate,omitempty"` // the first result of an earlier, equal command
+	User           *v1.User               `protobuf:"bytes,6,opt,name=user,proto3" json:"user,omitempty"`
+	Name           *v1.Name               `protobuf:"bytes,7,opt,name=name,proto3" json:"name,omitempty"`
+	Exists         bool                   `protobuf:"varint,8,opt,name=exists,proto3" json:"exists,omitempty"` // Probe, ReserveName (true: held by another, see name)
+	Application    *v1.Application        `protobuf:"bytes,9,opt,name=application,proto3" json:"application,omitempty"`
+	Credential     *v1.Credential         `protobuf:"bytes,10,opt,name=credential,proto3" json:"credential,omitempty"`
+	Settings       *v1.ClusterSettings    `protobuf:"bytes,11,opt,name=settings,proto3" json:"settings,omitempty"`
+	TimestampMs    int64                  `protobuf:"varint,12,opt,name=timestamp_ms,json=timestampMs,proto3" json:"timestamp_ms,omitempty"` // of an event that is not stored
+	Cursor         *v1.Cursor             `protobuf:"bytes,13,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	Blob           *v1.Blob               `protobuf:"bytes,14,opt,name=blob,proto3" json:"blob,omitempty"`
+	Chunk          []byte                 `protobuf:"bytes,15,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	Image          *v1.Image              `protobuf:"bytes,16,opt,name=image,proto3" json:"image,omitempty"`
+	Members        []*v1.Member           `protobuf:"bytes,20,rep,name=members,proto3" json:"members,omitempty"`
+	Events         []*EventView           `protobuf:"bytes,21,rep,name=events,proto3" json:"events,omitempty"`
+	Memberships    []*v1.Membership       `protobuf:"bytes,22,rep,name=memberships,proto3" json:"memberships,omitempty"`
+	Applications   []*v1.Application      `protobuf:"bytes,23,rep,name=applications,proto3" json:"applications,omitempty"`
+	Conversations  []*v1.Conversation     `protobuf:"bytes,24,rep,name=conversations,proto3" json:"conversations,omitempty"`
+	Users          []*v1.User             `protobuf:"bytes,25,rep,name=users,proto3" json:"users,omitempty"`
+	Next           []byte                 `protobuf:"bytes,26,opt,name=next,proto3" json:"next,omitempty"`           // position for the following page, empty = the end
+	Positions      [][]byte               `protobuf:"bytes,27,rep,name=positions,proto3" json:"positions,omitempty"` // of each listed item, parallel to it
+	Store          *v1.Store              `protobuf:"bytes,40,opt,name=store,proto3" json:"store,omitempty"`
+	ShardMap       *v1.ShardMap           `protobuf:"bytes,41,opt,name=shard_map,json=shardMap,proto3" json:"shard_map,omitempty"`
+	Observed       []*ObservedShard       `protobuf:"bytes,42,rep,name=observed,proto3" json:"observed,omitempty"`
+	Public         *v1.PublicCopy         `protobuf:"bytes,43,opt,name=public,proto3" json:"public,omitempty"` // one page; next is set when there is more
+	Sessions       []string               `protobuf:"bytes,44,rep,name=sessions,proto3" json:"sessions,omitempty"`
+	DeadLetters    []*DeadLetter          `protobuf:"bytes,45,rep,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"`
+	Count          uint64                 `protobuf:"varint,46,opt,name=count,proto3" json:"count,omitempty"` // of what Redeliver has moved
+	Devices        *v1.Devices            `protobuf:"bytes,50,opt,name=devices,proto3" json:"devices,omitempty"`
+	DroppedDevices []string               `protobuf:"bytes,51,rep,name=dropped_devices,json=droppedDevices,proto3" json:"dropped_devices,omitempty"` // by a registration beyond the limit
+	Live           []string               `protobuf:"bytes,52,rep,name=live,proto3" json:"live,omitempty"`                                           // users, for list_live
+	Heads          []*v1.Head             `protobuf:"bytes,53,rep,name=heads,proto3" json:"heads,omitempty"`                                         // of each of the memberships; their members are the user's own
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_node_v1_node_proto_msgTypes[67]
+	mi := &file_node_v1_node_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4763,7 +5804,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[67]
+	mi := &file_node_v1_node_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4776,7 +5817,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{67}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *Reply) GetConversation() *v1.Conversation {
@@ -4982,6 +6023,48 @@ func (x *Reply) GetSessions() []string {
 	return nil
 }
 
+func (x *Reply) GetDeadLetters() []*DeadLetter {
+	if x != nil {
+		return x.DeadLetters
+	}
+	return nil
+}
+
+func (x *Reply) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Reply) GetDevices() *v1.Devices {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
+}
+
+func (x *Reply) GetDroppedDevices() []string {
+	if x != nil {
+		return x.DroppedDevices
+	}
+	return nil
+}
+
+func (x *Reply) GetLive() []string {
+	if x != nil {
+		return x.Live
+	}
+	return nil
+}
+
+func (x *Reply) GetHeads() []*v1.Head {
+	if x != nil {
+		return x.Heads
+	}
+	return nil
+}
+
 // ObservedShard is how a shard fares, as its leader sees it.
 type ObservedShard struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4997,7 +6080,7 @@ type ObservedShard struct {
 
 func (x *ObservedShard) Reset() {
 	*x = ObservedShard{}
-	mi := &file_node_v1_node_proto_msgTypes[68]
+	mi := &file_node_v1_node_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5009,7 +6092,7 @@ func (x *ObservedShard) String() string {
 func (*ObservedShard) ProtoMessage() {}
 
 func (x *ObservedShard) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[68]
+	mi := &file_node_v1_node_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5022,7 +6105,7 @@ func (x *ObservedShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservedShard.ProtoReflect.Descriptor instead.
 func (*ObservedShard) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{68}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ObservedShard) GetShard() uint32 {
@@ -5080,7 +6163,7 @@ type ObservedReplica struct {
 
 func (x *ObservedReplica) Reset() {
 	*x = ObservedReplica{}
-	mi := &file_node_v1_node_proto_msgTypes[69]
+	mi := &file_node_v1_node_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5092,7 +6175,7 @@ func (x *ObservedReplica) String() string {
 func (*ObservedReplica) ProtoMessage() {}
 
 func (x *ObservedReplica) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[69]
+	mi := &file_node_v1_node_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5105,7 +6188,7 @@ func (x *ObservedReplica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservedReplica.ProtoReflect.Descriptor instead.
 func (*ObservedReplica) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{69}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *ObservedReplica) GetId() uint64 {
@@ -5155,7 +6238,7 @@ type EventView struct {
 
 func (x *EventView) Reset() {
 	*x = EventView{}
-	mi := &file_node_v1_node_proto_msgTypes[70]
+	mi := &file_node_v1_node_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5167,7 +6250,7 @@ func (x *EventView) String() string {
 func (*EventView) ProtoMessage() {}
 
 func (x *EventView) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[70]
+	mi := &file_node_v1_node_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5180,7 +6263,7 @@ func (x *EventView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventView.ProtoReflect.Descriptor instead.
 func (*EventView) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{70}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *EventView) GetEvent() *v1.Event {
@@ -5224,7 +6307,7 @@ type Fanout struct {
 
 func (x *Fanout) Reset() {
 	*x = Fanout{}
-	mi := &file_node_v1_node_proto_msgTypes[71]
+	mi := &file_node_v1_node_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5236,7 +6319,7 @@ func (x *Fanout) String() string {
 func (*Fanout) ProtoMessage() {}
 
 func (x *Fanout) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[71]
+	mi := &file_node_v1_node_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5249,7 +6332,7 @@ func (x *Fanout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fanout.ProtoReflect.Descriptor instead.
 func (*Fanout) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{71}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *Fanout) GetApplicationId() string {
@@ -5369,7 +6452,7 @@ type MembershipChange struct {
 
 func (x *MembershipChange) Reset() {
 	*x = MembershipChange{}
-	mi := &file_node_v1_node_proto_msgTypes[72]
+	mi := &file_node_v1_node_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5381,7 +6464,7 @@ func (x *MembershipChange) String() string {
 func (*MembershipChange) ProtoMessage() {}
 
 func (x *MembershipChange) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[72]
+	mi := &file_node_v1_node_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5394,7 +6477,7 @@ func (x *MembershipChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembershipChange.ProtoReflect.Descriptor instead.
 func (*MembershipChange) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{72}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *MembershipChange) GetMembership() *v1.Membership {
@@ -5418,13 +6501,14 @@ type FanoutBatch struct {
 	Items         []*Fanout              `protobuf:"bytes,2,rep,name=items,proto3" json:"items,omitempty"`              // none: the last number again, because the feed is idle
 	Node          string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`                // whose feed it is
 	Incarnation   uint64                 `protobuf:"varint,4,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of that node: its feeds begin anew with it
+	Generation    uint64                 `protobuf:"varint,5,opt,name=generation,proto3" json:"generation,omitempty"`   // of the feed at that node: higher when the node forgot this edge in between
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *FanoutBatch) Reset() {
 	*x = FanoutBatch{}
-	mi := &file_node_v1_node_proto_msgTypes[73]
+	mi := &file_node_v1_node_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5436,7 +6520,7 @@ func (x *FanoutBatch) String() string {
 func (*FanoutBatch) ProtoMessage() {}
 
 func (x *FanoutBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[73]
+	mi := &file_node_v1_node_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5449,7 +6533,7 @@ func (x *FanoutBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FanoutBatch.ProtoReflect.Descriptor instead.
 func (*FanoutBatch) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{73}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *FanoutBatch) GetFeed() uint64 {
@@ -5480,6 +6564,13 @@ func (x *FanoutBatch) GetIncarnation() uint64 {
 	return 0
 }
 
+func (x *FanoutBatch) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
 // Interest registers or withdraws an edge's wish for one conversation's or user's fan-out.
 type Interest struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -5495,7 +6586,7 @@ type Interest struct {
 
 func (x *Interest) Reset() {
 	*x = Interest{}
-	mi := &file_node_v1_node_proto_msgTypes[74]
+	mi := &file_node_v1_node_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5507,7 +6598,7 @@ func (x *Interest) String() string {
 func (*Interest) ProtoMessage() {}
 
 func (x *Interest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[74]
+	mi := &file_node_v1_node_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5520,7 +6611,7 @@ func (x *Interest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interest.ProtoReflect.Descriptor instead.
 func (*Interest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{74}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *Interest) GetEdgeIncarnation() uint64 {
@@ -5570,13 +6661,15 @@ type InterestReply struct {
 	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Head          uint64                 `protobuf:"varint,2,opt,name=head,proto3" json:"head,omitempty"` // every event above it will be sent
 	NotLeader     bool                   `protobuf:"varint,3,opt,name=not_leader,json=notLeader,proto3" json:"not_leader,omitempty"`
+	Gone          bool                   `protobuf:"varint,4,opt,name=gone,proto3" json:"gone,omitempty"`   // there is no such conversation or user any more
+	Shard         uint32                 `protobuf:"varint,5,opt,name=shard,proto3" json:"shard,omitempty"` // whose leader this is; 0 = not told
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *InterestReply) Reset() {
 	*x = InterestReply{}
-	mi := &file_node_v1_node_proto_msgTypes[75]
+	mi := &file_node_v1_node_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5588,7 +6681,7 @@ func (x *InterestReply) String() string {
 func (*InterestReply) ProtoMessage() {}
 
 func (x *InterestReply) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[75]
+	mi := &file_node_v1_node_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5601,7 +6694,7 @@ func (x *InterestReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InterestReply.ProtoReflect.Descriptor instead.
 func (*InterestReply) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{75}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *InterestReply) GetEpoch() uint64 {
@@ -5625,6 +6718,20 @@ func (x *InterestReply) GetNotLeader() bool {
 	return false
 }
 
+func (x *InterestReply) GetGone() bool {
+	if x != nil {
+		return x.Gone
+	}
+	return false
+}
+
+func (x *InterestReply) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
 // OutboxRow is work that a committed batch left for somebody else; at least once, in order per
 // (conversation or user, target).
 type OutboxRow struct {
@@ -5642,7 +6749,7 @@ type OutboxRow struct {
 
 func (x *OutboxRow) Reset() {
 	*x = OutboxRow{}
-	mi := &file_node_v1_node_proto_msgTypes[76]
+	mi := &file_node_v1_node_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5654,7 +6761,7 @@ func (x *OutboxRow) String() string {
 func (*OutboxRow) ProtoMessage() {}
 
 func (x *OutboxRow) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[76]
+	mi := &file_node_v1_node_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5667,7 +6774,7 @@ func (x *OutboxRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboxRow.ProtoReflect.Descriptor instead.
 func (*OutboxRow) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{76}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *OutboxRow) GetTargetKind() Kind {
@@ -5719,6 +6826,84 @@ func (x *OutboxRow) GetCreatedMs() int64 {
 	return 0
 }
 
+// DeadLetter is an outbox row that its sink did not take in time. It stands until it is delivered
+// again, discarded, or pushed out by newer ones.
+type DeadLetter struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Row           *OutboxRow             `protobuf:"bytes,1,opt,name=row,proto3" json:"row,omitempty"`
+	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"` // of the row
+	DiedMs        int64                  `protobuf:"varint,3,opt,name=died_ms,json=diedMs,proto3" json:"died_ms,omitempty"`
+	Attempts      uint32                 `protobuf:"varint,4,opt,name=attempts,proto3" json:"attempts,omitempty"` // since the shard's leader last changed
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`      // of the last attempt
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeadLetter) Reset() {
+	*x = DeadLetter{}
+	mi := &file_node_v1_node_proto_msgTypes[91]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeadLetter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeadLetter) ProtoMessage() {}
+
+func (x *DeadLetter) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[91]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
+func (*DeadLetter) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{91}
+}
+
+func (x *DeadLetter) GetRow() *OutboxRow {
+	if x != nil {
+		return x.Row
+	}
+	return nil
+}
+
+func (x *DeadLetter) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *DeadLetter) GetDiedMs() int64 {
+	if x != nil {
+		return x.DiedMs
+	}
+	return 0
+}
+
+func (x *DeadLetter) GetAttempts() uint32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *DeadLetter) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 var File_node_v1_node_proto protoreflect.FileDescriptor
 
 const file_node_v1_node_proto_rawDesc = "" +
@@ -5749,10 +6934,11 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x05reply\x18\x02 \x01(\v2\x15.parley.node.v1.ReplyR\x05reply\x12\x1d\n" +
 	"\n" +
 	"not_leader\x18\x03 \x01(\bR\tnotLeader\x12\x14\n" +
-	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\x8c\x14\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\xde\x19\n" +
 	"\aCommand\x127\n" +
 	"\tprincipal\x18\x01 \x01(\v2\x19.parley.node.v1.PrincipalR\tprincipal\x12\x1b\n" +
-	"\tclient_id\x18\x02 \x01(\tR\bclientId\x12U\n" +
+	"\tclient_id\x18\x02 \x01(\tR\bclientId\x12\x14\n" +
+	"\x05sinks\x18\x03 \x01(\rR\x05sinks\x12U\n" +
 	"\x13create_conversation\x18\n" +
 	" \x01(\v2\".parley.node.v1.CreateConversationH\x00R\x12createConversation\x12U\n" +
 	"\x13update_conversation\x18\v \x01(\v2\".parley.node.v1.UpdateConversationH\x00R\x12updateConversation\x12U\n" +
@@ -5774,14 +6960,21 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\vdelete_user\x18  \x01(\v2\x1a.parley.node.v1.DeleteUserH\x00R\n" +
 	"deleteUser\x12L\n" +
 	"\x10index_membership\x18! \x01(\v2\x1f.parley.node.v1.IndexMembershipH\x00R\x0findexMembership\x12F\n" +
-	"\x0epropagate_user\x18\" \x01(\v2\x1d.parley.node.v1.PropagateUserH\x00R\rpropagateUser\x12@\n" +
+	"\x0epropagate_user\x18\" \x01(\v2\x1d.parley.node.v1.PropagateUserH\x00R\rpropagateUser\x12:\n" +
+	"\n" +
+	"put_device\x18# \x01(\v2\x19.parley.node.v1.PutDeviceH\x00R\tputDevice\x12C\n" +
+	"\rdelete_device\x18$ \x01(\v2\x1c.parley.node.v1.DeleteDeviceH\x00R\fdeleteDevice\x127\n" +
+	"\tmute_push\x18% \x01(\v2\x18.parley.node.v1.MutePushH\x00R\bmutePush\x12@\n" +
 	"\freserve_name\x18( \x01(\v2\x1b.parley.node.v1.ReserveNameH\x00R\vreserveName\x12@\n" +
 	"\fconfirm_name\x18) \x01(\v2\x1b.parley.node.v1.ConfirmNameH\x00R\vconfirmName\x12@\n" +
 	"\frelease_name\x18* \x01(\v2\x1b.parley.node.v1.ReleaseNameH\x00R\vreleaseName\x12I\n" +
 	"\x0fput_application\x182 \x01(\v2\x1e.parley.node.v1.PutApplicationH\x00R\x0eputApplication\x12R\n" +
 	"\x12delete_application\x183 \x01(\v2!.parley.node.v1.DeleteApplicationH\x00R\x11deleteApplication\x12F\n" +
 	"\x0eput_credential\x184 \x01(\v2\x1d.parley.node.v1.PutCredentialH\x00R\rputCredential\x12@\n" +
-	"\fput_settings\x185 \x01(\v2\x1b.parley.node.v1.PutSettingsH\x00R\vputSettings\x127\n" +
+	"\fput_settings\x185 \x01(\v2\x1b.parley.node.v1.PutSettingsH\x00R\vputSettings\x12S\n" +
+	"\x13put_push_credential\x188 \x01(\v2!.parley.node.v1.PutPushCredentialH\x00R\x11putPushCredential\x12\\\n" +
+	"\x16delete_push_credential\x189 \x01(\v2$.parley.node.v1.DeletePushCredentialH\x00R\x14deletePushCredential\x127\n" +
+	"\tnote_push\x18: \x01(\v2\x18.parley.node.v1.NotePushH\x00R\bnotePush\x127\n" +
 	"\thold_blob\x18< \x01(\v2\x18.parley.node.v1.HoldBlobH\x00R\bholdBlob\x127\n" +
 	"\tput_chunk\x18= \x01(\v2\x18.parley.node.v1.PutChunkH\x00R\bputChunk\x127\n" +
 	"\tseal_blob\x18> \x01(\v2\x18.parley.node.v1.SealBlobH\x00R\bsealBlob\x12@\n" +
@@ -5795,8 +6988,19 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\tset_store\x18R \x01(\v2\x18.parley.node.v1.SetStoreH\x00R\bsetStore\x127\n" +
 	"\tput_shard\x18S \x01(\v2\x18.parley.node.v1.PutShardH\x00R\bputShard\x126\n" +
 	"\bannounce\x18T \x01(\v2\x18.parley.node.v1.AnnounceH\x00R\bannounce\x12-\n" +
-	"\x05order\x18U \x01(\v2\x15.parley.node.v1.OrderH\x00R\x05orderB\x06\n" +
-	"\x04body\"W\n" +
+	"\x05order\x18U \x01(\v2\x15.parley.node.v1.OrderH\x00R\x05order\x12C\n" +
+	"\rraise_version\x18V \x01(\v2\x1c.parley.node.v1.RaiseVersionH\x00R\fraiseVersion\x12O\n" +
+	"\x11recover_placement\x18W \x01(\v2 .parley.node.v1.RecoverPlacementH\x00R\x10recoverPlacement\x12C\n" +
+	"\rdeliver_event\x18Z \x01(\v2\x1c.parley.node.v1.DeliverEventH\x00R\fdeliverEvent\x129\n" +
+	"\tredeliver\x18[ \x01(\v2\x19.parley.node.v1.RedeliverH\x00R\tredeliverB\x06\n" +
+	"\x04body\"*\n" +
+	"\fDeliverEvent\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\"\x81\x01\n" +
+	"\tRedeliver\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x1a\n" +
+	"\bposition\x18\x02 \x01(\fR\bposition\x12\x18\n" +
+	"\adiscard\x18\x03 \x01(\bR\adiscard\x12(\n" +
+	"\x04kind\x18\x04 \x01(\x0e2\x14.parley.node.v1.KindR\x04kind\"W\n" +
 	"\x12CreateConversation\x12A\n" +
 	"\fconversation\x18\x01 \x01(\v2\x1d.parley.event.v1.ConversationR\fconversation\"\xcc\x02\n" +
 	"\x12UpdateConversation\x12\x17\n" +
@@ -5879,7 +7083,15 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x05event\x18\x02 \x01(\v2\x16.parley.event.v1.EventR\x05event\x12/\n" +
 	"\x06author\x18\x03 \x01(\v2\x17.parley.event.v1.AuthorR\x06author\"%\n" +
 	"\rPropagateUser\x12\x14\n" +
-	"\x05after\x18\x01 \x01(\tR\x05after\">\n" +
+	"\x05after\x18\x01 \x01(\tR\x05after\"<\n" +
+	"\tPutDevice\x12/\n" +
+	"\x06device\x18\x01 \x01(\v2\x17.parley.event.v1.DeviceR\x06device\"4\n" +
+	"\fDeleteDevice\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\"I\n" +
+	"\bMutePush\x12'\n" +
+	"\x0fconversation_id\x18\x01 \x01(\tR\x0econversationId\x12\x14\n" +
+	"\x05muted\x18\x02 \x01(\bR\x05muted\">\n" +
 	"\vReserveName\x12\x19\n" +
 	"\bowner_id\x18\x01 \x01(\tR\aownerId\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\x04R\x05token\">\n" +
@@ -5900,7 +7112,18 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\fonly_if_none\x18\x02 \x01(\bR\n" +
 	"onlyIfNone\"K\n" +
 	"\vPutSettings\x12<\n" +
-	"\bsettings\x18\x01 \x01(\v2 .parley.event.v1.ClusterSettingsR\bsettings\"R\n" +
+	"\bsettings\x18\x01 \x01(\v2 .parley.event.v1.ClusterSettingsR\bsettings\"T\n" +
+	"\x11PutPushCredential\x12?\n" +
+	"\n" +
+	"credential\x18\x01 \x01(\v2\x1f.parley.event.v1.PushCredentialR\n" +
+	"credential\"M\n" +
+	"\x14DeletePushCredential\x125\n" +
+	"\bplatform\x18\x01 \x01(\x0e2\x19.parley.event.v1.PlatformR\bplatform\"\xb3\x01\n" +
+	"\bNotePush\x125\n" +
+	"\bplatform\x18\x01 \x01(\x0e2\x19.parley.event.v1.PlatformR\bplatform\x12#\n" +
+	"\rcredential_id\x18\x02 \x01(\tR\fcredentialId\x123\n" +
+	"\x06status\x18\x03 \x01(\x0e2\x1b.parley.event.v1.PushStatusR\x06status\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"R\n" +
 	"\bHoldBlob\x12\x16\n" +
 	"\x06holder\x18\x01 \x01(\tR\x06holder\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x1a\n" +
@@ -5921,11 +7144,12 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x06due_ms\x18\x02 \x01(\x03R\x05dueMs\";\n" +
 	"\vCreateImage\x12,\n" +
 	"\x05image\x18\x01 \x01(\v2\x16.parley.event.v1.ImageR\x05image\"\r\n" +
-	"\vDeleteImage\"\x98\x01\n" +
+	"\vDeleteImage\"\xb2\x01\n" +
 	"\x0eFoundPlacement\x120\n" +
 	"\afounder\x18\x01 \x01(\v2\x16.parley.event.v1.StoreR\afounder\x121\n" +
 	"\x06shards\x18\x02 \x03(\v2\x19.parley.event.v1.ShardMapR\x06shards\x12!\n" +
-	"\fnext_replica\x18\x03 \x01(\x04R\vnextReplica\"8\n" +
+	"\fnext_replica\x18\x03 \x01(\x04R\vnextReplica\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\rR\aversion\"8\n" +
 	"\bPutStore\x12,\n" +
 	"\x05store\x18\x01 \x01(\v2\x16.parley.event.v1.StoreR\x05store\"g\n" +
 	"\bSetStore\x12\x12\n" +
@@ -5942,12 +7166,19 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x06public\x18\x05 \x01(\x04R\x06public\"7\n" +
 	"\tShardLead\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\x9c\x01\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xbf\x01\n" +
 	"\x05Order\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12-\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x19.parley.node.v1.OrderKindR\x04kind\x12\x18\n" +
 	"\areplica\x18\x03 \x01(\x04R\areplica\x124\n" +
-	"\achanges\x18\x04 \x03(\v2\x1a.parley.node.v1.ConfChangeR\achanges\"N\n" +
+	"\achanges\x18\x04 \x03(\v2\x1a.parley.node.v1.ConfChangeR\achanges\x12!\n" +
+	"\fdriver_epoch\x18\x05 \x01(\x04R\vdriverEpoch\"(\n" +
+	"\fRaiseVersion\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\rR\aversion\"i\n" +
+	"\x10RecoverPlacement\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04dead\x18\x02 \x03(\tR\x04dead\x121\n" +
+	"\x06shards\x18\x03 \x03(\v2\x19.parley.event.v1.ShardMapR\x06shards\"N\n" +
 	"\n" +
 	"ConfChange\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x18\n" +
@@ -5958,8 +7189,7 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"descending\x18\x02 \x01(\bR\n" +
 	"descending\x12\x14\n" +
-	"\x05after\x18\x03 \x01(\fR\x05after\"\xda\n" +
-	"\n" +
+	"\x05after\x18\x03 \x01(\fR\x05after\"\xe6\f\n" +
 	"\x05Query\x127\n" +
 	"\tprincipal\x18\x01 \x01(\v2\x19.parley.node.v1.PrincipalR\tprincipal\x12L\n" +
 	"\x10get_conversation\x18\n" +
@@ -5971,7 +7201,9 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\vlist_events\x18\x0e \x01(\v2\x1a.parley.node.v1.ListEventsH\x00R\n" +
 	"listEvents\x124\n" +
 	"\bget_user\x18\x14 \x01(\v2\x17.parley.node.v1.GetUserH\x00R\agetUser\x12L\n" +
-	"\x10list_memberships\x18\x15 \x01(\v2\x1f.parley.node.v1.ListMembershipsH\x00R\x0flistMemberships\x124\n" +
+	"\x10list_memberships\x18\x15 \x01(\v2\x1f.parley.node.v1.ListMembershipsH\x00R\x0flistMemberships\x12=\n" +
+	"\vget_devices\x18\x19 \x01(\v2\x1a.parley.node.v1.GetDevicesH\x00R\n" +
+	"getDevices\x124\n" +
 	"\bget_name\x18\x1e \x01(\v2\x17.parley.node.v1.GetNameH\x00R\agetName\x12I\n" +
 	"\x0fget_application\x18( \x01(\v2\x1e.parley.node.v1.GetApplicationH\x00R\x0egetApplication\x12O\n" +
 	"\x11list_applications\x18) \x01(\v2 .parley.node.v1.ListApplicationsH\x00R\x10listApplications\x12F\n" +
@@ -5979,18 +7211,22 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\fget_settings\x18+ \x01(\v2\x1b.parley.node.v1.GetSettingsH\x00R\vgetSettings\x12R\n" +
 	"\x12list_conversations\x182 \x01(\v2!.parley.node.v1.ListConversationsH\x00R\x11listConversations\x12:\n" +
 	"\n" +
-	"list_users\x183 \x01(\v2\x19.parley.node.v1.ListUsersH\x00R\tlistUsers\x124\n" +
+	"list_users\x183 \x01(\v2\x19.parley.node.v1.ListUsersH\x00R\tlistUsers\x12M\n" +
+	"\x11list_dead_letters\x184 \x01(\v2\x1f.parley.node.v1.ListDeadLettersH\x00R\x0flistDeadLetters\x124\n" +
 	"\bget_blob\x18< \x01(\v2\x17.parley.node.v1.GetBlobH\x00R\agetBlob\x127\n" +
 	"\tget_chunk\x18= \x01(\v2\x18.parley.node.v1.GetChunkH\x00R\bgetChunk\x127\n" +
 	"\tget_image\x18> \x01(\v2\x18.parley.node.v1.GetImageH\x00R\bgetImage\x123\n" +
 	"\aobserve\x18P \x01(\v2\x17.parley.node.v1.ObserveH\x00R\aobserve\x12:\n" +
 	"\n" +
 	"get_public\x18Q \x01(\v2\x19.parley.node.v1.GetPublicH\x00R\tgetPublic\x12C\n" +
-	"\rlist_sessions\x18R \x01(\v2\x1c.parley.node.v1.ListSessionsH\x00R\flistSessionsB\x06\n" +
-	"\x04body\"H\n" +
+	"\rlist_sessions\x18R \x01(\v2\x1c.parley.node.v1.ListSessionsH\x00R\flistSessions\x127\n" +
+	"\tlist_live\x18V \x01(\v2\x18.parley.node.v1.ListLiveH\x00R\blistLive\x12C\n" +
+	"\rrenew_session\x18W \x01(\v2\x1c.parley.node.v1.RenewSessionH\x00R\frenewSessionB\x06\n" +
+	"\x04body\"\\\n" +
 	"\x0fGetConversation\x12!\n" +
 	"\fwith_members\x18\x01 \x01(\bR\vwithMembers\x12\x12\n" +
-	"\x04gone\x18\x02 \x01(\bR\x04gone\"(\n" +
+	"\x04gone\x18\x02 \x01(\bR\x04gone\x12\x12\n" +
+	"\x04user\x18\x03 \x01(\tR\x04user\"(\n" +
 	"\tGetMember\x12\x1b\n" +
 	"\tmember_id\x18\x01 \x01(\tR\bmemberId\"Z\n" +
 	"\vListMembers\x12(\n" +
@@ -6010,7 +7246,10 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x04gone\x18\x01 \x01(\bR\x04gone\"q\n" +
 	"\x0fListMemberships\x12(\n" +
 	"\x04page\x18\x01 \x01(\v2\x14.parley.node.v1.PageR\x04page\x124\n" +
-	"\x06states\x18\x02 \x03(\x0e2\x1c.parley.event.v1.MemberStateR\x06states\"\t\n" +
+	"\x06states\x18\x02 \x03(\x0e2\x1c.parley.event.v1.MemberStateR\x06states\"0\n" +
+	"\n" +
+	"GetDevices\x12\"\n" +
+	"\fconversation\x18\x01 \x01(\tR\fconversation\"\t\n" +
 	"\aGetName\"\x10\n" +
 	"\x0eGetApplication\"<\n" +
 	"\x10ListApplications\x12(\n" +
@@ -6025,7 +7264,10 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x05to_ms\x18\x03 \x01(\x03R\x04toMs\"I\n" +
 	"\tListUsers\x12(\n" +
 	"\x04page\x18\x01 \x01(\v2\x14.parley.node.v1.PageR\x04page\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\t\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"e\n" +
+	"\x0fListDeadLetters\x12(\n" +
+	"\x04page\x18\x01 \x01(\v2\x14.parley.node.v1.PageR\x04page\x12(\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x14.parley.node.v1.KindR\x04kind\"\t\n" +
 	"\aGetBlob\" \n" +
 	"\bGetChunk\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\rR\x05index\"\n" +
@@ -6035,8 +7277,12 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\tGetPublic\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\fR\x05after\"\"\n" +
 	"\fListSessions\x12\x12\n" +
-	"\x04user\x18\x01 \x01(\tR\x04user\"\xde\n" +
-	"\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\" \n" +
+	"\bListLive\x12\x14\n" +
+	"\x05users\x18\x01 \x03(\tR\x05users\">\n" +
+	"\fRenewSession\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\"\xd1\f\n" +
 	"\x05Reply\x12A\n" +
 	"\fconversation\x18\x01 \x01(\v2\x1d.parley.event.v1.ConversationR\fconversation\x12)\n" +
 	"\x04head\x18\x02 \x01(\v2\x15.parley.event.v1.HeadR\x04head\x12/\n" +
@@ -6069,7 +7315,13 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\tshard_map\x18) \x01(\v2\x19.parley.event.v1.ShardMapR\bshardMap\x129\n" +
 	"\bobserved\x18* \x03(\v2\x1d.parley.node.v1.ObservedShardR\bobserved\x123\n" +
 	"\x06public\x18+ \x01(\v2\x1b.parley.event.v1.PublicCopyR\x06public\x12\x1a\n" +
-	"\bsessions\x18, \x03(\tR\bsessions\"\xbe\x01\n" +
+	"\bsessions\x18, \x03(\tR\bsessions\x12=\n" +
+	"\fdead_letters\x18- \x03(\v2\x1a.parley.node.v1.DeadLetterR\vdeadLetters\x12\x14\n" +
+	"\x05count\x18. \x01(\x04R\x05count\x122\n" +
+	"\adevices\x182 \x01(\v2\x18.parley.event.v1.DevicesR\adevices\x12'\n" +
+	"\x0fdropped_devices\x183 \x03(\tR\x0edroppedDevices\x12\x12\n" +
+	"\x04live\x184 \x03(\tR\x04live\x12+\n" +
+	"\x05heads\x185 \x03(\v2\x15.parley.event.v1.HeadR\x05heads\"\xbe\x01\n" +
 	"\rObservedShard\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +
@@ -6103,24 +7355,29 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"membership\x18\x01 \x01(\v2\x1b.parley.event.v1.MembershipR\n" +
 	"membership\x12/\n" +
-	"\x05event\x18\x02 \x01(\v2\x19.parley.node.v1.EventViewR\x05event\"\x85\x01\n" +
+	"\x05event\x18\x02 \x01(\v2\x19.parley.node.v1.EventViewR\x05event\"\xa5\x01\n" +
 	"\vFanoutBatch\x12\x12\n" +
 	"\x04feed\x18\x01 \x01(\x04R\x04feed\x12,\n" +
 	"\x05items\x18\x02 \x03(\v2\x16.parley.node.v1.FanoutR\x05items\x12\x12\n" +
 	"\x04node\x18\x03 \x01(\tR\x04node\x12 \n" +
-	"\vincarnation\x18\x04 \x01(\x04R\vincarnation\"\xb6\x01\n" +
+	"\vincarnation\x18\x04 \x01(\x04R\vincarnation\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x05 \x01(\x04R\n" +
+	"generation\"\xb6\x01\n" +
 	"\bInterest\x12)\n" +
 	"\x10edge_incarnation\x18\x01 \x01(\x04R\x0fedgeIncarnation\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x04R\aversion\x12%\n" +
 	"\x0eapplication_id\x18\x03 \x01(\tR\rapplicationId\x12\x0e\n" +
 	"\x02id\x18\x04 \x01(\tR\x02id\x12\x1a\n" +
 	"\bwithdraw\x18\x05 \x01(\bR\bwithdraw\x12\x12\n" +
-	"\x04edge\x18\x06 \x01(\tR\x04edge\"X\n" +
+	"\x04edge\x18\x06 \x01(\tR\x04edge\"\x82\x01\n" +
 	"\rInterestReply\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12\x1d\n" +
 	"\n" +
-	"not_leader\x18\x03 \x01(\bR\tnotLeader\"\x91\x02\n" +
+	"not_leader\x18\x03 \x01(\bR\tnotLeader\x12\x12\n" +
+	"\x04gone\x18\x04 \x01(\bR\x04gone\x12\x14\n" +
+	"\x05shard\x18\x05 \x01(\rR\x05shard\"\x91\x02\n" +
 	"\tOutboxRow\x125\n" +
 	"\vtarget_kind\x18\x01 \x01(\x0e2\x14.parley.node.v1.KindR\n" +
 	"targetKind\x12%\n" +
@@ -6130,7 +7387,14 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\brevision\x18\x05 \x01(\x04R\brevision\x121\n" +
 	"\acommand\x18\x06 \x01(\v2\x17.parley.node.v1.CommandR\acommand\x12\x1d\n" +
 	"\n" +
-	"created_ms\x18\a \x01(\x03R\tcreatedMs*\xaa\x01\n" +
+	"created_ms\x18\a \x01(\x03R\tcreatedMs\"\x98\x01\n" +
+	"\n" +
+	"DeadLetter\x12+\n" +
+	"\x03row\x18\x01 \x01(\v2\x19.parley.node.v1.OutboxRowR\x03row\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\x12\x17\n" +
+	"\adied_ms\x18\x03 \x01(\x03R\x06diedMs\x12\x1a\n" +
+	"\battempts\x18\x04 \x01(\rR\battempts\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason*\xcb\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11KIND_CONVERSATION\x10\x01\x12\r\n" +
@@ -6142,7 +7406,14 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\tKIND_BLOB\x10\x06\x12\x0e\n" +
 	"\n" +
 	"KIND_IMAGE\x10\a\x12\x12\n" +
-	"\x0eKIND_PLACEMENT\x10\b*x\n" +
+	"\x0eKIND_PLACEMENT\x10\b\x12\x10\n" +
+	"\fKIND_WEBHOOK\x10\t\x12\r\n" +
+	"\tKIND_PUSH\x10\n" +
+	"*6\n" +
+	"\x04Sink\x12\r\n" +
+	"\tSINK_NONE\x10\x00\x12\x10\n" +
+	"\fSINK_WEBHOOK\x10\x01\x12\r\n" +
+	"\tSINK_PUSH\x10\x02*x\n" +
 	"\fMemberAction\x12\x1d\n" +
 	"\x19MEMBER_ACTION_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12MEMBER_ACTION_JOIN\x10\x01\x12\x18\n" +
@@ -6168,248 +7439,296 @@ func file_node_v1_node_proto_rawDescGZIP() []byte {
 	return file_node_v1_node_proto_rawDescData
 }
 
-var file_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 77)
+var file_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 92)
 var file_node_v1_node_proto_goTypes = []any{
-	(Kind)(0),                  // 0: parley.node.v1.Kind
-	(MemberAction)(0),          // 1: parley.node.v1.MemberAction
-	(OrderKind)(0),             // 2: parley.node.v1.OrderKind
-	(*Principal)(nil),          // 3: parley.node.v1.Principal
-	(*Field)(nil),              // 4: parley.node.v1.Field
-	(*Error)(nil),              // 5: parley.node.v1.Error
-	(*GrainRequest)(nil),       // 6: parley.node.v1.GrainRequest
-	(*GrainReply)(nil),         // 7: parley.node.v1.GrainReply
-	(*Command)(nil),            // 8: parley.node.v1.Command
-	(*CreateConversation)(nil), // 9: parley.node.v1.CreateConversation
-	(*UpdateConversation)(nil), // 10: parley.node.v1.UpdateConversation
-	(*DeleteConversation)(nil), // 11: parley.node.v1.DeleteConversation
-	(*AddMember)(nil),          // 12: parley.node.v1.AddMember
-	(*UpdateMember)(nil),       // 13: parley.node.v1.UpdateMember
-	(*PostEvent)(nil),          // 14: parley.node.v1.PostEvent
-	(*DeleteEvent)(nil),        // 15: parley.node.v1.DeleteEvent
-	(*AdvanceCursor)(nil),      // 16: parley.node.v1.AdvanceCursor
-	(*Probe)(nil),              // 17: parley.node.v1.Probe
-	(*UserChanged)(nil),        // 18: parley.node.v1.UserChanged
-	(*PurgeConversation)(nil),  // 19: parley.node.v1.PurgeConversation
-	(*CreateUser)(nil),         // 20: parley.node.v1.CreateUser
-	(*UpdateUser)(nil),         // 21: parley.node.v1.UpdateUser
-	(*DeleteUser)(nil),         // 22: parley.node.v1.DeleteUser
-	(*IndexMembership)(nil),    // 23: parley.node.v1.IndexMembership
-	(*PropagateUser)(nil),      // 24: parley.node.v1.PropagateUser
-	(*ReserveName)(nil),        // 25: parley.node.v1.ReserveName
-	(*ConfirmName)(nil),        // 26: parley.node.v1.ConfirmName
-	(*ReleaseName)(nil),        // 27: parley.node.v1.ReleaseName
-	(*PutApplication)(nil),     // 28: parley.node.v1.PutApplication
-	(*DeleteApplication)(nil),  // 29: parley.node.v1.DeleteApplication
-	(*PutCredential)(nil),      // 30: parley.node.v1.PutCredential
-	(*PutSettings)(nil),        // 31: parley.node.v1.PutSettings
-	(*HoldBlob)(nil),           // 32: parley.node.v1.HoldBlob
-	(*PutChunk)(nil),           // 33: parley.node.v1.PutChunk
-	(*SealBlob)(nil),           // 34: parley.node.v1.SealBlob
-	(*ConfirmHold)(nil),        // 35: parley.node.v1.ConfirmHold
-	(*ReleaseHold)(nil),        // 36: parley.node.v1.ReleaseHold
-	(*PurgeObject)(nil),        // 37: parley.node.v1.PurgeObject
-	(*CreateImage)(nil),        // 38: parley.node.v1.CreateImage
-	(*DeleteImage)(nil),        // 39: parley.node.v1.DeleteImage
-	(*FoundPlacement)(nil),     // 40: parley.node.v1.FoundPlacement
-	(*PutStore)(nil),           // 41: parley.node.v1.PutStore
-	(*SetStore)(nil),           // 42: parley.node.v1.SetStore
-	(*PutShard)(nil),           // 43: parley.node.v1.PutShard
-	(*Announce)(nil),           // 44: parley.node.v1.Announce
-	(*ShardLead)(nil),          // 45: parley.node.v1.ShardLead
-	(*Order)(nil),              // 46: parley.node.v1.Order
-	(*ConfChange)(nil),         // 47: parley.node.v1.ConfChange
-	(*Page)(nil),               // 48: parley.node.v1.Page
-	(*Query)(nil),              // 49: parley.node.v1.Query
-	(*GetConversation)(nil),    // 50: parley.node.v1.GetConversation
-	(*GetMember)(nil),          // 51: parley.node.v1.GetMember
-	(*ListMembers)(nil),        // 52: parley.node.v1.ListMembers
-	(*GetEvent)(nil),           // 53: parley.node.v1.GetEvent
-	(*ListEvents)(nil),         // 54: parley.node.v1.ListEvents
-	(*GetUser)(nil),            // 55: parley.node.v1.GetUser
-	(*ListMemberships)(nil),    // 56: parley.node.v1.ListMemberships
-	(*GetName)(nil),            // 57: parley.node.v1.GetName
-	(*GetApplication)(nil),     // 58: parley.node.v1.GetApplication
-	(*ListApplications)(nil),   // 59: parley.node.v1.ListApplications
-	(*GetCredential)(nil),      // 60: parley.node.v1.GetCredential
-	(*GetSettings)(nil),        // 61: parley.node.v1.GetSettings
-	(*ListConversations)(nil),  // 62: parley.node.v1.ListConversations
-	(*ListUsers)(nil),          // 63: parley.node.v1.ListUsers
-	(*GetBlob)(nil),            // 64: parley.node.v1.GetBlob
-	(*GetChunk)(nil),           // 65: parley.node.v1.GetChunk
-	(*GetImage)(nil),           // 66: parley.node.v1.GetImage
-	(*Observe)(nil),            // 67: parley.node.v1.Observe
-	(*GetPublic)(nil),          // 68: parley.node.v1.GetPublic
-	(*ListSessions)(nil),       // 69: parley.node.v1.ListSessions
-	(*Reply)(nil),              // 70: parley.node.v1.Reply
-	(*ObservedShard)(nil),      // 71: parley.node.v1.ObservedShard
-	(*ObservedReplica)(nil),    // 72: parley.node.v1.ObservedReplica
-	(*EventView)(nil),          // 73: parley.node.v1.EventView
-	(*Fanout)(nil),             // 74: parley.node.v1.Fanout
-	(*MembershipChange)(nil),   // 75: parley.node.v1.MembershipChange
-	(*FanoutBatch)(nil),        // 76: parley.node.v1.FanoutBatch
-	(*Interest)(nil),           // 77: parley.node.v1.Interest
-	(*InterestReply)(nil),      // 78: parley.node.v1.InterestReply
-	(*OutboxRow)(nil),          // 79: parley.node.v1.OutboxRow
-	(*v1.Conversation)(nil),    // 80: parley.event.v1.Conversation
-	(*v1.Properties)(nil),      // 81: parley.event.v1.Properties
-	(*v1.Callback)(nil),        // 82: parley.event.v1.Callback
-	(*v1.Author)(nil),          // 83: parley.event.v1.Author
-	(*v1.User)(nil),            // 84: parley.event.v1.User
-	(*v1.Membership)(nil),      // 85: parley.event.v1.Membership
-	(*v1.Event)(nil),           // 86: parley.event.v1.Event
-	(*v1.Application)(nil),     // 87: parley.event.v1.Application
-	(*v1.Credential)(nil),      // 88: parley.event.v1.Credential
-	(*v1.ClusterSettings)(nil), // 89: parley.event.v1.ClusterSettings
-	(*v1.Image)(nil),           // 90: parley.event.v1.Image
-	(*v1.Store)(nil),           // 91: parley.event.v1.Store
-	(*v1.ShardMap)(nil),        // 92: parley.event.v1.ShardMap
-	(v1.StoreState)(0),         // 93: parley.event.v1.StoreState
-	(v1.MemberState)(0),        // 94: parley.event.v1.MemberState
-	(*v1.Head)(nil),            // 95: parley.event.v1.Head
-	(*v1.Member)(nil),          // 96: parley.event.v1.Member
-	(*v1.Name)(nil),            // 97: parley.event.v1.Name
-	(*v1.Cursor)(nil),          // 98: parley.event.v1.Cursor
-	(*v1.Blob)(nil),            // 99: parley.event.v1.Blob
-	(*v1.PublicCopy)(nil),      // 100: parley.event.v1.PublicCopy
-	(*v1.Receipt)(nil),         // 101: parley.event.v1.Receipt
+	(Kind)(0),                    // 0: parley.node.v1.Kind
+	(Sink)(0),                    // 1: parley.node.v1.Sink
+	(MemberAction)(0),            // 2: parley.node.v1.MemberAction
+	(OrderKind)(0),               // 3: parley.node.v1.OrderKind
+	(*Principal)(nil),            // 4: parley.node.v1.Principal
+	(*Field)(nil),                // 5: parley.node.v1.Field
+	(*Error)(nil),                // 6: parley.node.v1.Error
+	(*GrainRequest)(nil),         // 7: parley.node.v1.GrainRequest
+	(*GrainReply)(nil),           // 8: parley.node.v1.GrainReply
+	(*Command)(nil),              // 9: parley.node.v1.Command
+	(*DeliverEvent)(nil),         // 10: parley.node.v1.DeliverEvent
+	(*Redeliver)(nil),            // 11: parley.node.v1.Redeliver
+	(*CreateConversation)(nil),   // 12: parley.node.v1.CreateConversation
+	(*UpdateConversation)(nil),   // 13: parley.node.v1.UpdateConversation
+	(*DeleteConversation)(nil),   // 14: parley.node.v1.DeleteConversation
+	(*AddMember)(nil),            // 15: parley.node.v1.AddMember
+	(*UpdateMember)(nil),         // 16: parley.node.v1.UpdateMember
+	(*PostEvent)(nil),            // 17: parley.node.v1.PostEvent
+	(*DeleteEvent)(nil),          // 18: parley.node.v1.DeleteEvent
+	(*AdvanceCursor)(nil),        // 19: parley.node.v1.AdvanceCursor
+	(*Probe)(nil),                // 20: parley.node.v1.Probe
+	(*UserChanged)(nil),          // 21: parley.node.v1.UserChanged
+	(*PurgeConversation)(nil),    // 22: parley.node.v1.PurgeConversation
+	(*CreateUser)(nil),           // 23: parley.node.v1.CreateUser
+	(*UpdateUser)(nil),           // 24: parley.node.v1.UpdateUser
+	(*DeleteUser)(nil),           // 25: parley.node.v1.DeleteUser
+	(*IndexMembership)(nil),      // 26: parley.node.v1.IndexMembership
+	(*PropagateUser)(nil),        // 27: parley.node.v1.PropagateUser
+	(*PutDevice)(nil),            // 28: parley.node.v1.PutDevice
+	(*DeleteDevice)(nil),         // 29: parley.node.v1.DeleteDevice
+	(*MutePush)(nil),             // 30: parley.node.v1.MutePush
+	(*ReserveName)(nil),          // 31: parley.node.v1.ReserveName
+	(*ConfirmName)(nil),          // 32: parley.node.v1.ConfirmName
+	(*ReleaseName)(nil),          // 33: parley.node.v1.ReleaseName
+	(*PutApplication)(nil),       // 34: parley.node.v1.PutApplication
+	(*DeleteApplication)(nil),    // 35: parley.node.v1.DeleteApplication
+	(*PutCredential)(nil),        // 36: parley.node.v1.PutCredential
+	(*PutSettings)(nil),          // 37: parley.node.v1.PutSettings
+	(*PutPushCredential)(nil),    // 38: parley.node.v1.PutPushCredential
+	(*DeletePushCredential)(nil), // 39: parley.node.v1.DeletePushCredential
+	(*NotePush)(nil),             // 40: parley.node.v1.NotePush
+	(*HoldBlob)(nil),             // 41: parley.node.v1.HoldBlob
+	(*PutChunk)(nil),             // 42: parley.node.v1.PutChunk
+	(*SealBlob)(nil),             // 43: parley.node.v1.SealBlob
+	(*ConfirmHold)(nil),          // 44: parley.node.v1.ConfirmHold
+	(*ReleaseHold)(nil),          // 45: parley.node.v1.ReleaseHold
+	(*PurgeObject)(nil),          // 46: parley.node.v1.PurgeObject
+	(*CreateImage)(nil),          // 47: parley.node.v1.CreateImage
+	(*DeleteImage)(nil),          // 48: parley.node.v1.DeleteImage
+	(*FoundPlacement)(nil),       // 49: parley.node.v1.FoundPlacement
+	(*PutStore)(nil),             // 50: parley.node.v1.PutStore
+	(*SetStore)(nil),             // 51: parley.node.v1.SetStore
+	(*PutShard)(nil),             // 52: parley.node.v1.PutShard
+	(*Announce)(nil),             // 53: parley.node.v1.Announce
+	(*ShardLead)(nil),            // 54: parley.node.v1.ShardLead
+	(*Order)(nil),                // 55: parley.node.v1.Order
+	(*RaiseVersion)(nil),         // 56: parley.node.v1.RaiseVersion
+	(*RecoverPlacement)(nil),     // 57: parley.node.v1.RecoverPlacement
+	(*ConfChange)(nil),           // 58: parley.node.v1.ConfChange
+	(*Page)(nil),                 // 59: parley.node.v1.Page
+	(*Query)(nil),                // 60: parley.node.v1.Query
+	(*GetConversation)(nil),      // 61: parley.node.v1.GetConversation
+	(*GetMember)(nil),            // 62: parley.node.v1.GetMember
+	(*ListMembers)(nil),          // 63: parley.node.v1.ListMembers
+	(*GetEvent)(nil),             // 64: parley.node.v1.GetEvent
+	(*ListEvents)(nil),           // 65: parley.node.v1.ListEvents
+	(*GetUser)(nil),              // 66: parley.node.v1.GetUser
+	(*ListMemberships)(nil),      // 67: parley.node.v1.ListMemberships
+	(*GetDevices)(nil),           // 68: parley.node.v1.GetDevices
+	(*GetName)(nil),              // 69: parley.node.v1.GetName
+	(*GetApplication)(nil),       // 70: parley.node.v1.GetApplication
+	(*ListApplications)(nil),     // 71: parley.node.v1.ListApplications
+	(*GetCredential)(nil),        // 72: parley.node.v1.GetCredential
+	(*GetSettings)(nil),          // 73: parley.node.v1.GetSettings
+	(*ListConversations)(nil),    // 74: parley.node.v1.ListConversations
+	(*ListUsers)(nil),            // 75: parley.node.v1.ListUsers
+	(*ListDeadLetters)(nil),      // 76: parley.node.v1.ListDeadLetters
+	(*GetBlob)(nil),              // 77: parley.node.v1.GetBlob
+	(*GetChunk)(nil),             // 78: parley.node.v1.GetChunk
+	(*GetImage)(nil),             // 79: parley.node.v1.GetImage
+	(*Observe)(nil),              // 80: parley.node.v1.Observe
+	(*GetPublic)(nil),            // 81: parley.node.v1.GetPublic
+	(*ListSessions)(nil),         // 82: parley.node.v1.ListSessions
+	(*ListLive)(nil),             // 83: parley.node.v1.ListLive
+	(*RenewSession)(nil),         // 84: parley.node.v1.RenewSession
+	(*Reply)(nil),                // 85: parley.node.v1.Reply
+	(*ObservedShard)(nil),        // 86: parley.node.v1.ObservedShard
+	(*ObservedReplica)(nil),      // 87: parley.node.v1.ObservedReplica
+	(*EventView)(nil),            // 88: parley.node.v1.EventView
+	(*Fanout)(nil),               // 89: parley.node.v1.Fanout
+	(*MembershipChange)(nil),     // 90: parley.node.v1.MembershipChange
+	(*FanoutBatch)(nil),          // 91: parley.node.v1.FanoutBatch
+	(*Interest)(nil),             // 92: parley.node.v1.Interest
+	(*InterestReply)(nil),        // 93: parley.node.v1.InterestReply
+	(*OutboxRow)(nil),            // 94: parley.node.v1.OutboxRow
+	(*DeadLetter)(nil),           // 95: parley.node.v1.DeadLetter
+	(*v1.Conversation)(nil),      // 96: parley.event.v1.Conversation
+	(*v1.Properties)(nil),        // 97: parley.event.v1.Properties
+	(*v1.Callback)(nil),          // 98: parley.event.v1.Callback
+	(*v1.Author)(nil),            // 99: parley.event.v1.Author
+	(*v1.User)(nil),              // 100: parley.event.v1.User
+	(*v1.Membership)(nil),        // 101: parley.event.v1.Membership
+	(*v1.Event)(nil),             // 102: parley.event.v1.Event
+	(*v1.Device)(nil),            // 103: parley.event.v1.Device
+	(*v1.Application)(nil),       // 104: parley.event.v1.Application
+	(*v1.Credential)(nil),        // 105: parley.event.v1.Credential
+	(*v1.ClusterSettings)(nil),   // 106: parley.event.v1.ClusterSettings
+	(*v1.PushCredential)(nil),    // 107: parley.event.v1.PushCredential
+	(v1.Platform)(0),             // 108: parley.event.v1.Platform
+	(v1.PushStatus)(0),           // 109: parley.event.v1.PushStatus
+	(*v1.Image)(nil),             // 110: parley.event.v1.Image
+	(*v1.Store)(nil),             // 111: parley.event.v1.Store
+	(*v1.ShardMap)(nil),          // 112: parley.event.v1.ShardMap
+	(v1.StoreState)(0),           // 113: parley.event.v1.StoreState
+	(v1.MemberState)(0),          // 114: parley.event.v1.MemberState
+	(*v1.Head)(nil),              // 115: parley.event.v1.Head
+	(*v1.Member)(nil),            // 116: parley.event.v1.Member
+	(*v1.Name)(nil),              // 117: parley.event.v1.Name
+	(*v1.Cursor)(nil),            // 118: parley.event.v1.Cursor
+	(*v1.Blob)(nil),              // 119: parley.event.v1.Blob
+	(*v1.PublicCopy)(nil),        // 120: parley.event.v1.PublicCopy
+	(*v1.Devices)(nil),           // 121: parley.event.v1.Devices
+	(*v1.Receipt)(nil),           // 122: parley.event.v1.Receipt
 }
 var file_node_v1_node_proto_depIdxs = []int32{
-	4,   // 0: parley.node.v1.Error.fields:type_name -> parley.node.v1.Field
+	5,   // 0: parley.node.v1.Error.fields:type_name -> parley.node.v1.Field
 	0,   // 1: parley.node.v1.GrainRequest.kind:type_name -> parley.node.v1.Kind
-	8,   // 2: parley.node.v1.GrainRequest.command:type_name -> parley.node.v1.Command
-	49,  // 3: parley.node.v1.GrainRequest.query:type_name -> parley.node.v1.Query
-	5,   // 4: parley.node.v1.GrainReply.error:type_name -> parley.node.v1.Error
-	70,  // 5: parley.node.v1.GrainReply.reply:type_name -> parley.node.v1.Reply
-	3,   // 6: parley.node.v1.Command.principal:type_name -> parley.node.v1.Principal
-	9,   // 7: parley.node.v1.Command.create_conversation:type_name -> parley.node.v1.CreateConversation
-	10,  // 8: parley.node.v1.Command.update_conversation:type_name -> parley.node.v1.UpdateConversation
-	11,  // 9: parley.node.v1.Command.delete_conversation:type_name -> parley.node.v1.DeleteConversation
-	12,  // 10: parley.node.v1.Command.add_member:type_name -> parley.node.v1.AddMember
-	13,  // 11: parley.node.v1.Command.update_member:type_name -> parley.node.v1.UpdateMember
-	14,  // 12: parley.node.v1.Command.post_event:type_name -> parley.node.v1.PostEvent
-	15,  // 13: parley.node.v1.Command.delete_event:type_name -> parley.node.v1.DeleteEvent
-	16,  // 14: parley.node.v1.Command.advance_cursor:type_name -> parley.node.v1.AdvanceCursor
-	17,  // 15: parley.node.v1.Command.probe:type_name -> parley.node.v1.Probe
-	18,  // 16: parley.node.v1.Command.user_changed:type_name -> parley.node.v1.UserChanged
-	19,  // 17: parley.node.v1.Command.purge_conversation:type_name -> parley.node.v1.PurgeConversation
-	20,  // 18: parley.node.v1.Command.create_user:type_name -> parley.node.v1.CreateUser
-	21,  // 19: parley.node.v1.Command.update_user:type_name -> parley.node.v1.UpdateUser
-	22,  // 20: parley.node.v1.Command.delete_user:type_name -> parley.node.v1.DeleteUser
-	23,  // 21: parley.node.v1.Command.index_membership:type_name -> parley.node.v1.IndexMembership
-	24,  // 22: parley.node.v1.Command.propagate_user:type_name -> parley.node.v1.PropagateUser
-	25,  // 23: parley.node.v1.Command.reserve_name:type_name -> parley.node.v1.ReserveName
-	26,  // 24: parley.node.v1.Command.confirm_name:type_name -> parley.node.v1.ConfirmName
-	27,  // 25: parley.node.v1.Command.release_name:type_name -> parley.node.v1.ReleaseName
-	28,  // 26: parley.node.v1.Command.put_application:type_name -> parley.node.v1.PutApplication
-	29,  // 27: parley.node.v1.Command.delete_application:type_name -> parley.node.v1.DeleteApplication
-	30,  // 28: parley.node.v1.Command.put_credential:type_name -> parley.node.v1.PutCredential
-	31,  // 29: parley.node.v1.Command.put_settings:type_name -> parley.node.v1.PutSettings
-	32,  // 30: parley.node.v1.Command.hold_blob:type_name -> parley.node.v1.HoldBlob
-	33,  // 31: parley.node.v1.Command.put_chunk:type_name -> parley.node.v1.PutChunk
-	34,  // 32: parley.node.v1.Command.seal_blob:type_name -> parley.node.v1.SealBlob
-	35,  // 33: parley.node.v1.Command.confirm_hold:type_name -> parley.node.v1.ConfirmHold
-	36,  // 34: parley.node.v1.Command.release_hold:type_name -> parley.node.v1.ReleaseHold
-	37,  // 35: parley.node.v1.Command.purge_object:type_name -> parley.node.v1.PurgeObject
-	38,  // 36: parley.node.v1.Command.create_image:type_name -> parley.node.v1.CreateImage
-	39,  // 37: parley.node.v1.Command.delete_image:type_name -> parley.node.v1.DeleteImage
-	40,  // 38: parley.node.v1.Command.found_placement:type_name -> parley.node.v1.FoundPlacement
-	41,  // 39: parley.node.v1.Command.put_store:type_name -> parley.node.v1.PutStore
-	42,  // 40: parley.node.v1.Command.set_store:type_name -> parley.node.v1.SetStore
-	43,  // 41: parley.node.v1.Command.put_shard:type_name -> parley.node.v1.PutShard
-	44,  // 42: parley.node.v1.Command.announce:type_name -> parley.node.v1.Announce
-	46,  // 43: parley.node.v1.Command.order:type_name -> parley.node.v1.Order
-	80,  // 44: parley.node.v1.CreateConversation.conversation:type_name -> parley.event.v1.Conversation
-	81,  // 45: parley.node.v1.UpdateConversation.properties:type_name -> parley.event.v1.Properties
-	82,  // 46: parley.node.v1.UpdateConversation.callback:type_name -> parley.event.v1.Callback
-	83,  // 47: parley.node.v1.AddMember.user:type_name -> parley.event.v1.Author
-	1,   // 48: parley.node.v1.AddMember.action:type_name -> parley.node.v1.MemberAction
-	1,   // 49: parley.node.v1.UpdateMember.action:type_name -> parley.node.v1.MemberAction
-	83,  // 50: parley.node.v1.UserChanged.user:type_name -> parley.event.v1.Author
-	84,  // 51: parley.node.v1.CreateUser.user:type_name -> parley.event.v1.User
-	85,  // 52: parley.node.v1.IndexMembership.membership:type_name -> parley.event.v1.Membership
-	86,  // 53: parley.node.v1.IndexMembership.event:type_name -> parley.event.v1.Event
-	83,  // 54: parley.node.v1.IndexMembership.author:type_name -> parley.event.v1.Author
-	87,  // 55: parley.node.v1.PutApplication.application:type_name -> parley.event.v1.Application
-	88,  // 56: parley.node.v1.PutCredential.credential:type_name -> parley.event.v1.Credential
-	89,  // 57: parley.node.v1.PutSettings.settings:type_name -> parley.event.v1.ClusterSettings
-	90,  // 58: parley.node.v1.CreateImage.image:type_name -> parley.event.v1.Image
-	91,  // 59: parley.node.v1.FoundPlacement.founder:type_name -> parley.event.v1.Store
-	92,  // 60: parley.node.v1.FoundPlacement.shards:type_name -> parley.event.v1.ShardMap
-	91,  // 61: parley.node.v1.PutStore.store:type_name -> parley.event.v1.Store
-	93,  // 62: parley.node.v1.SetStore.state:type_name -> parley.event.v1.StoreState
-	92,  // 63: parley.node.v1.PutShard.shard:type_name -> parley.event.v1.ShardMap
-	45,  // 64: parley.node.v1.Announce.leads:type_name -> parley.node.v1.ShardLead
-	2,   // 65: parley.node.v1.Order.kind:type_name -> parley.node.v1.OrderKind
-	47,  // 66: parley.node.v1.Order.changes:type_name -> parley.node.v1.ConfChange
-	3,   // 67: parley.node.v1.Query.principal:type_name -> parley.node.v1.Principal
-	50,  // 68: parley.node.v1.Query.get_conversation:type_name -> parley.node.v1.GetConversation
-	51,  // 69: parley.node.v1.Query.get_member:type_name -> parley.node.v1.GetMember
-	52,  // 70: parley.node.v1.Query.list_members:type_name -> parley.node.v1.ListMembers
-	53,  // 71: parley.node.v1.Query.get_event:type_name -> parley.node.v1.GetEvent
-	54,  // 72: parley.node.v1.Query.list_events:type_name -> parley.node.v1.ListEvents
-	55,  // 73: parley.node.v1.Query.get_user:type_name -> parley.node.v1.GetUser
-	56,  // 74: parley.node.v1.Query.list_memberships:type_name -> parley.node.v1.ListMemberships
-	57,  // 75: parley.node.v1.Query.get_name:type_name -> parley.node.v1.GetName
-	58,  // 76: parley.node.v1.Query.get_application:type_name -> parley.node.v1.GetApplication
-	59,  // 77: parley.node.v1.Query.list_applications:type_name -> parley.node.v1.ListApplications
-	60,  // 78: parley.node.v1.Query.get_credential:type_name -> parley.node.v1.GetCredential
-	61,  // 79: parley.node.v1.Query.get_settings:type_name -> parley.node.v1.GetSettings
-	62,  // 80: parley.node.v1.Query.list_conversations:type_name -> parley.node.v1.ListConversations
-	63,  // 81: parley.node.v1.Query.list_users:type_name -> parley.node.v1.ListUsers
-	64,  // 82: parley.node.v1.Query.get_blob:type_name -> parley.node.v1.GetBlob
-	65,  // 83: parley.node.v1.Query.get_chunk:type_name -> parley.node.v1.GetChunk
-	66,  // 84: parley.node.v1.Query.get_image:type_name -> parley.node.v1.GetImage
-	67,  // 85: parley.node.v1.Query.observe:type_name -> parley.node.v1.Observe
-	68,  // 86: parley.node.v1.Query.get_public:type_name -> parley.node.v1.GetPublic
-	69,  // 87: parley.node.v1.Query.list_sessions:type_name -> parley.node.v1.ListSessions
-	48,  // 88: parley.node.v1.ListMembers.page:type_name -> parley.node.v1.Page
-	48,  // 89: parley.node.v1.ListEvents.page:type_name -> parley.node.v1.Page
-	48,  // 90: parley.node.v1.ListMemberships.page:type_name -> parley.node.v1.Page
-	94,  // 91: parley.node.v1.ListMemberships.states:type_name -> parley.event.v1.MemberState
-	48,  // 92: parley.node.v1.ListApplications.page:type_name -> parley.node.v1.Page
-	48,  // 93: parley.node.v1.ListConversations.page:type_name -> parley.node.v1.Page
-	48,  // 94: parley.node.v1.ListUsers.page:type_name -> parley.node.v1.Page
-	80,  // 95: parley.node.v1.Reply.conversation:type_name -> parley.event.v1.Conversation
-	95,  // 96: parley.node.v1.Reply.head:type_name -> parley.event.v1.Head
-	96,  // 97: parley.node.v1.Reply.member:type_name -> parley.event.v1.Member
-	73,  // 98: parley.node.v1.Reply.event:type_name -> parley.node.v1.EventView
-	84,  // 99: parley.node.v1.Reply.user:type_name -> parley.event.v1.User
-	97,  // 100: parley.node.v1.Reply.name:type_name -> parley.event.v1.Name
-	87,  // 101: parley.node.v1.Reply.application:type_name -> parley.event.v1.Application
-	88,  // 102: parley.node.v1.Reply.credential:type_name -> parley.event.v1.Credential
-	89,  // 103: parley.node.v1.Reply.settings:type_name -> parley.event.v1.ClusterSettings
-	98,  // 104: parley.node.v1.Reply.cursor:type_name -> parley.event.v1.Cursor
-	99,  // 105: parley.node.v1.Reply.blob:type_name -> parley.event.v1.Blob
-	90,  // 106: parley.node.v1.Reply.image:type_name -> parley.event.v1.Image
-	96,  // 107: parley.node.v1.Reply.members:type_name -> parley.event.v1.Member
-	73,  // 108: parley.node.v1.Reply.events:type_name -> parley.node.v1.EventView
-	85,  // 109: parley.node.v1.Reply.memberships:type_name -> parley.event.v1.Membership
-	87,  // 110: parley.node.v1.Reply.applications:type_name -> parley.event.v1.Application
-	80,  // 111: parley.node.v1.Reply.conversations:type_name -> parley.event.v1.Conversation
-	84,  // 112: parley.node.v1.Reply.users:type_name -> parley.event.v1.User
-	91,  // 113: parley.node.v1.Reply.store:type_name -> parley.event.v1.Store
-	92,  // 114: parley.node.v1.Reply.shard_map:type_name -> parley.event.v1.ShardMap
-	71,  // 115: parley.node.v1.Reply.observed:type_name -> parley.node.v1.ObservedShard
-	100, // 116: parley.node.v1.Reply.public:type_name -> parley.event.v1.PublicCopy
-	72,  // 117: parley.node.v1.ObservedShard.replicas:type_name -> parley.node.v1.ObservedReplica
-	86,  // 118: parley.node.v1.EventView.event:type_name -> parley.event.v1.Event
-	83,  // 119: parley.node.v1.EventView.author:type_name -> parley.event.v1.Author
-	101, // 120: parley.node.v1.EventView.receipts:type_name -> parley.event.v1.Receipt
-	73,  // 121: parley.node.v1.Fanout.event:type_name -> parley.node.v1.EventView
-	73,  // 122: parley.node.v1.Fanout.soft:type_name -> parley.node.v1.EventView
-	98,  // 123: parley.node.v1.Fanout.cursor:type_name -> parley.event.v1.Cursor
-	75,  // 124: parley.node.v1.Fanout.membership:type_name -> parley.node.v1.MembershipChange
-	85,  // 125: parley.node.v1.MembershipChange.membership:type_name -> parley.event.v1.Membership
-	73,  // 126: parley.node.v1.MembershipChange.event:type_name -> parley.node.v1.EventView
-	74,  // 127: parley.node.v1.FanoutBatch.items:type_name -> parley.node.v1.Fanout
-	0,   // 128: parley.node.v1.OutboxRow.target_kind:type_name -> parley.node.v1.Kind
-	8,   // 129: parley.node.v1.OutboxRow.command:type_name -> parley.node.v1.Command
-	130, // [130:130] is the sub-list for method output_type
-	130, // [130:130] is the sub-list for method input_type
-	130, // [130:130] is the sub-list for extension type_name
-	130, // [130:130] is the sub-list for extension extendee
-	0,   // [0:130] is the sub-list for field type_name
+	9,   // 2: parley.node.v1.GrainRequest.command:type_name -> parley.node.v1.Command
+	60,  // 3: parley.node.v1.GrainRequest.query:type_name -> parley.node.v1.Query
+	6,   // 4: parley.node.v1.GrainReply.error:type_name -> parley.node.v1.Error
+	85,  // 5: parley.node.v1.GrainReply.reply:type_name -> parley.node.v1.Reply
+	4,   // 6: parley.node.v1.Command.principal:type_name -> parley.node.v1.Principal
+	12,  // 7: parley.node.v1.Command.create_conversation:type_name -> parley.node.v1.CreateConversation
+	13,  // 8: parley.node.v1.Command.update_conversation:type_name -> parley.node.v1.UpdateConversation
+	14,  // 9: parley.node.v1.Command.delete_conversation:type_name -> parley.node.v1.DeleteConversation
+	15,  // 10: parley.node.v1.Command.add_member:type_name -> parley.node.v1.AddMember
+	16,  // 11: parley.node.v1.Command.update_member:type_name -> parley.node.v1.UpdateMember
+	17,  // 12: parley.node.v1.Command.post_event:type_name -> parley.node.v1.PostEvent
+	18,  // 13: parley.node.v1.Command.delete_event:type_name -> parley.node.v1.DeleteEvent
+	19,  // 14: parley.node.v1.Command.advance_cursor:type_name -> parley.node.v1.AdvanceCursor
+	20,  // 15: parley.node.v1.Command.probe:type_name -> parley.node.v1.Probe
+	21,  // 16: parley.node.v1.Command.user_changed:type_name -> parley.node.v1.UserChanged
+	22,  // 17: parley.node.v1.Command.purge_conversation:type_name -> parley.node.v1.PurgeConversation
+	23,  // 18: parley.node.v1.Command.create_user:type_name -> parley.node.v1.CreateUser
+	24,  // 19: parley.node.v1.Command.update_user:type_name -> parley.node.v1.UpdateUser
+	25,  // 20: parley.node.v1.Command.delete_user:type_name -> parley.node.v1.DeleteUser
+	26,  // 21: parley.node.v1.Command.index_membership:type_name -> parley.node.v1.IndexMembership
+	27,  // 22: parley.node.v1.Command.propagate_user:type_name -> parley.node.v1.PropagateUser
+	28,  // 23: parley.node.v1.Command.put_device:type_name -> parley.node.v1.PutDevice
+	29,  // 24: parley.node.v1.Command.delete_device:type_name -> parley.node.v1.DeleteDevice
+	30,  // 25: parley.node.v1.Command.mute_push:type_name -> parley.node.v1.MutePush
+	31,  // 26: parley.node.v1.Command.reserve_name:type_name -> parley.node.v1.ReserveName
+	32,  // 27: parley.node.v1.Command.confirm_name:type_name -> parley.node.v1.ConfirmName
+	33,  // 28: parley.node.v1.Command.release_name:type_name -> parley.node.v1.ReleaseName
+	34,  // 29: parley.node.v1.Command.put_application:type_name -> parley.node.v1.PutApplication
+	35,  // 30: parley.node.v1.Command.delete_application:type_name -> parley.node.v1.DeleteApplication
+	36,  // 31: parley.node.v1.Command.put_credential:type_name -> parley.node.v1.PutCredential
+	37,  // 32: parley.node.v1.Command.put_settings:type_name -> parley.node.v1.PutSettings
+	38,  // 33: parley.node.v1.Command.put_push_credential:type_name -> parley.node.v1.PutPushCredential
+	39,  // 34: parley.node.v1.Command.delete_push_credential:type_name -> parley.node.v1.DeletePushCredential
+	40,  // 35: parley.node.v1.Command.note_push:type_name -> parley.node.v1.NotePush
+	41,  // 36: parley.node.v1.Command.hold_blob:type_name -> parley.node.v1.HoldBlob
+	42,  // 37: parley.node.v1.Command.put_chunk:type_name -> parley.node.v1.PutChunk
+	43,  // 38: parley.node.v1.Command.seal_blob:type_name -> parley.node.v1.SealBlob
+	44,  // 39: parley.node.v1.Command.confirm_hold:type_name -> parley.node.v1.ConfirmHold
+	45,  // 40: parley.node.v1.Command.release_hold:type_name -> parley.node.v1.ReleaseHold
+	46,  // 41: parley.node.v1.Command.purge_object:type_name -> parley.node.v1.PurgeObject
+	47,  // 42: parley.node.v1.Command.create_image:type_name -> parley.node.v1.CreateImage
+	48,  // 43: parley.node.v1.Command.delete_image:type_name -> parley.node.v1.DeleteImage
+	49,  // 44: parley.node.v1.Command.found_placement:type_name -> parley.node.v1.FoundPlacement
+	50,  // 45: parley.node.v1.Command.put_store:type_name -> parley.node.v1.PutStore
+	51,  // 46: parley.node.v1.Command.set_store:type_name -> parley.node.v1.SetStore
+	52,  // 47: parley.node.v1.Command.put_shard:type_name -> parley.node.v1.PutShard
+	53,  // 48: parley.node.v1.Command.announce:type_name -> parley.node.v1.Announce
+	55,  // 49: parley.node.v1.Command.order:type_name -> parley.node.v1.Order
+	56,  // 50: parley.node.v1.Command.raise_version:type_name -> parley.node.v1.RaiseVersion
+	57,  // 51: parley.node.v1.Command.recover_placement:type_name -> parley.node.v1.RecoverPlacement
+	10,  // 52: parley.node.v1.Command.deliver_event:type_name -> parley.node.v1.DeliverEvent
+	11,  // 53: parley.node.v1.Command.redeliver:type_name -> parley.node.v1.Redeliver
+	0,   // 54: parley.node.v1.Redeliver.kind:type_name -> parley.node.v1.Kind
+	96,  // 55: parley.node.v1.CreateConversation.conversation:type_name -> parley.event.v1.Conversation
+	97,  // 56: parley.node.v1.UpdateConversation.properties:type_name -> parley.event.v1.Properties
+	98,  // 57: parley.node.v1.UpdateConversation.callback:type_name -> parley.event.v1.Callback
+	99,  // 58: parley.node.v1.AddMember.user:type_name -> parley.event.v1.Author
+	2,   // 59: parley.node.v1.AddMember.action:type_name -> parley.node.v1.MemberAction
+	2,   // 60: parley.node.v1.UpdateMember.action:type_name -> parley.node.v1.MemberAction
+	99,  // 61: parley.node.v1.UserChanged.user:type_name -> parley.event.v1.Author
+	100, // 62: parley.node.v1.CreateUser.user:type_name -> parley.event.v1.User
+	101, // 63: parley.node.v1.IndexMembership.membership:type_name -> parley.event.v1.Membership
+	102, // 64: parley.node.v1.IndexMembership.event:type_name -> parley.event.v1.Event
+	99,  // 65: parley.node.v1.IndexMembership.author:type_name -> parley.event.v1.Author
+	103, // 66: parley.node.v1.PutDevice.device:type_name -> parley.event.v1.Device
+	104, // 67: parley.node.v1.PutApplication.application:type_name -> parley.event.v1.Application
+	105, // 68: parley.node.v1.PutCredential.credential:type_name -> parley.event.v1.Credential
+	106, // 69: parley.node.v1.PutSettings.settings:type_name -> parley.event.v1.ClusterSettings
+	107, // 70: parley.node.v1.PutPushCredential.credential:type_name -> parley.event.v1.PushCredential
+	108, // 71: parley.node.v1.DeletePushCredential.platform:type_name -> parley.event.v1.Platform
+	108, // 72: parley.node.v1.NotePush.platform:type_name -> parley.event.v1.Platform
+	109, // 73: parley.node.v1.NotePush.status:type_name -> parley.event.v1.PushStatus
+	110, // 74: parley.node.v1.CreateImage.image:type_name -> parley.event.v1.Image
+	111, // 75: parley.node.v1.FoundPlacement.founder:type_name -> parley.event.v1.Store
+	112, // 76: parley.node.v1.FoundPlacement.shards:type_name -> parley.event.v1.ShardMap
+	111, // 77: parley.node.v1.PutStore.store:type_name -> parley.event.v1.Store
+	113, // 78: parley.node.v1.SetStore.state:type_name -> parley.event.v1.StoreState
+	112, // 79: parley.node.v1.PutShard.shard:type_name -> parley.event.v1.ShardMap
+	54,  // 80: parley.node.v1.Announce.leads:type_name -> parley.node.v1.ShardLead
+	3,   // 81: parley.node.v1.Order.kind:type_name -> parley.node.v1.OrderKind
+	58,  // 82: parley.node.v1.Order.changes:type_name -> parley.node.v1.ConfChange
+	112, // 83: parley.node.v1.RecoverPlacement.shards:type_name -> parley.event.v1.ShardMap
+	4,   // 84: parley.node.v1.Query.principal:type_name -> parley.node.v1.Principal
+	61,  // 85: parley.node.v1.Query.get_conversation:type_name -> parley.node.v1.GetConversation
+	62,  // 86: parley.node.v1.Query.get_member:type_name -> parley.node.v1.GetMember
+	63,  // 87: parley.node.v1.Query.list_members:type_name -> parley.node.v1.ListMembers
+	64,  // 88: parley.node.v1.Query.get_event:type_name -> parley.node.v1.GetEvent
+	65,  // 89: parley.node.v1.Query.list_events:type_name -> parley.node.v1.ListEvents
+	66,  // 90: parley.node.v1.Query.get_user:type_name -> parley.node.v1.GetUser
+	67,  // 91: parley.node.v1.Query.list_memberships:type_name -> parley.node.v1.ListMemberships
+	68,  // 92: parley.node.v1.Query.get_devices:type_name -> parley.node.v1.GetDevices
+	69,  // 93: parley.node.v1.Query.get_name:type_name -> parley.node.v1.GetName
+	70,  // 94: parley.node.v1.Query.get_application:type_name -> parley.node.v1.GetApplication
+	71,  // 95: parley.node.v1.Query.list_applications:type_name -> parley.node.v1.ListApplications
+	72,  // 96: parley.node.v1.Query.get_credential:type_name -> parley.node.v1.GetCredential
+	73,  // 97: parley.node.v1.Query.get_settings:type_name -> parley.node.v1.GetSettings
+	74,  // 98: parley.node.v1.Query.list_conversations:type_name -> parley.node.v1.ListConversations
+	75,  // 99: parley.node.v1.Query.list_users:type_name -> parley.node.v1.ListUsers
+	76,  // 100: parley.node.v1.Query.list_dead_letters:type_name -> parley.node.v1.ListDeadLetters
+	77,  // 101: parley.node.v1.Query.get_blob:type_name -> parley.node.v1.GetBlob
+	78,  // 102: parley.node.v1.Query.get_chunk:type_name -> parley.node.v1.GetChunk
+	79,  // 103: parley.node.v1.Query.get_image:type_name -> parley.node.v1.GetImage
+	80,  // 104: parley.node.v1.Query.observe:type_name -> parley.node.v1.Observe
+	81,  // 105: parley.node.v1.Query.get_public:type_name -> parley.node.v1.GetPublic
+	82,  // 106: parley.node.v1.Query.list_sessions:type_name -> parley.node.v1.ListSessions
+	83,  // 107: parley.node.v1.Query.list_live:type_name -> parley.node.v1.ListLive
+	84,  // 108: parley.node.v1.Query.renew_session:type_name -> parley.node.v1.RenewSession
+	59,  // 109: parley.node.v1.ListMembers.page:type_name -> parley.node.v1.Page
+	59,  // 110: parley.node.v1.ListEvents.page:type_name -> parley.node.v1.Page
+	59,  // 111: parley.node.v1.ListMemberships.page:type_name -> parley.node.v1.Page
+	114, // 112: parley.node.v1.ListMemberships.states:type_name -> parley.event.v1.MemberState
+	59,  // 113: parley.node.v1.ListApplications.page:type_name -> parley.node.v1.Page
+	59,  // 114: parley.node.v1.ListConversations.page:type_name -> parley.node.v1.Page
+	59,  // 115: parley.node.v1.ListUsers.page:type_name -> parley.node.v1.Page
+	59,  // 116: parley.node.v1.ListDeadLetters.page:type_name -> parley.node.v1.Page
+	0,   // 117: parley.node.v1.ListDeadLetters.kind:type_name -> parley.node.v1.Kind
+	96,  // 118: parley.node.v1.Reply.conversation:type_name -> parley.event.v1.Conversation
+	115, // 119: parley.node.v1.Reply.head:type_name -> parley.event.v1.Head
+	116, // 120: parley.node.v1.Reply.member:type_name -> parley.event.v1.Member
+	88,  // 121: parley.node.v1.Reply.event:type_name -> parley.node.v1.EventView
+	100, // 122: parley.node.v1.Reply.user:type_name -> parley.event.v1.User
+	117, // 123: parley.node.v1.Reply.name:type_name -> parley.event.v1.Name
+	104, // 124: parley.node.v1.Reply.application:type_name -> parley.event.v1.Application
+	105, // 125: parley.node.v1.Reply.credential:type_name -> parley.event.v1.Credential
+	106, // 126: parley.node.v1.Reply.settings:type_name -> parley.event.v1.ClusterSettings
+	118, // 127: parley.node.v1.Reply.cursor:type_name -> parley.event.v1.Cursor
+	119, // 128: parley.node.v1.Reply.blob:type_name -> parley.event.v1.Blob
+	110, // 129: parley.node.v1.Reply.image:type_name -> parley.event.v1.Image
+	116, // 130: parley.node.v1.Reply.members:type_name -> parley.event.v1.Member
+	88,  // 131: parley.node.v1.Reply.events:type_name -> parley.node.v1.EventView
+	101, // 132: parley.node.v1.Reply.memberships:type_name -> parley.event.v1.Membership
+	104, // 133: parley.node.v1.Reply.applications:type_name -> parley.event.v1.Application
+	96,  // 134: parley.node.v1.Reply.conversations:type_name -> parley.event.v1.Conversation
+	100, // 135: parley.node.v1.Reply.users:type_name -> parley.event.v1.User
+	111, // 136: parley.node.v1.Reply.store:type_name -> parley.event.v1.Store
+	112, // 137: parley.node.v1.Reply.shard_map:type_name -> parley.event.v1.ShardMap
+	86,  // 138: parley.node.v1.Reply.observed:type_name -> parley.node.v1.ObservedShard
+	120, // 139: parley.node.v1.Reply.public:type_name -> parley.event.v1.PublicCopy
+	95,  // 140: parley.node.v1.Reply.dead_letters:type_name -> parley.node.v1.DeadLetter
+	121, // 141: parley.node.v1.Reply.devices:type_name -> parley.event.v1.Devices
+	115, // 142: parley.node.v1.Reply.heads:type_name -> parley.event.v1.Head
+	87,  // 143: parley.node.v1.ObservedShard.replicas:type_name -> parley.node.v1.ObservedReplica
+	102, // 144: parley.node.v1.EventView.event:type_name -> parley.event.v1.Event
+	99,  // 145: parley.node.v1.EventView.author:type_name -> parley.event.v1.Author
+	122, // 146: parley.node.v1.EventView.receipts:type_name -> parley.event.v1.Receipt
+	88,  // 147: parley.node.v1.Fanout.event:type_name -> parley.node.v1.EventView
+	88,  // 148: parley.node.v1.Fanout.soft:type_name -> parley.node.v1.EventView
+	118, // 149: parley.node.v1.Fanout.cursor:type_name -> parley.event.v1.Cursor
+	90,  // 150: parley.node.v1.Fanout.membership:type_name -> parley.node.v1.MembershipChange
+	101, // 151: parley.node.v1.MembershipChange.membership:type_name -> parley.event.v1.Membership
+	88,  // 152: parley.node.v1.MembershipChange.event:type_name -> parley.node.v1.EventView
+	89,  // 153: parley.node.v1.FanoutBatch.items:type_name -> parley.node.v1.Fanout
+	0,   // 154: parley.node.v1.OutboxRow.target_kind:type_name -> parley.node.v1.Kind
+	9,   // 155: parley.node.v1.OutboxRow.command:type_name -> parley.node.v1.Command
+	94,  // 156: parley.node.v1.DeadLetter.row:type_name -> parley.node.v1.OutboxRow
+	157, // [157:157] is the sub-list for method output_type
+	157, // [157:157] is the sub-list for method input_type
+	157, // [157:157] is the sub-list for extension type_name
+	157, // [157:157] is the sub-list for extension extendee
+	0,   // [0:157] is the sub-list for field type_name
 }
 
 func init() { file_node_v1_node_proto_init() }
@@ -6434,6 +7753,9 @@ func file_node_v1_node_proto_init() {
 		(*Command_DeleteUser)(nil),
 		(*Command_IndexMembership)(nil),
 		(*Command_PropagateUser)(nil),
+		(*Command_PutDevice)(nil),
+		(*Command_DeleteDevice)(nil),
+		(*Command_MutePush)(nil),
 		(*Command_ReserveName)(nil),
 		(*Command_ConfirmName)(nil),
 		(*Command_ReleaseName)(nil),
@@ -6441,6 +7763,9 @@ func file_node_v1_node_proto_init() {
 		(*Command_DeleteApplication)(nil),
 		(*Command_PutCredential)(nil),
 		(*Command_PutSettings)(nil),
+		(*Command_PutPushCredential)(nil),
+		(*Command_DeletePushCredential)(nil),
+		(*Command_NotePush)(nil),
 		(*Command_HoldBlob)(nil),
 		(*Command_PutChunk)(nil),
 		(*Command_SealBlob)(nil),
@@ -6455,10 +7780,14 @@ func file_node_v1_node_proto_init() {
 		(*Command_PutShard)(nil),
 		(*Command_Announce)(nil),
 		(*Command_Order)(nil),
+		(*Command_RaiseVersion)(nil),
+		(*Command_RecoverPlacement)(nil),
+		(*Command_DeliverEvent)(nil),
+		(*Command_Redeliver)(nil),
 	}
-	file_node_v1_node_proto_msgTypes[7].OneofWrappers = []any{}
-	file_node_v1_node_proto_msgTypes[18].OneofWrappers = []any{}
-	file_node_v1_node_proto_msgTypes[46].OneofWrappers = []any{
+	file_node_v1_node_proto_msgTypes[9].OneofWrappers = []any{}
+	file_node_v1_node_proto_msgTypes[20].OneofWrappers = []any{}
+	file_node_v1_node_proto_msgTypes[56].OneofWrappers = []any{
 		(*Query_GetConversation)(nil),
 		(*Query_GetMember)(nil),
 		(*Query_ListMembers)(nil),
@@ -6466,6 +7795,7 @@ func file_node_v1_node_proto_init() {
 		(*Query_ListEvents)(nil),
 		(*Query_GetUser)(nil),
 		(*Query_ListMemberships)(nil),
+		(*Query_GetDevices)(nil),
 		(*Query_GetName)(nil),
 		(*Query_GetApplication)(nil),
 		(*Query_ListApplications)(nil),
@@ -6473,14 +7803,17 @@ func file_node_v1_node_proto_init() {
 		(*Query_GetSettings)(nil),
 		(*Query_ListConversations)(nil),
 		(*Query_ListUsers)(nil),
+		(*Query_ListDeadLetters)(nil),
 		(*Query_GetBlob)(nil),
 		(*Query_GetChunk)(nil),
 		(*Query_GetImage)(nil),
 		(*Query_Observe)(nil),
 		(*Query_GetPublic)(nil),
 		(*Query_ListSessions)(nil),
+		(*Query_ListLive)(nil),
+		(*Query_RenewSession)(nil),
 	}
-	file_node_v1_node_proto_msgTypes[71].OneofWrappers = []any{
+	file_node_v1_node_proto_msgTypes[85].OneofWrappers = []any{
 		(*Fanout_Event)(nil),
 		(*Fanout_Soft)(nil),
 		(*Fanout_Cursor)(nil),
@@ -6492,8 +7825,8 @@ func file_node_v1_node_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_node_v1_node_proto_rawDesc), len(file_node_v1_node_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   77,
+			NumEnums:      4,
+			NumMessages:   92,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,157 @@
+package api
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
+
+	"parley/actors/application"
+	"parley/proto/code"
+	eventv1 "parley/proto/event/v1"
+	"parley/proto/id"
+	nodev1 "parley/proto/node/v1"
+)
+
+// Push is notifications for users that are away: their devices, and the applications' access to the
+// providers that reach those.
+type Push interface {
+	// PutDevice registers a device of a user, or changes it, and gives it as it is kept. It is for the
+	// user itself and for administrators. A user has at most user.DevicesMax devices: one more drops
+	// the one that was registered first.
+	PutDevice(ctx context.Context, p *nodev1.Principal, user string, d *eventv1.Device) (*eventv1.Device, error)
+	// Devices gives a user's devices, the one that was registered last at the end. It is for the user
+	// itself and for administrators.
+	Devices(ctx context.Context, p *nodev1.Principal, user string) ([]*eventv1.Device, error)
+	// DeleteDevice removes a device; repeating it changes nothing.
+	DeleteDevice(ctx context.Context, p *nodev1.Principal, user, device string) error
+	// MutePush switches the user's notifications of one conversation off or on.
+	MutePush(ctx context.Context, p *nodev1.Principal, user, conversation string, muted bool) error
+	// PushCredential gives an application's credential for a platform, without what is secret of it;
+	// code.NotFound when there is none. It is as fresh as Application.
+	PushCredential(ctx context.Context, p *nodev1.Principal, platform eventv1.Platform) (*eventv1.PushCredential, error)
+	// PutPushCredential replaces it; c.Id is made here. It is for administrators.
+	PutPushCredential(ctx context.Context, p *nodev1.Principal, c *eventv1.PushCredential) (*eventv1.PushCredential, error)
+	// DeletePushCredential removes it; repeating it changes nothing. It is for administrators.
+	DeletePushCredential(ctx context.Context, p *nodev1.Principal, platform eventv1.Platform) error
+}
+
+// devicesDropped counts the devices that gave way to newer ones of their users.
+func devicesDropped(r prometheus.Registerer) (prometheus.Counter, error) {
+	c := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "parley_api_devices_dropped_total",
+		Help: "Devices that were dropped because their user registered more than it may have.",
+	})
+	if r == nil {
+		return c, nil
+	}
+	return c, r.Register(c)
+}
+
+// PutDevice implements Push.
+func (a *API) PutDevice(ctx context.Context, p *nodev1.Principal, usr string, d *eventv1.Device) (*eventv1.Device, error) {
+	if !isUser(usr) {
+		return nil, errUser()
+	}
+	reply, err := a.command(ctx, user(p, usr), &nodev1.Command{Principal: p, Body: &nodev1.Command_PutDevice{
+		PutDevice: &nodev1.PutDevice{Device: d},
+	}})
+	if err != nil {
+		return nil, err
+	}
+	if n := len(reply.DroppedDevices); n > 0 {
+		a.dropped.Add(float64(n))
+		a.options.Logger.Info("a user's oldest devices were dropped", "user", usr, "devices", reply.DroppedDevices)
+	}
+	if list := reply.GetDevices().GetDevices(); len(list) == 1 {
+		return list[0], nil
+	}
+	return d, nil
+}
+
+// Devices implements Push.
+func (a *API) Devices(ctx context.Context, p *nodev1.Principal, usr string) ([]*eventv1.Device, error) {
+	if !isUser(usr) {
+		return nil, errUser()
+	}
+	reply, err := a.query(ctx, user(p, usr), &nodev1.Query{Principal: p, Body: &nodev1.Query_GetDevices{GetDevices: &nodev1.GetDevices{}}})
+	return reply.GetDevices().GetDevices(), err
+}
+
+// DeleteDevice implements Push.
+func (a *API) DeleteDevice(ctx context.Context, p *nodev1.Principal, usr, device string) error {
+	if !isUser(usr) {
+		return errUser()
+	}
+	_, err := a.command(ctx, user(p, usr), &nodev1.Command{Principal: p, Body: &nodev1.Command_DeleteDevice{
+		DeleteDevice: &nodev1.DeleteDevice{Id: device},
+	}})
+	return err
+}
+
+// MutePush implements Push.
+func (a *API) MutePush(ctx context.Context, p *nodev1.Principal, usr, conversation string, muted bool) error {
+	if !isUser(usr) {
+		return errUser()
+	}
+	_, err := a.command(ctx, user(p, usr), &nodev1.Command{Principal: p, Body: &nodev1.Command_MutePush{
+		MutePush: &nodev1.MutePush{ConversationId: conversation, Muted: muted},
+	}})
+	return err
+}
+
+// PushCredential implements Push.
+func (a *API) PushCredential(ctx context.Context, p *nodev1.Principal, platform eventv1.Platform) (*eventv1.PushCredential, error) {
+	found, err := a.Application(ctx, p.GetApplicationId())
+	if err != nil {
+		return nil, err
+	}
+	c := application.PushCredential(found, platform)
+	if c == nil {
+		return nil, code.New(code.NotFound, "The application has no credential for this platform.")
+	}
+	return openPart(c), nil
+}
+
+// PutPushCredential implements Push.
+func (a *API) PutPushCredential(ctx context.Context, p *nodev1.Principal, c *eventv1.PushCredential) (*eventv1.PushCredential, error) {
+	c = proto.CloneOf(c)
+	c.Id = id.New("")
+	reply, err := a.changePush(ctx, p, &nodev1.Command{Body: &nodev1.Command_PutPushCredential{
+		PutPushCredential: &nodev1.PutPushCredential{Credential: c},
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return openPart(application.PushCredential(reply.Application, c.Platform)), nil
+}
+
+// DeletePushCredential implements Push.
+func (a *API) DeletePushCredential(ctx context.Context, p *nodev1.Principal, platform eventv1.Platform) error {
+	_, err := a.changePush(ctx, p, &nodev1.Command{Body: &nodev1.Command_DeletePushCredential{
+		DeletePushCredential: &nodev1.DeletePushCredential{Platform: platform},
+	}})
+	return err
+}
+
+// changePush has the asker's own application changed.
+func (a *API) changePush(ctx context.Context, p *nodev1.Principal, c *nodev1.Command) (*nodev1.Reply, error) {
+	if !p.GetAdmin() {
+		return nil, code.New(code.Permission, "only an administrator may change push credentials")
+	}
+	c.Principal = operator()
+	reply, err := a.command(ctx, applicationOf(p.GetApplicationId()), c)
+	if err == nil {
+		a.refresh(ctx)
+	}
+	return reply, err
+}
+
+// openPart is what may be told of a credential.
+func openPart(c *eventv1.PushCredential) *eventv1.PushCredential {
+	c = proto.CloneOf(c)
+	if c != nil {
+		c.Secret, c.Password = nil, ""
+	}
+	return c
+}

@@ -1,0 +1,64 @@
+package grain
+
+import (
+	"testing"
+
+	"parley/cluster/shard"
+	"parley/persistence/keys"
+	"parley/persistence/store"
+	nodev1 "parley/proto/node/v1"
+)
+
+// slowHost commits when the test says so.
+type slowHost struct {
+	shelf *shelf
+	done  []func(error)
+}
+
+func (h *slowHost) Propose(p shard.Proposal)                              { h.done = append(h.done, p.Done) }
+func (h *slowHost) ReadIndex(_ keys.Shard, done func(shard.Epoch, error)) { done(1, nil) }
+func (h *slowHost) Reader() store.Reader                                  { return h.shelf }
+
+// heard counts what a Listener was told.
+type heard struct{ posted, missed int }
+
+func (h *heard) Broadcast(keys.Shard, []*nodev1.Fanout) {}
+func (h *heard) Posted(_ keys.Shard, rows []Row)        { h.posted += len(rows) }
+func (h *heard) Missed(keys.Shard)                      { h.missed++ }
+
+// TestWhatABrokenActivationCommits: when an activation breaks with a write in flight, or with one
+// that was committed and not told of yet, somebody has to look up what the write left. One that
+// breaks after it, or whose write fails, left nothing.
+func TestWhatABrokenActivationCommits(t *testing.T) {
+	for name, tc := range map[string]struct {
+		story  func(a *Activation, commit func(error), wake func())
+		missed int
+	}{
+		"in flight":            {func(a *Activation, commit func(error), _ func()) { a.Abandon(); commit(nil) }, 1},
+		"committed, not told":  {func(a *Activation, commit func(error), _ func()) { commit(nil); a.Abandon() }, 1},
+		"stopped in flight":    {func(a *Activation, commit func(error), _ func()) { a.Stop(); commit(nil) }, 1},
+		"told":                 {func(a *Activation, commit func(error), wake func()) { commit(nil); wake(); a.Abandon() }, 0},
+		"failed":               {func(a *Activation, commit func(error), _ func()) { a.Abandon(); commit(shard.ErrStale) }, 0},
+		"stopped when all was": {func(a *Activation, commit func(error), wake func()) { commit(nil); wake(); a.Stop() }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, err := NewMetrics(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			host, listener := &slowHost{shelf: newShelf()}, &heard{}
+			var posted []any
+			a := Activate(Entity{Shard: 1, Kind: nodev1.Kind_KIND_CONVERSATION, Application: appID, ID: conID}, 1, newLedger,
+				&Setting{Host: host, Listener: listener, Now: func() int64 { return 1000 }, Options: options(), Metrics: m},
+				func(msg any) { posted = append(posted, msg) })
+			a.Receive(&nodev1.GrainRequest{Command: &nodev1.Command{ClientId: "c1", Body: &nodev1.Command_PostEvent{PostEvent: &nodev1.PostEvent{Type: "text"}}}}, func(*nodev1.GrainReply) {})
+			if len(host.done) != 1 {
+				t.Fatalf("%d proposals", len(host.done))
+			}
+			tc.story(a, host.done[0], func() { a.Wake(posted[0]) })
+			if listener.missed != tc.missed {
+				t.Errorf("told of %d losses, want %d", listener.missed, tc.missed)
+			}
+		})
+	}
+}

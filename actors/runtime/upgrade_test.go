@@ -1,0 +1,72 @@
+package runtime_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"parley/actors/driver"
+	"parley/actors/runtime"
+	"parley/cluster/version"
+)
+
+// build starts a node of a build that speaks the given versions of the cluster.
+func build(t *testing.T, name string, fs vfs.FS, spoken version.Range, join ...string) *runtime.Runtime {
+	t.Helper()
+	if racing {
+		t.Skip("several nodes in one process set gRPC's global logger while connections read it")
+	}
+	o := options(t, fs)
+	o.NodeName, o.Join, o.Versions = name, join, spoken
+	r, err := runtime.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// TestUpgrade replaces the builds of two nodes one by one: the cluster reaches the new version with the
+// last of them, and then refuses the old build, as a new node and in place of the new one.
+func TestUpgrade(t *testing.T) {
+	old, next := version.Range{Oldest: 1, Newest: 1}, version.Range{Oldest: 1, Newest: 2}
+	disks := map[string]vfs.FS{"a": vfs.NewMem(), "b": vfs.NewMem(), "c": vfs.NewMem()}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	ready := func(r *runtime.Runtime) *runtime.Runtime {
+		t.Helper()
+		if err := r.WaitReady(ctx); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	at := func(r *runtime.Runtime, n version.Number) {
+		t.Helper()
+		(&member{Runtime: r, name: "a"}).until(t, "the version of the cluster", func(p *driver.Picture) bool { return p.Version == n && len(p.Members()) == 2 })
+	}
+	refused := func(r *runtime.Runtime) {
+		t.Helper()
+		err := r.WaitReady(ctx)
+		if err == nil || r.Reason() == nil || !strings.Contains(r.Reason().Error(), "start a later build") {
+			t.Errorf("an old build in a new cluster: %v", err)
+		}
+		closed(t, r)
+	}
+	a := ready(build(t, "a", disks["a"], old))
+	b := ready(build(t, "b", disks["b"], next, a.Addresses().Gossip))
+	at(b, 1)
+	gossip := b.Addresses().Gossip
+	closed(t, a)
+	a = ready(build(t, "a", disks["a"], next, gossip))
+	at(b, 2)
+	defer func() { closed(t, a) }()
+
+	refused(build(t, "c", disks["c"], old, gossip))
+	closed(t, b)
+	refused(build(t, "b", disks["b"], old, a.Addresses().Gossip))
+	b = ready(build(t, "b", disks["b"], next, a.Addresses().Gossip))
+	at(a, 2)
+	closed(t, b)
+}

@@ -1,0 +1,76 @@
+package socketio
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"parley/edge/limit"
+	"parley/proto/code"
+	nodev1 "parley/proto/node/v1"
+)
+
+// post hands an event to the cluster and lets the reader go on: a client sends many before the
+// first answer, and they keep their order. When too many wait, the reader waits too.
+func (c *conn) post(s *session, r *request) {
+	if err := c.mayPost(s, r); err != nil {
+		c.refuse(r, s, err)
+		return
+	}
+	h := c.handler
+	select {
+	case c.posts <- struct{}{}:
+	case <-h.ctx.Done():
+		return
+	}
+	event := &nodev1.PostEvent{Type: r.kind, From: r.member(), To: r.to, Body: r.body}
+	h.Cluster.PostAsync(h.ctx, s.principal, r.cid, r.key(), event, func(reply *nodev1.Reply, err error) {
+		<-c.posts
+		if err != nil {
+			c.refuse(r, s, err)
+			return
+		}
+		h.metrics.requests.WithLabelValues("ok").Inc()
+		c.wire.Send(eventFrame(successName(s, r.kind), appendJSON(nil, success{Rid: r.rid, Cid: r.cid, Body: appendJSON(nil, postedOf(reply))})))
+	})
+}
+
+// key is under which a request is carried out once, whatever becomes of the node that leads its
+// conversation, and however often it comes: the same tid, kind and content make the same key. The
+// content counts because some clients' tids are seconds, which several requests share.
+func (r *request) key() string {
+	switch family, rest, _ := strings.Cut(r.kind, ":"); {
+	case family == "ephemeral", rest == "delivered", rest == "seen", strings.HasPrefix(rest, "typing"):
+		return "" // not stored, or harmless when repeated
+	case r.rid == nil:
+		return rand.Text()
+	}
+	h := sha256.New()
+	for _, part := range [][]byte{r.rid, []byte(r.kind), []byte(r.from), []byte(r.to), r.body} {
+		_, _ = fmt.Fprintf(h, "%d:%s", len(part), part) // a hash never fails
+	}
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
+}
+
+// mayPost says why a request is no event that a client may send.
+func (c *conn) mayPost(s *session, r *request) error {
+	family, _, _ := strings.Cut(r.kind, ":")
+	switch family {
+	case "text", "image", "message", "custom", "ephemeral", "event", "audio", "video":
+	default:
+		return code.New(code.InvalidEvent, "this server does not know the request")
+	}
+	switch {
+	case r.cid == "":
+		return code.Invalid("cid", "is required")
+	case r.body[0] != '{':
+		return code.Invalid("body", "must be an object")
+	}
+	if err := s.allows(http.MethodPost, "/v1/conversations/"+r.cid+"/events"); err != nil {
+		return err
+	}
+	return c.handler.Limits.Allow(limit.Conversation, s.principal.GetApplicationId()+"/"+r.cid, 1)
+}
