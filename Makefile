@@ -1,5 +1,5 @@
 # Everything here needs Go only, except: race (a C compiler), e2e (Node and Chromium),
-# proto (protoc and its two Go plugins).
+# deploy-check (promtool, systemd-analyze), proto (protoc and its two Go plugins).
 
 GO ?= go
 BIN := bin/parley
@@ -7,9 +7,10 @@ FUZZTIME ?= 60s
 E2E_FLAGS ?= --test-reporter=spec
 # Packages with tests of their own; the whole-process ones have their own targets.
 PACKAGES := ./...
-NODES ?= ./actors/runtime ./edge/ws
+HELM_VERSION := v3.18.6
+NODES ?= ./actors/runtime ./edge/ws ./actors/webhook
 
-.PHONY: run build test race race-nodes check integration mutants sim e2e bench proto fuzz storm clean
+.PHONY: run build test race race-nodes check integration chaos chaos-short mutants sim sim-night e2e bench proto fuzz storm clean deploy-check
 
 run: build ## Build and start one node on ./data
 	$(BIN) serve
@@ -42,14 +43,36 @@ check: ## Formatting, vet, house rules
 integration: ## Real processes, killed and started again
 	$(GO) test -tags integration -count=1 -timeout 20m ./test/integration/...
 
+chaos-short: ## Real processes in network namespaces, killed, cut off, their disks torn: a few of each
+	$(GO) test -tags chaos -count=1 -timeout 20m ./test/chaos
+
+chaos: ## The same as often as docs/reliability.md says, with its tables as result; hours, root, a calm machine
+	$(GO) test -tags chaos -count=1 -timeout 8h -v ./test/chaos -chaos.long -chaos.report=$(CURDIR)/bin/chaos.md $(CHAOS)
+
 mutants: ## Break the product on purpose, one promise at a time: the tests must notice
 	$(GO) test -tags mutants -count=1 -timeout 60m ./test/mutants
 
-sim: ## The simulation alone; SEED=n repeats one seed
-	$(GO) test ./test/sim -count=1 $(if $(SEED),-sim.seed=$(SEED) -sim.seeds=1)
+SIM_SEEDS ?= 500
+SIM_LASTS ?= 12s
+# Each cluster draws from the one random source of its process, so seeds run beside each other in
+# processes of their own.
+sim: ## SIM_SEEDS simulated clusters among faults; SEED=n repeats one
+	@$(GO) test -c -o bin/sim ./test/sim/cluster && $(if $(filter-out 0,$(SEED)),\
+	bin/sim -test.v -test.run TestClusters -sim.lasts=$(SIM_LASTS) -sim.seed=$(SEED) -sim.seeds=1,\
+	seq 1 25 $(SIM_SEEDS) | xargs -P $$(nproc) -I{} bin/sim -test.run TestClusters -test.timeout 9m -sim.lasts=$(SIM_LASTS) -sim.seed={} -sim.seeds=25 && \
+	echo "$(SIM_SEEDS) clusters, 0 violations")
+
+sim-night: ## Ten thousand simulated clusters
+	@$(MAKE) --no-print-directory sim SIM_SEEDS=10000
 
 e2e: build ## The demo page and the README in headless Chromium
 	cd test/e2e && npm ci --ignore-scripts --no-audit --no-fund && PARLEY=$(CURDIR)/$(BIN) node --test --test-concurrency=1 $(E2E_FLAGS) ./*.test.mjs
+
+# GOFLAGS is for go test: the two builds are told theirs here.
+deploy-check: ## The files of deploy/ against promtool, Helm, systemd-analyze and the binary
+	GOFLAGS=-buildvcs=false $(GO) build -o $(BIN) ./cmd/parley
+	GOFLAGS= GOBIN=$(CURDIR)/bin CGO_ENABLED=0 $(GO) install helm.sh/helm/v3/cmd/helm@$(HELM_VERSION)
+	PATH="$(CURDIR)/bin:$$PATH" $(GO) test -tags deploy -count=1 ./deploy
 
 bench: build ## Figures of docs/benchmarks.md, as ratios in one run
 	$(GO) run ./test/bench
@@ -60,7 +83,7 @@ proto: ## Generate Go from the .proto files
 		--go-vtproto_out=. --go-vtproto_opt=paths=source_relative,features=marshal+unmarshal+size {} +
 
 fuzz: ## Each fuzz target for FUZZTIME, as many at a time as there are processors
-	@$(GO) test -list '^Fuzz' ./... | awk '/^Fuzz/ { names[++n] = $$1 } /^ok/ { for (i = 1; i <= n; i++) print $$2, names[i]; n = 0 }' | \
+	@targets="$$($(GO) test -list '^Fuzz' ./...)" || { echo "$$targets"; exit 1; }; echo "$$targets" | awk '/^Fuzz/ { names[++n] = $$1 } /^ok/ { for (i = 1; i <= n; i++) print $$2, names[i]; n = 0 }' | \
 	xargs -P $$(nproc) -n 2 sh -c 'out=$$($(GO) test -run "^$$" -fuzz "^$$2\$$" -fuzztime $(FUZZTIME) -parallel 1 "$$1" 2>&1) || \
 		{ echo "$$out"; echo "FAIL $$1 $$2"; exit 1; }; echo "ok   $$1 $$2"' fuzz
 

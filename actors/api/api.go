@@ -25,6 +25,7 @@ type Cluster interface {
 	Members
 	Events
 	Users
+	Imports
 	Applications
 	Blobs
 	Push
@@ -97,6 +98,23 @@ type Users interface {
 	// the membership, which follows them; a conversation led by a node of an older version gives no
 	// member.
 	ListMemberships(ctx context.Context, p *nodev1.Principal, user string, page *nodev1.Page, states []eventv1.MemberState) (*nodev1.Reply, error)
+}
+
+// Imports bring in what another service has had, with its ids, times and order. They are an
+// administrator's. Every call may be repeated: what is there already is left alone if it is the same,
+// and is code.IdempotencyConflict otherwise. A conversation is seen by nobody before FinishImport;
+// nothing of its history is told to anybody. Replies have the conversation and its head.
+type Imports interface {
+	// ImportUser makes u under u.Id. A name in use is code.UserName.
+	ImportUser(ctx context.Context, p *nodev1.Principal, u *eventv1.User) (*eventv1.User, error)
+	// ImportConversation makes c under c.Id, empty.
+	ImportConversation(ctx context.Context, p *nodev1.Principal, c *eventv1.Conversation) (*nodev1.Reply, error)
+	// ImportMembers appends members; their users have been imported, but for those of members that left.
+	ImportMembers(ctx context.Context, p *nodev1.Principal, conversation string, members []*eventv1.Member) (*nodev1.Reply, error)
+	// ImportEvents appends events with the sequences that they had; the first follows the head.
+	ImportEvents(ctx context.Context, p *nodev1.Principal, conversation string, events []*nodev1.ImportedEvent) (*nodev1.Reply, error)
+	// FinishImport lets the conversation be seen, if it has as many events and members as f says.
+	FinishImport(ctx context.Context, p *nodev1.Principal, conversation string, f *nodev1.FinishImport) (*nodev1.Reply, error)
 }
 
 // Applications are the tenants. These calls are made after the caller's API key was verified.

@@ -61,21 +61,29 @@ func (a *API) ListApplications(ctx context.Context, page *nodev1.Page) (*nodev1.
 	})
 }
 
-// freshWithin bounds how long a caller waits for this node's view of the meta shard: what cannot
-// be had by then is answered from what there is.
+// freshWithin bounds how long a caller waits for this node's view of the meta shard. What is there
+// is then answered as it is; what is not there may exist.
 const freshWithin = time.Second
 
 // refresh waits until this node sees what was committed in the meta shard, so that who was just
-// told of an application finds it here.
-func (a *API) refresh(ctx context.Context) {
+// told of an application finds it here. It says whether that was so within freshWithin.
+func (a *API) refresh(ctx context.Context) bool {
 	if a.options.Fresh == nil {
-		return
+		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, freshWithin)
 	defer cancel()
 	if err := a.options.Fresh(ctx); err != nil {
 		a.options.Logger.Debug("the applications here may be old", "error", err)
+		return false
 	}
+	return true
+}
+
+// errOld refuses to say that something does not exist while this node cannot know: a node that has
+// just started after a power cut sees the meta shard as of long ago until it has a leader.
+func errOld() error {
+	return &code.Error{Code: code.Unavailable, Message: "This node cannot look that up at the moment.", RetryAfter: freshWithin}
 }
 
 // Application implements Applications. The result is shared: read only. One that is not here may
@@ -83,8 +91,10 @@ func (a *API) refresh(ctx context.Context) {
 func (a *API) Application(ctx context.Context, app string) (*eventv1.Application, error) {
 	found, err := a.options.Applications.Get(app)
 	if err == nil && found == nil {
-		a.refresh(ctx)
-		found, err = a.options.Applications.Get(app)
+		fresh := a.refresh(ctx)
+		if found, err = a.options.Applications.Get(app); err == nil && found == nil && !fresh {
+			return nil, errOld()
+		}
 	}
 	if err != nil {
 		a.options.Logger.Error("an application could not be read", "application", app, "error", err)
@@ -100,8 +110,10 @@ func (a *API) Application(ctx context.Context, app string) (*eventv1.Application
 func (a *API) Credential(ctx context.Context, key string) (*eventv1.Credential, error) {
 	c, err := a.credential(key)
 	if err == nil && c == nil {
-		a.refresh(ctx)
-		c, err = a.credential(key)
+		fresh := a.refresh(ctx)
+		if c, err = a.credential(key); err == nil && c == nil && !fresh {
+			return nil, errOld()
+		}
 	}
 	if err != nil {
 		a.options.Logger.Error("a credential could not be read", "error", err)

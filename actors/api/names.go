@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	actor "parley/actors/conversation"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
@@ -112,6 +113,8 @@ func (a *API) settle(ctx context.Context, r *reservation) (freed bool, err error
 	}
 	owner := r.names.thing(reply)
 	switch {
+	case owner.never:
+		return true, a.release(ctx, r, owner.fence) // an import may still make it, under a later token
 	case !owner.alive:
 		return true, a.release(ctx, r, math.MaxUint64)
 	case owner.name == r.name:
@@ -142,7 +145,7 @@ type thing struct {
 
 // mayCome says whether the reservation waits for its owner's creation or renaming.
 func (o *thing) mayCome(r *reservation) bool {
-	return !o.known || o.alive && o.name != r.name && o.fence < r.token
+	return !o.known || (o.alive || o.never) && o.name != r.name && o.fence < r.token
 }
 
 // thing reads a reply of an owner.
@@ -157,7 +160,7 @@ func (k kindOfName) thing(reply *nodev1.Reply) *thing {
 	c := reply.GetConversation()
 	return &thing{
 		reply: reply, known: c != nil, never: c.GetState() == eventv1.ConversationState_CONVERSATION_STATE_NEVER,
-		alive: c.GetState() == eventv1.ConversationState_CONVERSATION_STATE_ACTIVE,
+		alive: actor.Alive(c),
 		name:  c.GetName(), fence: c.GetNameFence(),
 	}
 }

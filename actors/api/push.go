@@ -61,7 +61,7 @@ func (a *API) PutDevice(ctx context.Context, p *nodev1.Principal, usr string, d 
 	}
 	if n := len(reply.DroppedDevices); n > 0 {
 		a.dropped.Add(float64(n))
-		a.options.Logger.Info("a user's oldest devices were dropped", "user", usr, "devices", reply.DroppedDevices)
+		a.options.Logger.Info("a user's oldest devices were dropped", "user", usr, "devices", n) // some clients take the token for an id
 	}
 	if list := reply.GetDevices().GetDevices(); len(list) == 1 {
 		return list[0], nil

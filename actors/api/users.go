@@ -192,7 +192,7 @@ func present(r *nodev1.Reply, found []*nodev1.Reply) *nodev1.Reply {
 			continue
 		}
 		out.Conversations = append(out.Conversations, c.Conversation)
-		out.Heads = append(out.Heads, c.Head)
+		out.Heads = append(out.Heads, c.GetHead())
 		out.Members = append(out.Members, c.Member)
 		out.Memberships = append(out.Memberships, r.Memberships[i])
 		if i < len(r.Positions) {

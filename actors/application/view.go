@@ -25,6 +25,7 @@ type View struct {
 }
 
 type parsed struct {
+	head        []byte // its key
 	revision    uint64
 	application *eventv1.Application
 }
@@ -35,27 +36,30 @@ func NewView(meta store.Reader) *View { return &View{meta: meta, known: make(map
 // Get gives an application as this node sees it now, tombstones included; nil when there is none.
 // The result is shared: read only.
 func (v *View) Get(app string) (*eventv1.Application, error) {
-	head, err := grain.HeadKey(grain.Entity{Shard: keys.Meta, Kind: nodev1.Kind_KIND_APPLICATION, Application: app, ID: app})
-	if err != nil {
-		return nil, nil // not an application's id
+	v.mu.Lock()
+	p, known := v.known[app]
+	v.mu.Unlock()
+	if !known {
+		head, err := grain.HeadKey(grain.Entity{Shard: keys.Meta, Kind: nodev1.Kind_KIND_APPLICATION, Application: app, ID: app})
+		if err != nil {
+			return nil, nil // not an application's id
+		}
+		p.head = head
 	}
-	row, ok, err := v.meta.Get(head)
+	row, ok, err := v.meta.Get(p.head)
 	if err != nil || !ok || len(row) < 8 {
 		return nil, err
 	}
-	revision := binary.BigEndian.Uint64(row)
-	v.mu.Lock()
-	p, ok := v.known[app]
-	v.mu.Unlock()
-	if ok && p.revision == revision {
-		return p.application, nil
+	if revision := binary.BigEndian.Uint64(row); !known || p.revision != revision {
+		p.revision = revision
+		return v.read(app, p)
 	}
-	return v.read(app, revision)
+	return p.application, nil
 }
 
 // read parses the row. It may be newer than the head that was read before it, never older: then
 // the next use parses it once more.
-func (v *View) read(app string, revision uint64) (*eventv1.Application, error) {
+func (v *View) read(app string, p parsed) (*eventv1.Application, error) {
 	entity, err := id.Parse(id.Application, app)
 	if err != nil {
 		return nil, nil
@@ -64,8 +68,8 @@ func (v *View) read(app string, revision uint64) (*eventv1.Application, error) {
 	if err != nil || !ok {
 		return nil, err
 	}
-	a := &eventv1.Application{}
-	if err := a.UnmarshalVT(row); err != nil {
+	p.application = &eventv1.Application{}
+	if err := p.application.UnmarshalVT(row); err != nil {
 		return nil, err
 	}
 	v.mu.Lock()
@@ -73,6 +77,6 @@ func (v *View) read(app string, revision uint64) (*eventv1.Application, error) {
 	if len(v.known) >= viewMax {
 		clear(v.known) // rare, and each costs one read to know again
 	}
-	v.known[app] = parsed{revision, a}
-	return a, nil
+	v.known[app] = p
+	return p.application, nil
 }

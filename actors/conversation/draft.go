@@ -38,6 +38,9 @@ func (d *draft) decide() (*nodev1.Reply, error) {
 	case *nodev1.Command_UserChanged:
 		return d.userChanged(b.UserChanged)
 	}
+	if reply, err, ok := d.importing(); ok {
+		return reply, err
+	}
 	if !d.view.active() {
 		return nil, notFound()
 	}

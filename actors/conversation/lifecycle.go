@@ -65,18 +65,23 @@ func (d *draft) creator() string {
 func (d *draft) probe(p *nodev1.Probe) (*nodev1.Reply, error) {
 	if d.view.meta == nil {
 		never := &eventv1.Conversation{
-			ApplicationId: d.entity.Application, Id: d.entity.ID, State: stateNever, DeletedMs: d.now,
+			ApplicationId: d.entity.Application, Id: d.entity.ID, State: stateNever, DeletedMs: d.now, NameFence: p.Token,
 		}
 		d.change(metadataChanged{never})
 		return &nodev1.Reply{Conversation: never}, nil
 	}
 	meta := d.view.meta
-	if d.view.active() && p.Name != "" && p.Name != meta.Name && p.Token > meta.NameFence {
+	if meta.State != stateDeleted && p.Name != "" && p.Name != meta.Name && p.Token > meta.NameFence {
 		meta = proto.CloneOf(meta)
 		meta.NameFence = p.Token
 		d.change(metadataChanged{meta})
 	}
-	return &nodev1.Reply{Conversation: meta, Head: d.head.message(), Exists: d.view.active()}, nil
+	return &nodev1.Reply{Conversation: meta, Head: d.head.message(), Exists: Alive(meta)}, nil
+}
+
+// Alive says whether c bears its name: it is in use, or being imported.
+func Alive(c *eventv1.Conversation) bool {
+	return c.GetState() == stateActive || c.GetState() == stateImporting
 }
 
 // update replaces what the command brings. A new name has been reserved before.

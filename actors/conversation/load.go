@@ -16,6 +16,9 @@ type loader struct {
 }
 
 func (l *loader) command(cmd *nodev1.Command) {
+	if l.importing(cmd) {
+		return
+	}
 	if !l.view.active() {
 		if b, ok := cmd.Body.(*nodev1.Command_PurgeConversation); ok {
 			l.purge(b.PurgeConversation.GetAfter())
@@ -134,6 +137,57 @@ func (l *loader) receipt(member string, sequence uint64) {
 	var receipt *eventv1.Receipt
 	if receipt, l.err = l.rows.Receipt(l.reader, sequence, member); l.err == nil {
 		l.view.receipts[key] = receipt
+	}
+}
+
+// importing brings what a step of an import names; false for any other command.
+func (l *loader) importing(cmd *nodev1.Command) bool {
+	switch b := cmd.Body.(type) {
+	case *nodev1.Command_ImportMembers:
+		for _, m := range b.ImportMembers.GetMembers() {
+			l.member(m.GetId())
+			l.newest(m.GetUser().GetUserId())
+		}
+	case *nodev1.Command_ImportEvents:
+		for _, e := range b.ImportEvents.GetEvents() {
+			l.imported(e)
+		}
+	case *nodev1.Command_AnnounceMembers:
+		l.announced(b.AnnounceMembers.GetAfter())
+	default:
+		return false
+	}
+	return true
+}
+
+func (l *loader) imported(e *nodev1.ImportedEvent) {
+	l.member(e.GetEvent().GetFromMember())
+	l.event(e.GetEvent().GetSequence())
+	if _, ok := receiptKinds[e.GetEvent().GetType()]; ok && len(e.Event.Body) > 0 {
+		sequence, _ := targetOf(e.Event.Body)
+		l.receipt(e.Event.FromMember, sequence)
+	}
+	for _, r := range e.GetReceipts() {
+		l.receipt(r.GetMemberId(), e.GetEvent().GetSequence())
+	}
+}
+
+// announced reads the next members to tell of an import, with the newest member of each one's user.
+func (l *loader) announced(after uint64) {
+	l.view.announced = nil
+	if after >= l.view.head.members || l.err != nil {
+		return
+	}
+	last := min(after+AnnounceMembersMax, l.view.head.members)
+	l.err = l.rows.Members(l.reader, after+1, last, false, func(m *eventv1.Member) bool {
+		l.view.announced = append(l.view.announced, m)
+		return true
+	})
+	for i, m := range l.view.announced {
+		l.newest(m.GetUser().GetUserId())
+		if changed := l.view.members[m.Id]; changed != nil {
+			l.view.announced[i] = changed
+		}
 	}
 }
 

@@ -84,7 +84,7 @@ func bodyOf(c *eventv1.Conversation, m *eventv1.Member) memberBody {
 		},
 		MemberID:   m.Id,
 		Timestamp:  timesBody{Invited: stamp(m.InvitedMs), Joined: stamp(m.JoinedMs), Left: stamp(m.LeftMs)},
-		Channel:    objectOr(m.Channel, `{"type":"app"}`),
+		Channel:    objectOr(m.Channel, defaultChannel),
 		Media:      objectOr(m.Media, silent),
 		KnockingID: m.KnockingId,
 		Initiator:  initiatorsBody{Invited: initiatorOf(m.InitiatorInvited), Joined: initiatorOf(m.InitiatorJoined)},

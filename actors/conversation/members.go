@@ -140,10 +140,13 @@ func (d *draft) newMember(a *nodev1.AddMember) *eventv1.Member {
 		Channel: a.Channel, Media: a.Media, KnockingId: a.KnockingId,
 	}
 	if len(m.Channel) == 0 {
-		m.Channel = []byte(`{"type":"app"}`)
+		m.Channel = []byte(defaultChannel)
 	}
 	return m
 }
+
+// defaultChannel is that of a member that named none.
+const defaultChannel = `{"type":"app"}`
 
 // enter stores a member in its new state with the event that says so, and tells its user.
 func (d *draft) enter(m *eventv1.Member, added bool, e *eventv1.Event) *nodev1.Reply {

@@ -1,6 +1,7 @@
 package conversation
 
 import (
+	"strconv"
 	"strings"
 
 	eventv1 "parley/proto/event/v1"
@@ -14,7 +15,8 @@ const (
 	TargetEventURL = "event_url"
 	// TargetCallback is the conversation's own webhook.
 	TargetCallback = "callback"
-	// TargetPush are the devices of members.
+	// TargetPush are the devices of members. Each event has a lane of its own, push/<sequence>: one that
+	// a provider does not take at the moment holds up no other.
 	TargetPush = "push"
 )
 
@@ -29,7 +31,7 @@ func (d *draft) deliver(e *eventv1.Event) {
 		d.sink(nodev1.Kind_KIND_WEBHOOK, TargetCallback, e.Sequence)
 	}
 	if wants(nodev1.Sink_SINK_PUSH) && pushed(e.Type) {
-		d.sink(nodev1.Kind_KIND_PUSH, TargetPush, e.Sequence)
+		d.sink(nodev1.Kind_KIND_PUSH, TargetPush+"/"+strconv.FormatUint(e.Sequence, 10), e.Sequence)
 	}
 }
 
@@ -40,9 +42,14 @@ func (d *draft) sink(kind nodev1.Kind, target string, sequence uint64) {
 	})
 }
 
-// pushed says whether an event is shown on the devices of members that are away.
+// pushed says whether an event may be shown on the devices of members that are away. A message of the
+// newer clients is when it is a text or an image, which the sink looks at.
 func pushed(eventType string) bool {
-	return eventType == typeText || eventType == typeImage || eventType == typeInvited
+	switch eventType {
+	case typeText, typeImage, typeMessage, typeInvited:
+		return true
+	}
+	return false
 }
 
 // masked says whether an event mask lets a type pass: it lists types, separated by commas; one that

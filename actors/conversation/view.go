@@ -30,7 +30,8 @@ type view struct {
 	receipts map[receiptOf]*eventv1.Receipt
 	cursors  map[string]*eventv1.Cursor // by member
 
-	purge []*eventv1.Member // the members that the step at hand tells
+	purge     []*eventv1.Member // the members that the step at hand tells
+	announced []*eventv1.Member // likewise, of an import
 }
 
 // client names a client id within its scope.
@@ -72,7 +73,7 @@ func (v *view) memberOf(user string) *eventv1.Member {
 func (v *view) settle() {
 	v.events, v.firsts = emptied(v.events), emptied(v.firsts)
 	v.receipts, v.cursors = emptied(v.receipts), emptied(v.cursors)
-	v.purge = nil
+	v.purge, v.announced = nil, nil
 	if len(v.members) > membersCached || len(v.newest) > membersCached {
 		v.members, v.newest = emptied(v.members), emptied(v.newest)
 	}

@@ -6,6 +6,7 @@ package driver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -84,7 +85,7 @@ func (o Options) Validate() error {
 type Driver struct {
 	options Options
 	wake    chan struct{} // capacity 1: any number of wakes before a look cost one
-	steps   *prometheus.CounterVec
+	metrics *metrics
 
 	mu    sync.Mutex           // guards what follows
 	dead  map[string]time.Time // since when
@@ -96,15 +97,11 @@ func New(o Options) (*Driver, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	d := &Driver{options: o, wake: make(chan struct{}, 1), dead: map[string]time.Time{},
-		steps: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "parley_placement_steps_total",
-			Help: "Steps of the placement driver by kind and outcome."}, []string{"kind", "outcome"})}
-	if o.Metrics != nil {
-		if err := o.Metrics.Register(d.steps); err != nil {
-			return nil, err
-		}
+	m, err := newMetrics(o.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("driver metrics: %w", err)
 	}
-	return d, nil
+	return &Driver{options: o, wake: make(chan struct{}, 1), dead: map[string]time.Time{}, metrics: m}, nil
 }
 
 // Wake asks for a look soon. It never blocks.
@@ -141,6 +138,8 @@ func (d *Driver) Run(ctx context.Context) error {
 		pause := d.options.IdleEvery
 		if d.options.Cluster.Epoch() != 0 {
 			pause = d.round(ctx)
+		} else {
+			d.metrics.hide()
 		}
 		timer.Reset(pause)
 		select {
@@ -186,6 +185,7 @@ func (d *Driver) round(ctx context.Context) time.Duration {
 	if p.Epoch == 0 {
 		return d.options.IdleEvery // no driver any more
 	}
+	d.metrics.show(p)
 	jobs, busy := d.jobs(p)
 	var g errgroup.Group
 	g.SetLimit(2 * d.options.Parallel)
@@ -214,7 +214,7 @@ func (d *Driver) do(ctx context.Context, j job) {
 		outcome = "failed"
 		d.options.Logger.Debug("a step of the placement failed; it is tried again", "step", j.kind, "error", err)
 	}
-	d.steps.WithLabelValues(j.kind, outcome).Inc()
+	d.metrics.steps.WithLabelValues(j.kind, outcome).Inc()
 }
 
 // jobs are the steps that may be taken now, at most one a shard, and whether anything is under way.

@@ -4,8 +4,12 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"parley/actors/conversation/world"
 	"parley/actors/grain"
@@ -240,11 +244,11 @@ func TestAnOldDriverIsNotObeyed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.epoch, s.heard = 9, 9 // a successor was obeyed, and this node leads again
 	jobs, _ := d.jobs(old)
 	if len(jobs) == 0 {
 		t.Fatal("nothing to do for the old driver")
 	}
-	s.epoch, s.heard = 9, 9 // a successor was obeyed, and this node leads again
 	before := len(s.orders)
 	for _, j := range jobs {
 		if err := j.run(t.Context()); err == nil {
@@ -302,5 +306,43 @@ func TestUpgradeOrder(t *testing.T) {
 		if err := s.Place(t.Context(), command(c)); err == nil {
 			t.Errorf("the cluster went to version %d", to)
 		}
+	}
+}
+
+// TestOnlyTheDriverTells: how the cluster fares is shown by the node that drives it, and by no other.
+func TestOnlyTheDriverTells(t *testing.T) {
+	s := newStage(t, 2)
+	s.join(t, "b")
+	s.join(t, "c")
+	rounds(t, s)
+	s.live["c"] = false
+	o := DefaultOptions()
+	registry := prometheus.NewRegistry()
+	o.Cluster, o.Parallel, o.Metrics = s, 1, registry
+	d, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.round(t.Context())
+	want := `
+# HELP parley_placement_failures_tolerated Nodes that may fail at once without a shard losing its quorum. Shown by the node that drives.
+# TYPE parley_placement_failures_tolerated gauge
+parley_placement_failures_tolerated 0
+# HELP parley_placement_members Members of the cluster by state. Shown by the node that drives.
+# TYPE parley_placement_members gauge
+parley_placement_members{state="draining"} 0
+parley_placement_members{state="removing"} 0
+parley_placement_members{state="up"} 3
+# HELP parley_placement_under_replicated_shards Shards with fewer caught-up voters on live nodes than there could be. Shown by the node that drives.
+# TYPE parley_placement_under_replicated_shards gauge
+parley_placement_under_replicated_shards 2
+`
+	names := []string{"parley_placement_failures_tolerated", "parley_placement_members", "parley_placement_under_replicated_shards"}
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), names...); err != nil {
+		t.Error(err)
+	}
+	d.metrics.hide()
+	if n, err := testutil.GatherAndCount(registry, names...); n != 0 || err != nil {
+		t.Errorf("%d metrics of a node that does not drive, %v", n, err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"strings"
 
 	"parley/persistence/keys"
 	"parley/proto/id"
@@ -17,10 +18,12 @@ func IsSink(kind nodev1.Kind) bool {
 
 // Place gives the shard of an entity: applications and the placement live in the meta shard, all
 // else where its hash says. A sink has no shard: its number keeps the rows of one application and
-// target together in the outbox, as those for one shard stand together.
+// target together in the outbox, as those for one shard stand together. Of a target, what stands
+// behind a slash tells lanes apart and no more.
 func Place(kind nodev1.Kind, application, entity string, shards uint32) keys.Shard {
 	if IsSink(kind) {
-		d := digest(kind, application, entity)
+		target, _, _ := strings.Cut(entity, "/")
+		d := digest(kind, application, target)
 		return keys.Shard(binary.BigEndian.Uint32(d[:]))
 	}
 	if kind == nodev1.Kind_KIND_APPLICATION || kind == nodev1.Kind_KIND_PLACEMENT {

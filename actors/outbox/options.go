@@ -32,7 +32,7 @@ func DefaultLimits() Limits {
 // others.
 func DefaultSinkLimits() Limits {
 	return Limits{
-		RowsMax: 8192, GroupRowsMax: 512, LaneMax: 16, FlightMax: 256, GroupFlightMax: 16, DeleteMax: 512,
+		RowsMax: 8192, GroupRowsMax: 512, LaneMax: 16, FlightMax: 64, GroupFlightMax: 8, DeleteMax: 512,
 		BackoffMin: time.Second, BackoffMax: 10 * time.Minute, AgeMax: 24 * time.Hour, LettersMax: 256,
 	}
 }

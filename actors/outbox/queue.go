@@ -108,6 +108,7 @@ type Queue struct {
 	flying  int
 	// behind: the disk has rows of lanes that are not held. Posted rows are then left there.
 	behind bool
+	lookAt int64 // when the disk may be looked at again for a few rows
 
 	acked    []removal   // delivered or given up, not yet being deleted
 	deleting []removal   // in the Propose in flight
@@ -180,7 +181,7 @@ func (q *Queue) Step(now int64, in Input) ([]Output, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := q.refill(); err != nil {
+	if err := q.refill(now); err != nil {
 		return nil, err
 	}
 	q.unblock(now)
@@ -267,6 +268,9 @@ func (q *Queue) setAlarm(now int64) {
 	}
 	if len(q.acked)+len(q.asked) > 0 && q.idle() && q.retryAt > now && (at == 0 || q.retryAt < at) {
 		at = q.retryAt
+	}
+	if q.behind && len(q.held) < q.limits.RowsMax && q.lookAt > now && (at == 0 || q.lookAt < at) {
+		at = q.lookAt
 	}
 	if at != 0 && at != q.alarm {
 		q.alarm = at

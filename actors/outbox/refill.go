@@ -9,12 +9,20 @@ import (
 	nodev1 "parley/proto/node/v1"
 )
 
-// refill looks at the disk when it has rows that are not held and there is room for a good many.
-func (q *Queue) refill() error {
-	if !q.behind || len(q.held) > q.limits.RowsMax/2 && !q.squeeze() {
+// refillEvery is how often the disk is looked at for a few rows, in milliseconds.
+const refillEvery = 1000
+
+// refill looks at the disk when it has rows that are not held and there is room for a good many; or
+// for a few, now and then, lest targets that do not answer keep all others out for ever.
+func (q *Queue) refill(now int64) error {
+	switch {
+	case !q.behind:
+		return nil
+	case len(q.held) <= q.limits.RowsMax/2 || q.squeeze():
+	case len(q.held) >= q.limits.RowsMax || now < q.lookAt:
 		return nil
 	}
-	q.behind = false
+	q.behind, q.lookAt = false, now+refillEvery
 	for _, g := range q.groups {
 		g.more = g.rows >= q.limits.GroupRowsMax
 	}

@@ -164,8 +164,7 @@ func (q *Queue) Pending() []Redeliver {
 
 // move proposes to bring back, or to drop, the letters of the first request.
 func (q *Queue) move(now int64) error {
-	m := &moving{ask: q.asked[0]}
-	q.asked = q.asked[1:]
+	m := &moving{ask: q.asked[0]} // still pending, should the disk not be readable
 	prefix := keys.DeadLetters(q.shard, m.ask.Application, byte(q.kind))
 	lo, hi := prefix, keys.End(prefix)
 	if len(m.ask.Position) > 0 {
@@ -194,6 +193,7 @@ func (q *Queue) move(now int64) error {
 	if err != nil {
 		return err
 	}
+	q.asked = q.asked[1:]
 	if m.moved == 0 {
 		q.out = append(q.out, Answer{Done: m.ask.Done})
 		return nil

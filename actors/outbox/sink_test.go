@@ -225,8 +225,12 @@ func TestRedeliver(t *testing.T) {
 		w.commitWrite()
 	}
 	oldest := w.position(w.letters()[0])
+	w.now += limits().BackoffMax.Milliseconds() * 10
 	w.step(Redeliver{Application: tenantID, Position: oldest})
 	w.commitWrite()
+	if got := w.flying[0].Row.CreatedMs; got != w.now {
+		t.Fatalf("the row is %d ms old, and would die at its first failure", w.now-got)
+	}
 	w.deliver(0, false)
 	w.commitWrite()
 	if got := w.received["s0>t1"]; len(got) != 1 || len(w.letters()) != 2 || w.answers[0].Moved != 1 {
@@ -345,4 +349,33 @@ func (w *world) checkSinks(died map[string]bool) {
 			}
 		}
 	}
+}
+
+// TestFullQueueStillLooksAtTheDisk: a queue that stays more than half full of rows whose targets do not
+// answer takes up what came for others while it was full.
+func TestFullQueueStillLooksAtTheDisk(t *testing.T) {
+	w := newSinkWorld(t)
+	w.queue.limits.LaneMax, w.queue.limits.GroupRowsMax = 1, w.queue.limits.RowsMax
+	for i := range w.queue.limits.RowsMax { // a lane each, so that nothing can be squeezed
+		w.commitFor(fmt.Sprint("s", i), "t1")
+		w.tell()
+		for len(w.flying) > 0 {
+			w.fail(0, &Failure{Err: errors.New("busy"), After: limits().BackoffMax})
+		}
+	}
+	w.commitFor("late", "t2")
+	w.tell() // there is no room
+	w.later()
+	w.deliver(0, false)
+	w.commitWrite() // now there is some
+	for range 2 * w.queue.limits.RowsMax {
+		for i := len(w.flying) - 1; i >= 0; i-- {
+			if w.flying[i].Row.SourceId == "late" {
+				return
+			}
+			w.fail(i, &Failure{Err: errors.New("busy"), After: limits().BackoffMax})
+		}
+		w.later()
+	}
+	t.Fatal("a row that came while the queue was full is not looked for")
 }

@@ -6,6 +6,7 @@ package placement
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -68,6 +69,9 @@ func (m *machine) load(r store.Reader, cmd *nodev1.Command) error {
 		}
 		m.row, m.loaded = p, true
 	}
+	if s := cmd.GetPutStore().GetStore(); s != nil && m.stores[s.Uuid] == nil {
+		return m.loadShards(r)
+	}
 	wanted := cmd.GetRecoverPlacement().GetShards()
 	if s := cmd.GetPutShard().GetShard(); s != nil {
 		wanted = []*eventv1.ShardMap{s}
@@ -81,6 +85,20 @@ func (m *machine) load(r store.Reader, cmd *nodev1.Command) error {
 			return err
 		}
 		m.shards[w.Shard] = known
+	}
+	return nil
+}
+
+// loadShards loads all rows of the shard map: a new member's name must be in none.
+func (m *machine) loadShards(r store.Reader) error {
+	all, err := Shards(r)
+	if err != nil {
+		return err
+	}
+	for _, s := range all {
+		if m.shards[s.Shard] == nil {
+			m.shards[s.Shard] = s
+		}
 	}
 	return nil
 }
@@ -102,7 +120,7 @@ func (m *machine) Decide(now int64, cmd *nodev1.Command) (grain.Decision, error)
 	case *nodev1.Command_RaiseVersion:
 		return m.raise(b.RaiseVersion.GetVersion())
 	case *nodev1.Command_RecoverPlacement:
-		return m.recover(now, b.RecoverPlacement)
+		return m.recovered(now, b.RecoverPlacement)
 	default:
 		return grain.Decision{}, code.New(code.InvalidEvent, "the placement does not know this command")
 	}
@@ -176,7 +194,8 @@ func (m *machine) putStore(now int64, wanted *eventv1.Store) (grain.Decision, er
 	return decide(changed{stores: []*eventv1.Store{next}}), nil
 }
 
-// admit says whether a new store may become a member.
+// admit says whether a new store may become a member. A name that a shard still counts on has to wait: the
+// replica would be looked for on the new disk, which has none, and never be replaced.
 func (m *machine) admit(wanted *eventv1.Store) error {
 	if len(m.stores) >= StoresMax {
 		return code.New(code.Permission, "the cluster has had %d stores, which is the limit", StoresMax)
@@ -184,6 +203,12 @@ func (m *machine) admit(wanted *eventv1.Store) error {
 	if s := m.named(wanted.Node); s != nil {
 		return code.New(code.Permission,
 			"the name %s belongs to another data directory of this cluster; if that is lost, remove the node first: parley node remove %s", wanted.Node, wanted.Node)
+	}
+	for _, s := range slices.Sorted(maps.Keys(m.shards)) {
+		if slices.ContainsFunc(m.shards[s].Replicas, func(r *eventv1.PlacedReplica) bool { return r.Node == wanted.Node }) {
+			return code.New(code.Unavailable,
+				"shard %d has not yet let go of its replica on the former node %s; try again, or choose another name", s, wanted.Node)
+		}
 	}
 	return nil
 }

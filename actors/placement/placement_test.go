@@ -231,3 +231,80 @@ func TestKeys(t *testing.T) {
 		t.Errorf("%d of %d rows are public", public, len(b.rows))
 	}
 }
+
+func recovered(c *nodev1.RecoverPlacement) *nodev1.Command {
+	return &nodev1.Command{Body: &nodev1.Command_RecoverPlacement{RecoverPlacement: c}}
+}
+
+// TestANameThatIsStillPlaced: a shard that was not recovered has a dead voter for a while; until it has let
+// go of it nobody may come under that name, or it would be waited for on a disk that has nothing.
+func TestANameThatIsStillPlaced(t *testing.T) {
+	for _, forgets := range []bool{false, true} {
+		b := newBook(forgets)
+		place := func(version uint64, nodes ...string) *nodev1.Command {
+			m := &eventv1.ShardMap{Shard: 2, ConfVersion: version}
+			for _, n := range nodes {
+				m.Replicas = append(m.Replicas, &eventv1.PlacedReplica{Node: n, Role: eventv1.ReplicaRole_REPLICA_ROLE_VOTER})
+			}
+			return &nodev1.Command{Body: &nodev1.Command_PutShard{PutShard: &nodev1.PutShard{Shard: m}}}
+		}
+		for i, step := range []struct {
+			do   *nodev1.Command
+			want code.Code
+		}{
+			{found(disk("a", 1), 3), ""},
+			{put(disk("b", 1)), ""},
+			{place(1, "a", "b"), ""},
+			{recovered(&nodev1.RecoverPlacement{Id: "r1", Dead: []string{disk("b", 1).Uuid}, DeadNodes: []string{"b"}}), ""},
+			{put(disk("b", 2)), code.Unavailable},
+			{put(disk("c", 1)), ""},
+			{place(2, "a", "c"), ""},
+			{put(disk("b", 2)), ""},
+		} {
+			_, err := b.do(step.do)
+			if e, _ := code.Of(err); (err == nil) != (step.want == "") || err != nil && e.Code != step.want {
+				t.Fatalf("step %d: %v, want %q", i, err, step.want)
+			}
+		}
+	}
+}
+
+// TestRecoveriesAreTakenOnce: survivors repeat themselves, also after others have spoken, and a store that
+// only the lost majority knew never becomes a member.
+func TestRecoveriesAreTakenOnce(t *testing.T) {
+	b := newBook(true)
+	if _, err := b.do(found(disk("a", 1), 2)); err != nil {
+		t.Fatal(err)
+	}
+	unheard := disk("b", 1)
+	say := func(recovery string, c *nodev1.RecoverPlacement) bool {
+		t.Helper()
+		c.Id = recovery
+		reply, err := b.do(recovered(c))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return reply.Duplicate
+	}
+	first := &nodev1.RecoverPlacement{Dead: []string{unheard.Uuid}, DeadNodes: []string{"b"},
+		Shards: []*eventv1.ShardMap{{Shard: 1, Replicas: []*eventv1.PlacedReplica{{Id: 2, Node: "a", Role: eventv1.ReplicaRole_REPLICA_ROLE_VOTER}}}}}
+	if say("r1", first) || say("r2", &nodev1.RecoverPlacement{Dead: []string{unheard.Uuid}}) {
+		t.Error("the first word of a survivor counts for nothing")
+	}
+	if !say("r1", first) || !say("r2", &nodev1.RecoverPlacement{}) {
+		t.Error("a survivor that repeats itself is heard twice")
+	}
+	if _, err := b.do(put(unheard)); !code.Has(err, code.Permission) {
+		t.Errorf("a store that was given up: %v", err)
+	}
+	for i := range 100 {
+		say(fmt.Sprint("later", i), &nodev1.RecoverPlacement{})
+	}
+	row, err := placement.Row(b.rows)
+	if err != nil || len(row.EarlierRecoveries) != 63 || row.EarlierRecoveries[62] != "later98" {
+		t.Errorf("%d recoveries are remembered: %v", len(row.GetEarlierRecoveries()), err)
+	}
+	if _, err := b.do(recovered(&nodev1.RecoverPlacement{Id: "r9", Dead: []string{"no uuid"}, DeadNodes: []string{"x"}})); !code.Has(err, code.ValidationFail) {
+		t.Errorf("a store without a uuid: %v", err)
+	}
+}

@@ -42,36 +42,3 @@ func (m *machine) raise(to uint32) (grain.Decision, error) {
 	next.Version = to
 	return decide(changed{row: next}), nil
 }
-
-// replicaJump is how many replica ids a recovery passes over: the lost majority may have given some away
-// that the survivors never heard of.
-const replicaJump = 1 << 20
-
-// recover takes note of an unsafe recovery: the dead stores never come back, and a shard is where its one
-// survivor is. A second time for the same recovery it changes nothing.
-func (m *machine) recover(now int64, c *nodev1.RecoverPlacement) (grain.Decision, error) {
-	switch {
-	case !m.founded() || c.GetId() == "":
-		return grain.Decision{}, code.Invalid("id", "must be there, in a cluster that was founded")
-	case m.row.Recovery == c.Id:
-		return grain.Decision{Changes: changed{}, Reply: &nodev1.Reply{Duplicate: true}}, nil
-	}
-	out := changed{row: proto.CloneOf(m.row)}
-	out.row.Recovery = c.Id
-	out.row.NextReplica += replicaJump
-	for _, uuid := range c.Dead {
-		s := m.stores[uuid]
-		if s == nil || s.State == eventv1.StoreState_STORE_STATE_REMOVED {
-			continue
-		}
-		next := proto.CloneOf(s)
-		next.State, next.ChangedMs = eventv1.StoreState_STORE_STATE_REMOVED, now
-		out.stores = append(out.stores, next)
-	}
-	for _, s := range c.Shards {
-		next := proto.CloneOf(s)
-		next.ConfVersion = m.shards[s.Shard].GetConfVersion() + 1
-		out.shards = append(out.shards, next)
-	}
-	return decide(out), nil
-}

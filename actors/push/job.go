@@ -3,15 +3,13 @@ package push
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"parley/actors/application"
 	"parley/actors/grain"
-	"parley/actors/push/delivery"
-	"parley/actors/user"
+	"parley/actors/outbox"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
@@ -37,7 +35,9 @@ func (j *job) run(ctx context.Context) error {
 		j.progress.giveUp()
 		return nil
 	}
-	j.pay(ctx, j.progress.settle()) // what earlier attempts owe
+	if err := j.payOwed(ctx); err != nil {
+		return err
+	}
 	if j.story.event.Type == typeInvited {
 		return j.tellInvited(ctx)
 	}
@@ -55,30 +55,63 @@ func (j *job) prepare(ctx context.Context) (ok bool, err error) {
 		j.metrics.dropped.WithLabelValues(dropExpired).Inc()
 		return false, nil
 	}
+	if err := j.readCredentials(ctx); err != nil || len(j.credentials) == 0 {
+		return false, err
+	}
+	err = j.read(ctx)
+	if errors.Is(err, errGone) || code.Has(err, code.EventNotFound) || code.Has(err, code.ConversationNotFound) || code.Has(err, code.MemberNotFound) {
+		j.metrics.dropped.WithLabelValues(dropGone).Inc()
+		return false, nil
+	}
+	return j.story != nil, err
+}
+
+// readCredentials reads over which platforms the application tells devices; none for one that is
+// gone. A row must not be thrown away because this node, which has just started or lags, has not
+// heard of them yet: only a tombstone says so for good, and absence only a fresh view.
+func (j *job) readCredentials(ctx context.Context) error {
+	deleted, err := j.seeCredentials()
+	if err != nil || deleted || len(j.credentials) > 0 || j.options.Fresh == nil {
+		return err
+	}
+	waiting, cancel := context.WithTimeout(ctx, freshWithin)
+	old := j.options.Fresh(waiting)
+	cancel()
+	if deleted, err = j.seeCredentials(); err != nil || deleted || len(j.credentials) > 0 || old == nil {
+		return err
+	}
+	return &outbox.Failure{Err: fmt.Errorf("this node knows of no push credentials, but may lag: %w", old), After: unseenFor, Untried: true}
+}
+
+const (
+	// freshWithin bounds how long a row waits for this node's view of the meta shard.
+	freshWithin = time.Second
+	// unseenFor is when a row comes back that could not be judged for want of a fresh view.
+	unseenFor = time.Second
+)
+
+// seeCredentials takes the credentials of the application as this node sees it now.
+func (j *job) seeCredentials() (deleted bool, err error) {
 	a, err := j.options.Application(j.row.ApplicationId)
 	if err != nil {
 		return false, fmt.Errorf("read the application: %w", err)
 	}
 	j.credentials = make(map[eventv1.Platform]*eventv1.PushCredential)
+	if a.GetDeletedMs() != 0 {
+		return true, nil
+	}
 	for platform := range j.options.Senders {
 		if c := application.PushCredential(a, platform); c != nil {
 			j.credentials[platform] = c
 		}
 	}
-	if len(j.credentials) == 0 {
-		return false, nil
-	}
-	err = j.read(ctx)
-	if code.Has(err, code.EventNotFound) || code.Has(err, code.ConversationNotFound) || code.Has(err, code.MemberNotFound) {
-		err = nil
-	}
-	if err == nil && j.story == nil {
-		j.metrics.dropped.WithLabelValues(dropGone).Inc()
-	}
-	return j.story != nil, err
+	return false, nil
 }
 
-// read fills the story; it stays nil for an event that is not told any more.
+// errGone says that an event has been deleted since.
+var errGone = errors.New("the event is no more")
+
+// read fills the story; it stays nil for an event of which devices are not told.
 func (j *job) read(ctx context.Context) error {
 	reply, err := j.query(ctx, nodev1.Kind_KIND_CONVERSATION, j.row.SourceId, &nodev1.Query{Body: &nodev1.Query_GetEvent{
 		GetEvent: &nodev1.GetEvent{Sequence: j.row.GetCommand().GetDeliverEvent().GetSequence()}}})
@@ -86,7 +119,10 @@ func (j *job) read(ctx context.Context) error {
 		return err
 	}
 	e, author := reply.GetEvent().GetEvent(), reply.GetEvent().GetAuthor()
-	if e.GetDeletedMs() != 0 || !told(e) {
+	switch {
+	case e.GetDeletedMs() != 0:
+		return errGone
+	case !told(e):
 		return nil
 	}
 	from := person{e.FromUser, author.GetName()}
@@ -168,137 +204,8 @@ func (j *job) tellPage(ctx context.Context) error {
 		return err
 	}
 	j.progress.at, j.progress.walked = reply.Next, len(reply.Next) == 0
+	j.progress.advance()
 	return nil
-}
-
-// tellAway tells those who are not connected. An error means that not all were looked at.
-func (j *job) tellAway(ctx context.Context, people []person) error {
-	if len(people) == 0 {
-		return nil
-	}
-	users := make([]string, len(people))
-	for i, p := range people {
-		users[i] = p.id
-	}
-	live := make(map[string]bool)
-	for _, u := range j.options.Live(ctx, j.row.ApplicationId, users) {
-		live[u] = true
-	}
-	if err := context.Cause(ctx); err != nil {
-		return err // who is connected elsewhere is not known then
-	}
-	var debts []debt
-	for _, p := range people {
-		if !live[p.id] {
-			debts = append(debts, debt{to: p})
-		}
-	}
-	j.pay(ctx, debts)
-	return nil
-}
-
-// pay tells everybody that is owed; what fails for now is owed again, also when the time is over.
-func (j *job) pay(ctx context.Context, debts []debt) {
-	var g errgroup.Group
-	g.SetLimit(j.options.JobSendsMax)
-	now := j.options.Now()
-	for _, d := range debts {
-		if d.notBefore.After(now) {
-			j.progress.owe(d, j.progress.last)
-			continue
-		}
-		g.Go(func() error { j.tell(ctx, d); return nil })
-	}
-	_ = g.Wait() // its functions note what they owe
-}
-
-// tell brings the story to the devices of one user, or to one of them.
-func (j *job) tell(ctx context.Context, d debt) {
-	if d.device != nil {
-		j.send(ctx, d.to, d.device)
-		return
-	}
-	reply, err := j.query(ctx, nodev1.Kind_KIND_USER, d.to.id, &nodev1.Query{Body: &nodev1.Query_GetDevices{
-		GetDevices: &nodev1.GetDevices{Conversation: j.row.SourceId}}})
-	if code.Has(err, code.UserNotFound) {
-		return
-	}
-	if err != nil {
-		j.progress.owe(d, fmt.Errorf("read the devices of a user: %w", err))
-		return
-	}
-	for _, device := range reply.GetDevices().GetDevices() {
-		j.send(ctx, d.to, device)
-	}
-}
-
-// send brings the story to one device and draws the consequences.
-func (j *job) send(ctx context.Context, to person, device *eventv1.Device) {
-	credential := j.credentials[device.Platform]
-	if credential == nil {
-		return
-	}
-	platform := user.PlatformName(device.Platform)
-	n, err := j.story.notification(to, device.Platform)
-	if err != nil {
-		j.metrics.notifications.WithLabelValues(platform, outcomeUnreadable).Inc()
-		j.options.Logger.Warn("a notification could not be rendered", "application", j.row.ApplicationId, "conversation", j.row.SourceId, "error", err)
-		return
-	}
-	failure := j.trySend(ctx, credential, device, n)
-	if failure == nil {
-		j.metrics.notifications.WithLabelValues(platform, outcomeSent).Inc()
-		j.note(ctx, credential, eventv1.PushStatus_PUSH_STATUS_VALID, "")
-		return
-	}
-	j.metrics.notifications.WithLabelValues(platform, failure.Verdict.String()).Inc()
-	j.options.Logger.Debug("a notification was not taken", "application", j.row.ApplicationId, "platform", platform, "user", to.id, "error", failure)
-	switch failure.Verdict {
-	case delivery.Retry:
-		j.progress.owe(debt{to, device, j.options.Now().Add(failure.RetryAfter)}, failure)
-	case delivery.Dead:
-		j.forget(ctx, to, device)
-	case delivery.Unauthorized:
-		j.note(ctx, credential, eventv1.PushStatus_PUSH_STATUS_INVALID, failure.Reason)
-	}
-}
-
-func (j *job) trySend(ctx context.Context, c *eventv1.PushCredential, d *eventv1.Device, n *delivery.Notification) *delivery.Failure {
-	select {
-	case j.sends <- struct{}{}:
-		defer func() { <-j.sends }()
-	case <-ctx.Done():
-		return delivery.Fail(delivery.Retry, "the time was over before it was sent")
-	}
-	began := j.options.Now()
-	defer func() { j.metrics.seconds.Observe(j.options.Now().Sub(began).Seconds()) }()
-	return delivery.Of(j.options.Senders[d.Platform].Send(ctx, c, d, n))
-}
-
-// forget removes a device that its provider does not know any more, unless it has been registered
-// with another token meanwhile. When that fails the next event finds it again.
-func (j *job) forget(ctx context.Context, of person, d *eventv1.Device) {
-	_, err := j.ask(ctx, &nodev1.GrainRequest{Kind: nodev1.Kind_KIND_USER, ApplicationId: j.row.ApplicationId, Id: of.id, Command: &nodev1.Command{
-		Principal: j.principal(), Body: &nodev1.Command_DeleteDevice{DeleteDevice: &nodev1.DeleteDevice{Id: d.Id, Token: d.Token}}}})
-	if err != nil {
-		j.options.Logger.Warn("a dead device was not removed", "application", j.row.ApplicationId, "user", of.id, "error", err)
-		return
-	}
-	j.metrics.forgotten.Inc()
-}
-
-// note writes what a provider said of a credential, when that is news.
-func (j *job) note(ctx context.Context, c *eventv1.PushCredential, status eventv1.PushStatus, reason string) {
-	if !j.notes.due(c, status, j.options.Now()) {
-		return
-	}
-	app := j.row.ApplicationId
-	_, err := j.ask(ctx, &nodev1.GrainRequest{Kind: nodev1.Kind_KIND_APPLICATION, ApplicationId: app, Id: app, Command: &nodev1.Command{
-		Principal: j.principal(), Body: &nodev1.Command_NotePush{NotePush: &nodev1.NotePush{
-			Platform: c.Platform, CredentialId: c.Id, Status: status, Reason: reason}}}})
-	if err != nil {
-		j.options.Logger.Warn("the status of a push credential was not written", "application", app, "error", err)
-	}
 }
 
 // principal is the node itself within the row's application.

@@ -19,6 +19,7 @@ type metrics struct {
 	notifications *prometheus.CounterVec
 	dropped       *prometheus.CounterVec
 	forgotten     prometheus.Counter
+	givenUp       prometheus.Counter
 	busy          prometheus.Counter
 	seconds       prometheus.Histogram
 }
@@ -37,6 +38,10 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Name: "parley_push_devices_forgotten_total",
 			Help: "Devices that were removed because their provider does not know them any more.",
 		}),
+		givenUp: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "parley_push_devices_given_up_total",
+			Help: "Devices that were not told of an event because they could not be reached for too long.",
+		}),
 		busy: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "parley_push_rows_deferred_total",
 			Help: "Rows that were put off because as many as may be were being worked on.",
@@ -50,7 +55,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.notifications, m.dropped, m.forgotten, m.busy, m.seconds} {
+	for _, c := range []prometheus.Collector{m.notifications, m.dropped, m.forgotten, m.givenUp, m.busy, m.seconds} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}

@@ -2,10 +2,10 @@ package push
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
-	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
 )
 
@@ -14,22 +14,47 @@ type progress struct {
 	walked bool   // all members have been looked at
 	at     []byte // the position in the list of members to go on from
 
-	mu   sync.Mutex // guards what follows
-	owed []debt
-	last error // of an attempt that failed for now
+	mu      sync.Mutex // guards what follows
+	owed    []debt
+	last    error // of an attempt that failed for now
+	settled int   // devices that need not be tried again, and pages that were looked at
 }
 
 // debt is what is to be tried again: a device, or all devices of a user when they could not be read.
+// It names the device alone, which may have another token, or be no more, when its time has come.
 type debt struct {
 	to        person
-	device    *eventv1.Device // nil = all
+	device    string    // its id; empty = all
+	since     time.Time // of the first attempt that failed
 	notBefore time.Time
 }
 
+// owe notes what is to be tried again, and why.
 func (p *progress) owe(d debt, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.owed, p.last = append(p.owed, d), err
+}
+
+// oweStill notes what it was too early to try.
+func (p *progress) oweStill(d debt) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.owed = append(p.owed, d)
+}
+
+// advance notes that something of the row is done.
+func (p *progress) advance() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.settled++
+}
+
+// advances is how much of the row is done.
+func (p *progress) advances() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.settled
 }
 
 // settle takes what is owed, to be tried now.
@@ -71,12 +96,25 @@ type unfinished struct {
 	max int
 
 	mu    sync.Mutex // guards what follows
-	rows  map[string]*progress
-	order []string // names in the order in which they were put, also of rows taken since
+	puts  uint64
+	rows  map[string]put
+	order []turn // in which rows were put, also of those taken since
+}
+
+// put is what is remembered of a row, with the number of the put that brought it.
+type put struct {
+	progress *progress
+	number   uint64
+}
+
+// turn names a put. It is over when the row has been taken since, also if it was put again.
+type turn struct {
+	name   string
+	number uint64
 }
 
 func newUnfinished(limit int) *unfinished {
-	return &unfinished{max: limit, rows: make(map[string]*progress)}
+	return &unfinished{max: limit, rows: make(map[string]put)}
 }
 
 // nameOf is a row's name among all rows for devices.
@@ -88,21 +126,30 @@ func nameOf(r *nodev1.OutboxRow) string {
 func (u *unfinished) take(name string, first bool) *progress {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	p := u.rows[name]
+	p, known := u.rows[name]
 	delete(u.rows, name)
-	if p == nil || first {
+	if !known || first {
 		return &progress{}
 	}
-	return p
+	return p.progress
 }
 
 func (u *unfinished) put(name string, p *progress) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.rows[name] = p
-	u.order = append(u.order, name)
-	for len(u.rows) > u.max || len(u.order) > 2*u.max {
-		delete(u.rows, u.order[0])
+	u.puts++
+	u.rows[name] = put{p, u.puts}
+	u.order = append(u.order, turn{name, u.puts})
+	for len(u.rows) > u.max {
+		if !u.over(u.order[0]) {
+			delete(u.rows, u.order[0].name)
+		}
 		u.order = u.order[1:]
 	}
+	if len(u.order) > 2*u.max {
+		u.order = slices.DeleteFunc(u.order, u.over)
+	}
 }
+
+// over says whether a turn is over, with u.mu held.
+func (u *unfinished) over(t turn) bool { return u.rows[t.name].number != t.number }

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,6 +43,9 @@ type Options struct {
 	Caller Caller
 	// Application gives an application as this node sees it; nil when there is none.
 	Application func(id string) (*eventv1.Application, error)
+	// Fresh waits until Application shows all that was committed before the call; nil = it always
+	// does.
+	Fresh func(ctx context.Context) error
 	// Live gives those of the users that are connected to any node of the cluster.
 	Live func(ctx context.Context, application string, users []string) []string
 	// Senders are the providers, by platform.
@@ -56,6 +60,8 @@ type Options struct {
 	// Lasts is how long after an event its notification is worth something: older ones are dropped,
 	// and providers are told to give up then.
 	Lasts time.Duration
+	// OwedLasts is how long a device that fails for now is tried; after it the row goes on without it.
+	OwedLasts time.Duration
 	// OwedMax bounds the devices of one row that wait for another attempt; the walk stops there.
 	OwedMax int
 	// UnfinishedMax bounds the rows whose progress is remembered; one more forgets the oldest, which
@@ -70,7 +76,7 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{
 		JobsMax: 64, SendsMax: 256, JobSendsMax: 32, PageSize: 100, JobTimeout: 2 * time.Minute, Lasts: 24 * time.Hour,
-		OwedMax: 1000, UnfinishedMax: 1024, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+		OwedLasts: time.Hour, OwedMax: 1000, UnfinishedMax: 1024, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -83,7 +89,7 @@ func (o Options) Validate() error {
 		return errors.New("push options: limits must be positive")
 	case o.PageSize < 1 || o.PageSize > 100:
 		return errors.New("push options: the page size must be 1 to 100")
-	case o.JobTimeout <= 0 || o.Lasts <= 0:
+	case o.JobTimeout <= 0 || o.Lasts <= 0 || o.OwedLasts <= 0:
 		return errors.New("push options: times must be positive")
 	}
 	return nil
@@ -99,6 +105,9 @@ type Sink struct {
 	group   errgroup.Group
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
+
+	mu     sync.Mutex     // guards places
+	places map[string]int // that the rows of each application have; none = not listed
 }
 
 var _ outbox.Sink = (*Sink)(nil)
@@ -114,6 +123,7 @@ func Open(ctx context.Context, o Options) (*Sink, error) {
 	}
 	s := &Sink{
 		options: o, metrics: m, notes: newNotes(), rows: newUnfinished(o.UnfinishedMax), sends: make(chan struct{}, o.SendsMax),
+		places: make(map[string]int),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.group.SetLimit(o.JobsMax)
@@ -136,13 +146,43 @@ const busyFor = time.Second
 
 // Deliver implements outbox.Sink.
 func (s *Sink) Deliver(ctx context.Context, d outbox.Delivery, done func(error)) {
-	taken := s.group.TryGo(func() error {
-		done(s.attempt(ctx, d))
+	app := d.Row.ApplicationId
+	taken := s.takePlace(app)
+	if taken && !s.group.TryGo(func() error {
+		err := s.attempt(ctx, d)
+		s.leavePlace(app)
+		done(err)
 		return nil
-	})
+	}) {
+		s.leavePlace(app)
+		taken = false
+	}
 	if !taken {
 		s.metrics.busy.Inc()
 		done(&outbox.Failure{Err: errors.New("as many rows as may be are being worked on"), After: busyFor, Untried: true})
+	}
+}
+
+// shareOfJobs is the part of the places that one application may have: its slow rows leave room for
+// those of others.
+const shareOfJobs = 4
+
+// takePlace says whether an application may work on one more row. leavePlace gives the place back.
+func (s *Sink) takePlace(app string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.places[app] >= max(1, s.options.JobsMax/shareOfJobs) {
+		return false
+	}
+	s.places[app]++
+	return true
+}
+
+func (s *Sink) leavePlace(app string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.places[app]--; s.places[app] == 0 {
+		delete(s.places, app)
 	}
 }
 
@@ -153,6 +193,7 @@ func (s *Sink) attempt(ctx context.Context, d outbox.Delivery) error {
 	defer context.AfterFunc(s.ctx, cancel)()
 	name := nameOf(d.Row)
 	progress := s.rows.take(name, d.Attempt == 1)
+	before := progress.advances()
 	j := &job{Sink: s, row: d.Row, progress: progress}
 	err := j.run(ctx)
 	if err == nil && !progress.finished() {
@@ -162,5 +203,15 @@ func (s *Sink) attempt(ctx context.Context, d outbox.Delivery) error {
 		return nil
 	}
 	s.rows.put(name, progress)
+	var failure *outbox.Failure
+	switch {
+	case errors.As(err, &failure):
+		return failure
+	case errors.Is(ctx.Err(), context.DeadlineExceeded) && progress.advances() > before:
+		return &outbox.Failure{Err: err, After: goesOnAfter, Untried: true} // it is long, and comes on
+	}
 	return &outbox.Failure{Err: err, After: progress.after(s.options.Now())}
 }
+
+// goesOnAfter is when a row comes back whose attempt took all its time and got somewhere.
+const goesOnAfter = 100 * time.Millisecond

@@ -61,6 +61,15 @@ func TestADamagedStoreIsNotReady(t *testing.T) {
 	if ready, why := r.Ready(); ready || !strings.Contains(why, "damaged") {
 		t.Errorf("ready %v, %q", ready, why)
 	}
+	select {
+	case <-r.Damaged():
+	default:
+		t.Error("who runs the node is not told")
+	}
+	r.Unready()
+	if err := r.WaitReady(t.Context()); err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("a start that waits ends with %v", err)
+	}
 	if n := total(t, registry, "parley_persistence_damaged_total"); n != 1 {
 		t.Errorf("counted %v times", n)
 	}

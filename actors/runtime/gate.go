@@ -1,24 +1,15 @@
 package runtime
 
 import (
-	"context"
-	"time"
-
 	"parley/actors/placement"
-	"parley/cluster/recovery"
 	"parley/cluster/transport"
 	"parley/persistence/keys"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
-	nodev1 "parley/proto/node/v1"
 )
 
-// current refuses the orders of a driver that has a successor: what it saw may be of the past. 0 is an
-// operator, who says what is wanted now.
+// current refuses the orders of a driver that has a successor: what it saw may be of the past.
 func (r *Runtime) current(driver uint64) error {
-	if driver == 0 {
-		return nil
-	}
 	if latest := max(r.orders.Load(), uint64(r.directory.Get(keys.Meta).Epoch)); driver < latest {
 		return code.New(code.Unavailable, "the order is of the driver of epoch %d, which has a successor of epoch %d", driver, latest)
 	}
@@ -31,6 +22,21 @@ func (r *Runtime) current(driver uint64) error {
 			return nil
 		}
 	}
+}
+
+// speak compares what this build speaks with the version that the store last saw the cluster at, and starts
+// from there: the first stream must not be judged by less.
+func (r *Runtime) speak() error {
+	row, err := placement.Row(r.public)
+	if err != nil || row.NextReplica == 0 {
+		return err
+	}
+	at := placement.VersionOf(row)
+	if why := r.options.Versions.Refuses(at); why != "" {
+		return code.New(code.Permission, "%s", why)
+	}
+	r.gate.Raise(at)
+	return nil
 }
 
 // followVersion takes note of the version that the cluster has reached.
@@ -59,64 +65,8 @@ func (r *Runtime) admit(i transport.Identity) error {
 			return transport.ErrRemoved
 		}
 	}
-	if r.recovering.Load() {
-		return r.admitRecovering(i)
+	if r.gaveUp(i.Store) {
+		return transport.ErrRemoved
 	}
 	return nil
-}
-
-// admitRecovering keeps the stores away that an unsafe recovery gave up, until the members say so.
-func (r *Runtime) admitRecovering(i transport.Identity) error {
-	for _, dead := range r.marker.Dead {
-		if dead.UUID == i.Store {
-			return transport.ErrRemoved
-		}
-	}
-	return nil
-}
-
-// openRecovery looks whether an unsafe recovery of this store is to be completed.
-func (r *Runtime) openRecovery(context.Context) (err error) {
-	if r.marker, err = recovery.ReadMarker(r.store); err != nil {
-		return err
-	}
-	r.recovering.Store(r.marker != nil)
-	return nil
-}
-
-// completeRecovery has the members and the shard map follow an unsafe recovery of this store, before this
-// node drives. It repeats that until it is done; a second time changes nothing.
-func (r *Runtime) completeRecovery(ctx context.Context) {
-	if r.marker == nil {
-		return
-	}
-	c := &nodev1.RecoverPlacement{Id: r.marker.ID}
-	for _, d := range r.marker.Dead {
-		c.Dead = append(c.Dead, d.UUID)
-	}
-	for _, s := range r.marker.Shards {
-		c.Shards = append(c.Shards, &eventv1.ShardMap{Shard: uint32(s.Shard), Replicas: []*eventv1.PlacedReplica{{
-			Id: s.Replica, Node: r.options.NodeName, Role: eventv1.ReplicaRole_REPLICA_ROLE_VOTER,
-		}}})
-	}
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		}
-		err := r.ask(ctx, nodev1.Kind_KIND_PLACEMENT, &nodev1.Command{Body: &nodev1.Command_RecoverPlacement{RecoverPlacement: c}})
-		if err == nil {
-			err = recovery.ClearMarker(r.store)
-		}
-		if err == nil {
-			break
-		}
-		r.options.Logger.Warn("the unsafe recovery is not complete yet", "error", err)
-		timer.Reset(enlistEvery)
-	}
-	r.recovering.Store(false)
-	r.options.Logger.Warn("the unsafe recovery is complete", "shards", len(c.Shards), "dead stores", len(c.Dead))
 }

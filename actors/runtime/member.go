@@ -33,6 +33,7 @@ func (r *Runtime) self() *eventv1.Store {
 // enlist has this node written as a member, with where it is now. It repeats that until it is
 // done; a refusal, which is for ever, is told to Expelled.
 func (r *Runtime) enlist(ctx context.Context) {
+	told := ""
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -52,15 +53,26 @@ func (r *Runtime) enlist(ctx context.Context) {
 			r.expel(err)
 			return
 		}
-		r.options.Logger.Debug("not a member yet", "error", err)
+		if why := err.Error(); why != told {
+			told = why // once: it may be for an operator to do something
+			r.options.Logger.Info("not a member yet", "error", err)
+		}
 		timer.Reset(enlistEvery)
 	}
 }
 
-// expel says that this node has no place in the cluster. It is called once, by enlist.
+// expel says that this node has no place in the cluster. The first reason counts.
 func (r *Runtime) expel(err error) {
-	r.reason = fmt.Errorf("node %s cannot be part of the cluster: %w", r.options.NodeName, err)
-	close(r.expelled)
+	r.expelOnce.Do(func() {
+		r.reason = fmt.Errorf("node %s cannot be part of the cluster: %w", r.options.NodeName, err)
+		close(r.expelled)
+	})
+}
+
+// removed hears from another node, of this very cluster, that this one was removed. Stores that an unsafe
+// recovery gave up may be a majority of their own, which has heard of nothing: a survivor's word is enough.
+func (r *Runtime) removed(by string, _ error) {
+	r.expel(code.New(code.Permission, "node %s says that it was removed; its data directory may be deleted", by))
 }
 
 // Expelled is closed when the cluster refuses this node: it was removed, or its name belongs to

@@ -102,6 +102,10 @@ func (r *Runtime) request(ctx context.Context, node string, req *nodev1.GrainReq
 
 // obey changes this node's replica of a shard. Each order may come again, and late.
 func (r *Runtime) obey(ctx context.Context, o *nodev1.Order) error {
+	if o.Kind == nodev1.OrderKind_ORDER_KIND_REBALANCE { // an operator's wish, which is never of the past
+		r.driver.Rebalance()
+		return nil
+	}
 	if err := r.current(o.DriverEpoch); err != nil {
 		return err
 	}
@@ -116,9 +120,6 @@ func (r *Runtime) obey(ctx context.Context, o *nodev1.Order) error {
 		return nil
 	case nodev1.OrderKind_ORDER_KIND_DESTROY:
 		return r.destroyReplica(ctx, s, replica)
-	case nodev1.OrderKind_ORDER_KIND_REBALANCE:
-		r.driver.Rebalance()
-		return nil
 	default:
 		return code.New(code.NotAvailable, "this node does not know this order; it may be of an older version")
 	}
@@ -129,8 +130,19 @@ func (r *Runtime) makeReplica(ctx context.Context, s keys.Shard, replica shard.R
 	if !errors.Is(err, shard.ErrExists) {
 		return err
 	}
-	if status, known := r.host.Status(ctx, s); known == nil && status.Replica == replica {
+	status, known := r.host.Status(ctx, s)
+	switch {
+	case known != nil:
+		return err
+	case status.Replica == replica:
 		return nil // made by an earlier order
+	case status.Replica < replica && status.Applied == 0:
+		// Made for a driver that gave this node up before the shard took it in: nobody knows of it,
+		// and it knows of nobody who could tell it.
+		if err := r.host.RemoveReplica(s, status.Replica); err != nil {
+			return err
+		}
+		return r.host.AddReplica(s, replica)
 	}
 	return err
 }

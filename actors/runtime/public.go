@@ -116,9 +116,10 @@ func (p *public) keep(c *eventv1.PublicCopy) error {
 	return nil
 }
 
-// news tells that a leader has a version of the public part.
+// news tells that a leader has a version of the public part. It may be an earlier one: after an unsafe
+// recovery the meta shard goes on from a log that is shorter than what was copied.
 func (p *public) news(version uint64) {
-	if version <= p.copy.Load().Version || p.own.Load() {
+	if version == p.copy.Load().Version || p.own.Load() {
 		return
 	}
 	select {

@@ -14,7 +14,7 @@ func (r *Runtime) openPush() (outbox.Sink, error) {
 	if len(o.Senders) == 0 {
 		return nil, nil
 	}
-	o.Caller, o.Application, o.Live = r.system.Caller(), r.tenants.Get, r.live
+	o.Caller, o.Application, o.Fresh, o.Live = r.system.Caller(), r.tenants.Get, r.fresh, r.live
 	o.Logger, o.Metrics = r.options.Logger, r.options.Metrics
 	sink, err := push.Open(r.ctx, o)
 	if err != nil {

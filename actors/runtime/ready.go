@@ -40,7 +40,18 @@ func (r *Runtime) Ready() (ready bool, why string) {
 	return true, ""
 }
 
+// Drained says whether an operator has drained the node and not taken it back.
+func (r *Runtime) Drained() bool { return r.drained.Load() }
+
+// Damaged is closed when the node's store turns out to be damaged; Damage says how. The node should be
+// closed then: what it leads can only be served by others.
+func (r *Runtime) Damaged() <-chan struct{} { return r.store.Damaged() }
+
+// Damage is what was noticed, or nil.
+func (r *Runtime) Damage() error { return r.store.Damage() }
+
 // WaitReady waits until the node is a member and every shard has been served once, by whichever node.
+// It ends with the reason when the cluster refuses the node or its store is damaged.
 func (r *Runtime) WaitReady(ctx context.Context) error {
 	select {
 	case <-r.ready:
@@ -50,6 +61,8 @@ func (r *Runtime) WaitReady(ctx context.Context) error {
 		return fmt.Errorf("the node did not become ready (%s): %w", why, ctx.Err())
 	case <-r.expelled:
 		return r.reason
+	case <-r.store.Damaged():
+		return r.store.Damage()
 	case <-r.ctx.Done():
 		return errors.New("the node was closed")
 	}

@@ -35,26 +35,17 @@ func recoverAlone(t *testing.T, fs vfs.FS, dead ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	members, err := runtime.MembersIn(st)
-	if err != nil {
+	if report.Members, err = runtime.MembersIn(st); err != nil {
 		t.Fatal(err)
-	}
-	var gone []recovery.DeadStore
-	for _, m := range members {
-		for _, d := range dead {
-			if m.Node == d {
-				gone = append(gone, recovery.DeadStore{Node: d, UUID: m.Uuid})
-			}
-		}
 	}
 	plan, err := recovery.Decide([]*recovery.Report{report}, dead)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(plan.Chosen) != int(report.Shards)+1 || len(plan.Lost)+len(plan.Kept) != 0 || len(gone) != len(dead) {
+	if len(plan.Chosen) != int(report.Shards)+1 || len(plan.Lost)+len(plan.Kept) != 0 || len(plan.Gone) != len(dead) {
 		t.Fatalf("%+v", plan)
 	}
-	if err := recovery.Apply(t.Context(), st, plan, id.New(id.Application), gone); err != nil {
+	if err := recovery.Apply(t.Context(), st, plan, id.New(id.Application)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -56,17 +56,23 @@ func (r *Runtime) RenewSession(ctx context.Context, renew *nodev1.RenewSession) 
 // renewed sums the nodes' answers up: one that has the session decides, and one that cannot say
 // whether it has leaves it open.
 func renewed(answers []error) error {
-	sum := errNoSession()
+	refused, silent := error(nil), false
 	for _, err := range answers {
 		e, coded := code.Of(err)
 		switch {
 		case err == nil:
 			return nil
 		case !coded, e.Code == code.Unavailable:
-			sum = code.New(code.Unavailable, "A node that may have the session did not answer; try again.")
+			silent = true
 		case e.Code != code.SessionNotFound && e.Code != code.NotAvailable:
-			sum = err // it has the session, and refuses the token
+			refused = err
 		}
 	}
-	return sum
+	switch {
+	case refused != nil:
+		return refused
+	case silent:
+		return code.New(code.Unavailable, "A node that may have the session did not answer; try again.")
+	}
+	return errNoSession()
 }

@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -74,18 +75,19 @@ type Runtime struct {
 	driver      *driver.Driver
 	sweeper     *sweep.Sweeper
 
-	ctx      context.Context // ends with Close; for work that belongs to the node itself
-	cancel   context.CancelFunc
-	group    errgroup.Group
-	tasks    errgroup.Group // what other nodes asked for; at most nodeTasksMax
-	closers  []func() error
-	draining atomic.Bool
-	drained  atomic.Bool   // by an operator
-	drains   chan struct{} // capacity 1: an operator began to drain
-	ready    chan struct{} // closed once all shards are served and the node is a member
-	member   chan struct{} // closed once the node is a member
-	expelled chan struct{} // closed once the cluster refuses the node
-	reason   error         // why; set before expelled is closed
+	ctx       context.Context // ends with Close; for work that belongs to the node itself
+	cancel    context.CancelFunc
+	group     errgroup.Group
+	tasks     errgroup.Group // what other nodes asked for; at most nodeTasksMax
+	closers   []func() error
+	draining  atomic.Bool
+	drained   atomic.Bool   // by an operator
+	drains    chan struct{} // capacity 1: an operator began to drain
+	ready     chan struct{} // closed once all shards are served and the node is a member
+	member    chan struct{} // closed once the node is a member
+	expelled  chan struct{} // closed once the cluster refuses the node
+	reason    error         // why; set before expelled is closed
+	expelOnce sync.Once
 
 	gate       *version.Gate
 	marker     *recovery.Marker // nil: nothing of an unsafe recovery is left to do
@@ -93,6 +95,7 @@ type Runtime struct {
 	recovering atomic.Bool      // an unsafe recovery of this store is not complete: nobody drives from here
 
 	announcer announcer
+	departed  departed
 	closed    atomic.Bool
 }
 
@@ -103,7 +106,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 		return nil, fmt.Errorf("open node: %w", err)
 	}
 	r := &Runtime{options: o, incarnation: uint64(time.Now().UnixNano()), relay: newRelay(), ready: make(chan struct{}),
-		member: make(chan struct{}), expelled: make(chan struct{}), drains: make(chan struct{}, 1), announcer: announcer{make(chan struct{}, 1)}}
+		member: make(chan struct{}), expelled: make(chan struct{}), drains: make(chan struct{}, 1), announcer: announcer{make(chan struct{}, 1)}, departed: newDeparted()}
 	r.tasks.SetLimit(nodeTasksMax)
 	r.gate = version.NewGate(o.Versions, version.Features())
 	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -124,7 +127,7 @@ func (r *Runtime) open(ctx context.Context) error {
 	// Fan-out and outbox hear of a lead before the directory lets activations begin.
 	r.relay.attach(r.fanout, r.outbox, r.directory, r.announcer)
 	for _, loop := range []func(context.Context){
-		r.awaitReady, r.watch, r.announce, r.followPublic, r.beat, r.settle, r.enlist,
+		r.awaitReady, r.watch, r.announce, r.followPublic, r.beat, r.settle, r.enlist, r.dropDeparted,
 	} {
 		r.group.Go(func() error { loop(r.ctx); return nil })
 	}
@@ -152,13 +155,17 @@ func (r *Runtime) openStore(context.Context) (err error) {
 
 func (r *Runtime) openShards(context.Context) (err error) {
 	r.options.fill(r.shards)
+	r.options.Host.Removed = r.departed.Removed
 	o := r.options.Transport
 	o.Logger, o.Metrics = r.options.Logger, r.options.Metrics
 	o.Identity = transport.Identity{
 		Cluster: r.identity.ClusterID, Node: r.identity.NodeName, Store: r.identity.StoreUUID, Incarnation: r.incarnation,
 		Versions: r.options.Versions,
 	}
-	o.Admit = r.admit
+	o.Admit, o.Removed = r.admit, r.removed
+	if err := r.speak(); err != nil {
+		return err
+	}
 	if r.transport, err = transport.ListenTCP(r.options.RaftAddr, &r.book, o); err != nil {
 		return err
 	}

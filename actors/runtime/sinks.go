@@ -52,7 +52,7 @@ func (r *Runtime) openSinks() (map[nodev1.Kind]outbox.Sink, error) {
 // openWebhooks makes the sink that calls the users' URLs.
 func (r *Runtime) openWebhooks() (*webhook.Sink, error) {
 	o := r.options.Webhook
-	o.Reader, o.Applications, o.Shards = r.host.Reader(), r.tenants, r.shards
+	o.Reader, o.Applications, o.Fresh, o.Shards = r.host.Reader(), r.tenants, r.fresh, r.shards
 	o.Logger, o.Metrics = r.options.Logger, r.options.Metrics
 	if o.Guard == nil {
 		g, err := guard.New(guard.DefaultOptions())

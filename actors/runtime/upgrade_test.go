@@ -65,8 +65,37 @@ func TestUpgrade(t *testing.T) {
 
 	refused(build(t, "c", disks["c"], old, gossip))
 	closed(t, b)
-	refused(build(t, "b", disks["b"], old, a.Addresses().Gossip))
+	o := options(t, disks["b"])
+	o.NodeName, o.Join, o.Versions = "b", []string{a.Addresses().Gossip}, old
+	if r, err := runtime.Open(t.Context(), o); err == nil || !strings.Contains(err.Error(), "start a later build") {
+		t.Fatalf("an old build on a disk of a new cluster: %v, %v", r, err)
+	}
 	b = ready(build(t, "b", disks["b"], next, a.Addresses().Gossip))
 	at(a, 2)
 	closed(t, b)
+}
+
+// TestTheVersionIsKnownFromTheStart: a node judges its first stream, and itself, by the version that its
+// store has seen, before it hears of anybody.
+func TestTheVersionIsKnownFromTheStart(t *testing.T) {
+	fs := vfs.NewMem()
+	speaking := func(newest version.Number) runtime.Options {
+		o := options(t, fs)
+		o.Versions = version.Range{Oldest: 1, Newest: newest}
+		return o
+	}
+	r := open(t, speaking(2))
+	(&member{Runtime: r, name: "n1"}).until(t, "version 2", func(p *driver.Picture) bool { return p.Version == 2 })
+	closed(t, r)
+	r, err := runtime.Open(t.Context(), speaking(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if at := runtime.Spoken(r); at != 2 {
+		t.Errorf("it starts at version %d", at)
+	}
+	closed(t, r)
+	if r, err := runtime.Open(t.Context(), speaking(1)); err == nil || !strings.Contains(err.Error(), "start a later build") {
+		t.Fatalf("a build of before: %v, %v", r, err)
+	}
 }

@@ -39,7 +39,9 @@ func safetyOf(req *nodev1.GrainRequest) safety {
 	case *nodev1.Command_CreateConversation, *nodev1.Command_CreateUser, // the id is in the request
 		*nodev1.Command_Probe, *nodev1.Command_AdvanceCursor, // the same answer, the larger cursor
 		*nodev1.Command_UserChanged, *nodev1.Command_IndexMembership, // by outbox: at least once anyway
-		*nodev1.Command_PurgeConversation, *nodev1.Command_PropagateUser, // likewise
+		*nodev1.Command_PurgeConversation, *nodev1.Command_PropagateUser, *nodev1.Command_AnnounceMembers, // likewise
+		*nodev1.Command_ImportUser, *nodev1.Command_ImportConversation, *nodev1.Command_ImportMembers, // carry ids and content
+		*nodev1.Command_ImportEvents, *nodev1.Command_FinishImport, // likewise
 		*nodev1.Command_ReserveName, *nodev1.Command_ConfirmName, *nodev1.Command_ReleaseName, // name the owner
 		*nodev1.Command_PutCredential, *nodev1.Command_PutSettings, // replace
 		*nodev1.Command_FoundPlacement, *nodev1.Command_PutStore, *nodev1.Command_SetStore, // likewise

@@ -41,6 +41,8 @@ func (d *draft) decide() (*nodev1.Reply, error) {
 	switch b := d.cmd.Body.(type) {
 	case *nodev1.Command_CreateUser:
 		return d.create(b.CreateUser.GetUser())
+	case *nodev1.Command_ImportUser:
+		return d.bring(b.ImportUser)
 	case *nodev1.Command_UpdateUser:
 		return d.update(b.UpdateUser)
 	case *nodev1.Command_DeleteUser:
@@ -69,6 +71,37 @@ func (d *draft) create(wanted *eventv1.User) (*nodev1.Reply, error) {
 	return &nodev1.Reply{User: u}, nil
 }
 
+// aheadMax is how far a clock that wrote an imported time may be ahead of ours, in milliseconds.
+const aheadMax = 60_000
+
+// bring makes a user that another service has had, under the id and with the time that it had there,
+// or finds that it has done so before: what it was made from is its idempotency key. A user that was
+// given up before it was made may still be, under a later reservation of its name.
+func (d *draft) bring(c *nodev1.ImportUser) (*nodev1.Reply, error) {
+	wanted := c.GetUser()
+	if d.user != nil && !d.user.Never {
+		return d.created(wanted)
+	}
+	if err := CheckProfile(wanted); err != nil {
+		return nil, err
+	}
+	if wanted.CreatedMs < 0 || wanted.CreatedMs > d.now+aheadMax {
+		return nil, code.Invalid("timestamp.created", "must not lie in the future")
+	}
+	if c.NameToken <= d.user.GetNameFence() {
+		return nil, code.New(code.Unavailable, "the user's name was given up by another request; try again")
+	}
+	u := proto.CloneOf(wanted)
+	u.ApplicationId, u.Id, u.Never = d.entity.Application, d.entity.ID, false
+	if u.CreatedMs == 0 {
+		u.CreatedMs = d.now // the other service did not say when
+	}
+	u.UpdatedMs, u.DeletedMs, u.NameFence, u.Revision = max(u.UpdatedMs, u.CreatedMs), 0, c.NameToken, 1
+	d.change(profileChanged{u}, listed{u.CreatedMs})
+	d.confirm(u)
+	return &nodev1.Reply{User: u}, nil
+}
+
 // created answers a creation that meets something under its id. Ids are derived from application
 // and key, so that only a repetition can meet a living user. One that was given up is shown as it
 // is: whoever asks goes on under the next id.
@@ -90,12 +123,12 @@ func (d *draft) created(wanted *eventv1.User) (*nodev1.Reply, error) {
 // the reservation's token, and the renaming is refused should it still come.
 func (d *draft) probe(p *nodev1.Probe) (*nodev1.Reply, error) {
 	if d.user == nil {
-		never := &eventv1.User{ApplicationId: d.entity.Application, Id: d.entity.ID, Never: true, DeletedMs: d.now}
+		never := &eventv1.User{ApplicationId: d.entity.Application, Id: d.entity.ID, Never: true, DeletedMs: d.now, NameFence: p.Token}
 		d.change(profileChanged{never})
 		return &nodev1.Reply{User: never}, nil
 	}
 	u := d.user
-	if d.alive() && p.Name != "" && p.Name != u.Name && p.Token > u.NameFence {
+	if (d.alive() || u.Never) && p.Name != "" && p.Name != u.Name && p.Token > u.NameFence {
 		u = proto.CloneOf(u)
 		u.NameFence = p.Token
 		d.change(profileChanged{u})

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"net/http"
@@ -63,6 +64,29 @@ func TestLineHeedsRetryAfter(t *testing.T) {
 	}
 	if ok, _ := l.admit(now.Add(2*time.Minute), &o); !ok {
 		t.Fatal("it is not asked again")
+	}
+}
+
+// TestOurOwnEndIsNotTheHosts: deliveries that end because this node leads no more say nothing of
+// their host.
+func TestOurOwnEndIsNotTheHosts(t *testing.T) {
+	s := &Sink{options: DefaultOptions(), lines: map[string]*line{}}
+	for _, c := range []struct {
+		leads bool
+		want  int
+	}{{false, 0}, {true, 1}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		if !c.leads {
+			cancel()
+		}
+		l, told := &line{flying: 1}, 0
+		s.run(l, job{ctx: ctx, done: func(error) { told++ }, run: func(context.Context) verdict {
+			return verdict{err: errors.New("broke off"), host: failing}
+		}})
+		if l.failures != c.want || told != 1 || l.flying != 0 {
+			t.Errorf("leading %v: %d failures, told %d times", c.leads, l.failures, told)
+		}
+		cancel()
 	}
 }
 

@@ -30,6 +30,9 @@ type Options struct {
 	Reader store.Reader
 	// Applications are those of the cluster as this node sees them.
 	Applications *application.View
+	// Fresh waits until Applications shows all that was committed before the call; nil = it always
+	// does.
+	Fresh func(ctx context.Context) error
 	// Shards is the cluster's number of data shards.
 	Shards uint32
 	// Guard says what may be reached.
@@ -115,6 +118,19 @@ type hook struct {
 // Deliver implements outbox.Sink.
 func (s *Sink) Deliver(ctx context.Context, d outbox.Delivery, done func(error)) {
 	h, err := s.find(d.Row)
+	if !errors.Is(err, errUnseen) {
+		s.dispatch(ctx, d, h, err, done)
+		return
+	}
+	s.group.Go(func() error {
+		h, err := s.findFresh(ctx, d.Row)
+		s.dispatch(ctx, d, h, err, done)
+		return nil
+	})
+}
+
+// dispatch brings a row to its line, or ends it when there is no hook.
+func (s *Sink) dispatch(ctx context.Context, d outbox.Delivery, h *hook, err error, done func(error)) {
 	if h == nil {
 		if err == nil {
 			s.metrics.count(outcomeUnwanted)
@@ -126,11 +142,46 @@ func (s *Sink) Deliver(ctx context.Context, d outbox.Delivery, done func(error))
 	s.enqueue(name, job{ctx: ctx, done: done, run: func(ctx context.Context) verdict { return s.attempt(ctx, d, h) }})
 }
 
-// find reads where a row's event goes now: nil when nobody wants it any more.
+// errUnseen says that this node's copy of the meta shard, which may be old, knows no webhook for a row.
+var errUnseen = errors.New("this node does not know of the application's webhook")
+
+const (
+	// freshWithin bounds how long a row waits for this node's view of the meta shard.
+	freshWithin = time.Second
+	// unseenFor is when a row comes back that could not be judged for want of a fresh view.
+	unseenFor = time.Second
+)
+
+// findFresh is find after this node has seen what was committed in the meta shard. A row must not be
+// thrown away because a node that has just started, or lags, has not heard of its webhook yet.
+func (s *Sink) findFresh(ctx context.Context, r *nodev1.OutboxRow) (*hook, error) {
+	var old error
+	if s.options.Fresh != nil {
+		ctx, cancel := context.WithTimeout(ctx, freshWithin)
+		old = s.options.Fresh(ctx)
+		cancel()
+	}
+	h, err := s.find(r)
+	switch {
+	case !errors.Is(err, errUnseen):
+		return h, err
+	case old != nil:
+		return nil, &outbox.Failure{Err: fmt.Errorf("%w: %w", errUnseen, old), After: unseenFor, Untried: true}
+	}
+	return nil, nil
+}
+
+// find reads where a row's event goes now: nil when nobody wants it any more. Of the application only
+// a tombstone says so for good; otherwise the error is errUnseen.
 func (s *Sink) find(r *nodev1.OutboxRow) (*hook, error) {
 	a, err := s.options.Applications.Get(r.ApplicationId)
-	if err != nil || a == nil || a.DeletedMs != 0 {
+	switch {
+	case err != nil:
 		return nil, err
+	case a == nil:
+		return nil, errUnseen
+	case a.DeletedMs != 0:
+		return nil, nil
 	}
 	address, method := a.EventUrl.GetAddress(), a.EventUrl.GetHttpMethod()
 	if r.TargetId == conversation.TargetCallback {
@@ -142,10 +193,12 @@ func (s *Sink) find(r *nodev1.OutboxRow) (*hook, error) {
 		if err != nil {
 			return nil, err
 		}
-		address, method = meta.GetCallback().GetUrl(), meta.GetCallback().GetMethod()
+		if address, method = meta.GetCallback().GetUrl(), meta.GetCallback().GetMethod(); address == "" {
+			return nil, nil // read where the conversation is led: it is so
+		}
 	}
 	if address == "" {
-		return nil, nil
+		return nil, errUnseen
 	}
 	if err := s.options.Guard.Check(address); err != nil {
 		s.metrics.count(outcomeRefused)
@@ -198,14 +251,18 @@ func (s *Sink) enqueue(name string, j job) {
 	s.advance(l)
 }
 
-// makeRoom forgets the lines that have nothing to do, once there are many.
+// makeRoom forgets lines that have nothing to do, once there are many: first those whose host is not
+// left alone at the moment.
 func (s *Sink) makeRoom() {
-	if len(s.lines) < linesMax {
-		return
-	}
-	for name, l := range s.lines {
-		if l.flying == 0 && len(l.waiting) == 0 {
-			delete(s.lines, name)
+	now := time.Now()
+	for _, open := range []bool{false, true} {
+		if len(s.lines) < linesMax {
+			return
+		}
+		for name, l := range s.lines {
+			if l.flying == 0 && len(l.waiting) == 0 && (open || !now.Before(l.openTill)) {
+				delete(s.lines, name)
+			}
 		}
 	}
 }

@@ -73,17 +73,40 @@ func RotateGossipKey(dir string, step Rotation) ([][]byte, error) {
 }
 
 // PutGossipKeys replaces the keys in a node's directory (mode 0600). A reader sees the old file or the
-// new one.
+// new one, also after a power cut; when the call returns it is the new one.
 func PutGossipKeys(dir string, keys [][]byte) error {
 	path := filepath.Join(dir, GossipKeyFile)
 	next := path + ".next"
-	if err := os.WriteFile(next, encodeKeys(keys), 0o600); err != nil {
-		return fmt.Errorf("write the gossip keys: %w", err)
-	}
-	if err := os.Rename(next, path); err != nil {
-		return fmt.Errorf("write the gossip keys: %w", err)
+	for _, step := range []func() error{
+		func() error { return writeSynced(next, encodeKeys(keys)) },
+		func() error { return os.Rename(next, path) },
+		func() error { return syncDirectory(dir) },
+	} {
+		if err := step(); err != nil {
+			return fmt.Errorf("write the gossip keys: %w", err)
+		}
 	}
 	return nil
+}
+
+// writeSynced writes a file that a rename may put in another one's place: a name that is on the disk
+// before its content would be an empty file after a power cut.
+func writeSynced(path string, content []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// syncDirectory makes the names in a directory durable.
+func syncDirectory(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // Fingerprint names a key without telling it.

@@ -129,6 +129,24 @@ func (v *View) UnderReplicated() int {
 	return count
 }
 
+// Tolerated is the smallest number of further failures that every shard survives.
+func (v *View) Tolerated() int {
+	least := -1
+	for i := range v.Shards {
+		voters := 0
+		for _, m := range v.Shards[i].Members {
+			if m.Voter {
+				voters++
+			}
+		}
+		spare := max(v.healthy(&v.Shards[i])-(voters/2+1), 0)
+		if least < 0 || spare < least {
+			least = spare
+		}
+	}
+	return max(least, 0)
+}
+
 func (v *View) healthy(s *Shard) int {
 	n := 0
 	for _, m := range s.Members {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 	"go.etcd.io/raft/v3/raftpb"
@@ -63,29 +64,30 @@ func ClearMarker(st *store.Store) error {
 }
 
 // Apply does this store's part of the plan. After a crash in the middle it is given again, with a new
-// plan. id names the recovery, dead are the stores of the plan's dead nodes.
+// plan. id names the recovery. What an earlier recovery has left to do here is done with this one.
 //
 // The log goes first, in one synced batch, and then the configurations: a shard of which only the log was
 // changed still counts as lost, and is recovered again.
-func Apply(ctx context.Context, st *store.Store, p *Plan, id string, dead []DeadStore) error {
+func Apply(ctx context.Context, st *store.Store, p *Plan, id string) error {
 	identity, known, err := st.Identity()
 	if err != nil || !known || identity.ClusterID != p.Cluster {
 		return errors.Join(fmt.Errorf("recover: this store is not of the plan's cluster %s", p.Cluster), err)
 	}
+	marker, err := resume(st, p, id)
+	if err != nil {
+		return err
+	}
 	log, state := st.Log().NewBatch(), st.State().NewBatch()
 	defer log.Close()
 	defer state.Close()
-	marker := Marker{ID: id, Dead: dead}
 	for _, c := range p.Chosen {
 		if c.Node == identity.NodeName {
 			if err := choose(st, c, log, state); err != nil {
 				return fmt.Errorf("recover shard %d: %w", c.Shard, err)
 			}
 			marker.Shards = append(marker.Shards, Recovered{c.Shard, c.ID})
-		} else if replica, here := c.Dropped[identity.NodeName]; here {
-			if err := raftlog.StageRemoval(log, c.Shard, replica); err != nil {
-				return fmt.Errorf("drop the replica of shard %d: %w", c.Shard, err)
-			}
+		} else if err := drop(st, c.Shard, log); err != nil {
+			return fmt.Errorf("drop the replica of shard %d: %w", c.Shard, err)
 		}
 	}
 	row, err := json.Marshal(marker)
@@ -105,6 +107,38 @@ func Apply(ctx context.Context, st *store.Store, p *Plan, id string, dead []Dead
 		return fmt.Errorf("recover: %w", err)
 	}
 	return nil
+}
+
+// resume begins the marker with what an earlier recovery left undone: its dead stay dead, and a shard of it
+// that this plan leaves alone has its only voter here still.
+func resume(st *store.Store, p *Plan, id string) (*Marker, error) {
+	m, err := ReadMarker(st)
+	if err != nil {
+		return nil, err
+	}
+	if m == nil {
+		m = &Marker{}
+	}
+	m.ID = id
+	m.Shards = slices.DeleteFunc(m.Shards, func(r Recovered) bool {
+		return slices.ContainsFunc(p.Chosen, func(c Choice) bool { return c.Shard == r.Shard })
+	})
+	for _, d := range p.Gone {
+		if !slices.Contains(m.Dead, d) {
+			m.Dead = append(m.Dead, d)
+		}
+	}
+	return m, nil
+}
+
+// drop gives up the replica of a shard that is chosen elsewhere, also one without state: it would wait for
+// a snapshot from leaders of the past, and keep the node from ever getting a new one.
+func drop(st *store.Store, s keys.Shard, log *pebble.Batch) error {
+	local, ok, err := localReplica(st, s)
+	if err != nil || !ok {
+		return err
+	}
+	return raftlog.StageRemoval(log, s, local)
 }
 
 // choose makes a replica the only voter of its shard: all that its log holds counts as committed, and the

@@ -12,7 +12,8 @@ import (
 // Plan says what becomes of every shard.
 type Plan struct {
 	Cluster string
-	Dead    []string
+	Dead    []string     // as they were named, and the nodes of which only removed stores are known
+	Gone    []DeadStore  // never members again
 	Kept    []keys.Shard // they have a quorum without the dead, and are left alone
 	Lost    []keys.Shard // no survivor has anything of them
 	Chosen  []Choice
@@ -27,7 +28,7 @@ type Choice struct {
 	Unsure uint64
 	// Before are the nodes that voted until now, the dead among them.
 	Before []string
-	// Dropped are the other surviving replicas, by node: they are made anew.
+	// Dropped are the other surviving replicas that have state, by node: they are made anew.
 	Dropped map[string]uint64
 }
 
@@ -36,7 +37,7 @@ var (
 	ErrForeignReport = errors.New("the reports are of different clusters, or of one node twice")
 	ErrReportMissing = errors.New("the report of a surviving node is missing")
 	ErrNotNeeded     = errors.New("every shard has a quorum: nothing has to be recovered")
-	ErrDeadReports   = errors.New("a node that is said to be dead has reported")
+	ErrDeadReports   = errors.New("a node that is said to be dead, or was removed, has reported")
 )
 
 // candidate is a replica with the node that has it.
@@ -46,21 +47,21 @@ type candidate struct {
 }
 
 // Decide makes the plan from the reports of all survivors. It refuses when nothing is lost, and when a
-// survivor is missing whose replica might be the better one.
+// survivor is missing: any member may have a replica that knows more than all that have reported, also
+// one that votes in no configuration that they know.
 func Decide(reports []*Report, dead []string) (*Plan, error) {
 	if len(reports) == 0 {
 		return nil, ErrReportMissing
 	}
-	p := &Plan{Cluster: reports[0].Cluster, Dead: dead}
+	members := Members(reports)
+	p := &Plan{Cluster: reports[0].Cluster, Dead: withRemoved(dead, members)}
+	p.Gone = goneStores(p.Dead, members)
+	if err := p.check(reports, members); err != nil {
+		return nil, err
+	}
 	by := map[keys.Shard][]candidate{}
 	var nodes []string
 	for _, r := range reports {
-		switch {
-		case r.Cluster != p.Cluster || r.Shards != reports[0].Shards || slices.Contains(nodes, r.Node):
-			return nil, ErrForeignReport
-		case slices.Contains(dead, r.Node):
-			return nil, fmt.Errorf("%s: %w", r.Node, ErrDeadReports)
-		}
 		nodes = append(nodes, r.Node)
 		for _, replica := range r.Replicas {
 			by[replica.Shard] = append(by[replica.Shard], candidate{replica, r.Node})
@@ -75,6 +76,26 @@ func Decide(reports []*Report, dead []string) (*Plan, error) {
 		return nil, ErrNotNeeded
 	}
 	return p, nil
+}
+
+// check says whether the reports are those of all survivors, and of nobody else.
+func (p *Plan) check(reports []*Report, members []Member) error {
+	nodes, stores := map[string]bool{}, map[string]bool{}
+	for _, r := range reports {
+		switch {
+		case r.Cluster != p.Cluster || r.Shards != reports[0].Shards || nodes[r.Node]:
+			return ErrForeignReport
+		case slices.Contains(p.Dead, r.Node) || slices.Contains(p.Gone, DeadStore{r.Node, r.Store}):
+			return fmt.Errorf("%s: %w", r.Node, ErrDeadReports)
+		}
+		nodes[r.Node], stores[r.Store] = true, true
+	}
+	for _, m := range members {
+		if m.Holds && !m.Removed && !stores[m.Store] && !slices.Contains(p.Dead, m.Node) {
+			return fmt.Errorf("%s, which is a member and not said to be dead: %w", m.Node, ErrReportMissing)
+		}
+	}
+	return nil
 }
 
 // decide is about one shard.

@@ -159,12 +159,12 @@ func TestApply(t *testing.T) {
 	if err != nil || len(r.Replicas) != 1 {
 		t.Fatal(r, err)
 	}
+	r.Members = []Member{holder("a"), holder("b"), holder("c")}
 	p, err := Decide([]*Report{r}, []string{"b", "c"})
 	if err != nil || len(p.Chosen) != 1 || p.Chosen[0].Unsure != 2 || !slices.Equal(p.Chosen[0].Before, []string{"a", "b", "c"}) || !slices.Equal(p.Lost, []keys.Shard{0}) {
 		t.Fatalf("%+v, %v", p, err)
 	}
-	dead := []DeadStore{{"b", "store-b"}, {"c", "store-c"}}
-	if err := Apply(t.Context(), st, p, "recovery-1", dead); err != nil {
+	if err := Apply(t.Context(), st, p, "recovery-1"); err != nil {
 		t.Fatal(err)
 	}
 	if err := st.Close(); err != nil {
@@ -190,7 +190,7 @@ func TestApply(t *testing.T) {
 		}
 	}
 	m, err := ReadMarker(st)
-	if err != nil || m.ID != "recovery-1" || !slices.Equal(m.Dead, dead) || !slices.Equal(m.Shards, []Recovered{{1, 5}}) {
+	if err != nil || m.ID != "recovery-1" || !slices.Equal(m.Dead, []DeadStore{{"b", "store-b"}, {"c", "store-c"}}) || !slices.Equal(m.Shards, []Recovered{{1, 5}}) {
 		t.Errorf("marker %+v, %v", m, err)
 	}
 	if err := ClearMarker(st); err != nil {
@@ -228,7 +228,7 @@ func TestTheShorterLogIsDropped(t *testing.T) {
 	if err != nil || len(p.Chosen) != 1 || p.Chosen[0].Node != "b" || p.Chosen[0].Dropped["a"] != 5 {
 		t.Fatalf("%+v, %v", p, err)
 	}
-	if err := Apply(t.Context(), st, p, "recovery-1", nil); err != nil {
+	if err := Apply(t.Context(), st, p, "recovery-1"); err != nil {
 		t.Fatal(err)
 	}
 	if r, err := Survey(st); err != nil || len(r.Replicas) != 0 {

@@ -33,15 +33,15 @@ func Replay(ctx context.Context, st *store.Store) (err error) {
 	}
 	defer func() { err = errors.Join(err, h.Close()) }()
 	for _, replica := range r.Replicas {
-		if err := applied(ctx, h, replica.Shard, replica.Commit); err != nil {
+		if err := awaitApplied(ctx, h, replica.Shard, replica.Commit); err != nil {
 			return fmt.Errorf("replay the log of shard %d: %w", replica.Shard, err)
 		}
 	}
 	return st.FlushState(ctx)
 }
 
-// applied waits until a shard has come as far as index.
-func applied(ctx context.Context, h *shard.Host, s keys.Shard, index uint64) error {
+// awaitApplied waits until a shard has come as far as index.
+func awaitApplied(ctx context.Context, h *shard.Host, s keys.Shard, index uint64) error {
 	ticker := time.NewTicker(replayEvery)
 	defer ticker.Stop()
 	for {

@@ -33,6 +33,8 @@ type Report struct {
 	Store    string    `json:"store_uuid"`
 	Shards   uint32    `json:"shards"` // data shards of the cluster, without the meta shard
 	Replicas []Replica `json:"replicas"`
+	// Members are all stores that this one knows of. Survey leaves them to who can read their rows.
+	Members []Member `json:"members"`
 }
 
 // Replica is one shard's replica in a store.
@@ -93,25 +95,34 @@ type held struct {
 	conf    Conf
 }
 
+// localReplica gives the id of the replica that is here; ok=false when there is none, or a tombstone.
+func localReplica(st *store.Store, s keys.Shard) (id uint64, ok bool, err error) {
+	row, closer, err := st.Log().Get(keys.LocalReplica(s))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	local, err := raftlog.DecodeLocal(row)
+	if err := errors.Join(err, closer.Close()); err != nil {
+		return 0, false, err
+	}
+	return local.Replica, !local.Removed, nil
+}
+
 // openReplica gives nil for a shard of which there is nothing here: no replica, a tombstone, or one that
 // never got its first snapshot.
 func openReplica(st *store.Store, s keys.Shard) (*held, error) {
-	row, closer, err := st.Log().Get(keys.LocalReplica(s))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	local, err := raftlog.DecodeLocal(row)
-	if err := errors.Join(err, closer.Close()); err != nil || local.Removed {
+	local, ok, err := localReplica(st, s)
+	if err != nil || !ok {
 		return nil, err
 	}
 	row, ok, err := st.Reader().Get(keys.Replica(s))
 	if err != nil || !ok {
 		return nil, err
 	}
-	h := &held{shard: s, id: local.Replica}
+	h := &held{shard: s, id: local}
 	if h.applied, err = raftlog.DecodeApplied(row); err != nil {
 		return nil, err
 	}

@@ -42,8 +42,9 @@ type group struct {
 	appending int          // tasks with entries that are not durable yet
 	logBytes  int          // handed out since the last truncation
 	received  *snapshotReceived
-	install   *logTask   // waits until the applier has replaced the state
-	held      []*logTask // must follow install
+	install   *logTask          // waits until the applier has replaced the state
+	held      []*logTask        // must follow install
+	reset     *raftlog.Position // the log begins anew after this, as soon as what was handed out is durable
 
 	reads    readQueue
 	change   *pendingChange

@@ -132,9 +132,13 @@ func (c *core) handleInstall(g *group, m *raftpb.Message, t *logTask) {
 	g.conf, g.members = r.applied.Conf, r.applied.Members
 	t.write.Reset, t.installed = &r.applied.Position, &r.applied
 	g.install = t
+	before := g.log.Before()
+	if g.reset != nil {
+		before = *g.reset // of the snapshot before this one, which the log does not know of yet
+	}
 	c.out.log = append(c.out.log, &logTask{
 		write: raftlog.Write{Shard: g.shard, Replica: g.replica, Announce: &raftlog.Announcement{
-			Before: g.log.Before(), Snapshot: r.applied.Position,
+			Before: before, Snapshot: r.applied.Position,
 		}},
 		announced: &applyTask{shard: g.shard, applied: r.applied, install: r.file},
 	})
@@ -199,6 +203,9 @@ func (c *core) onLogDone(in logDone) {
 		}
 		if t.installed != nil {
 			g.log.Reset(*t.installed)
+			if g.reset == t.write.Reset {
+				g.reset = nil
+			}
 		}
 		if len(t.write.Entries) > 0 {
 			g.log.Appended(t.write.Entries)
@@ -234,6 +241,7 @@ func (c *core) onApplyDone(in applyDone) {
 		g.confChanged = g.confChanged || t.change
 		if t.install != nil {
 			c.out.log = append(append(c.out.log, g.install), g.held...)
+			g.reset = g.install.write.Reset
 			g.install, g.held = nil, nil
 			continue
 		}
@@ -251,8 +259,8 @@ func (c *core) onApplyDone(in applyDone) {
 // onFlushed truncates a log to what the disk's state makes superfluous (invariant I3).
 func (c *core) onFlushed(in flushed) {
 	g := c.groups[in.shard]
-	if g == nil || g.install != nil {
-		return
+	if g == nil || g.install != nil || g.reset != nil {
+		return // the log is about to begin anew
 	}
 	to := in.at
 	to.Index = min(to.Index, g.log.Applied().Index) // the applier may be ahead of its report

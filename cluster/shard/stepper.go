@@ -122,6 +122,9 @@ func (s *Stepper) PeerDown(node string) { s.inputs = append(s.inputs, peerChange
 // Tick queues the passing of one TickInterval.
 func (s *Stepper) Tick() { s.inputs = append(s.inputs, tick{}) }
 
+// Ticking says that some group wants ticks: a Host's clock stands while none does.
+func (s *Stepper) Ticking() bool { return s.core.ticking }
+
 // Stall queues what the disk watchdog says.
 func (s *Stepper) Stall(on bool) { s.inputs = append(s.inputs, stall{on}) }
 

@@ -65,6 +65,7 @@ func (h hello) encode() []byte {
 	return b
 }
 
+// decodeHello reads what this build knows of a hello.
 func decodeHello(b []byte) (h hello, err error) {
 	if len(b) < len(magic) || string(b[:len(magic)]) != magic {
 		return h, errHello
@@ -97,10 +98,7 @@ func decodeHello(b []byte) (h hello, err error) {
 	h.to, h.Cluster, h.Node, h.Store = text(), text(), text(), text()
 	h.Incarnation = number()
 	h.Versions = version.Told(uint32(min(number(), math.MaxUint32)), uint32(min(number(), math.MaxUint32)))
-	if len(b) != 0 {
-		err = errHello
-	}
-	return h, err
+	return h, err // what follows is of a later build
 }
 
 // answerTo encodes the answer to a hello.

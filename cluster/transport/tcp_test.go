@@ -159,6 +159,9 @@ func TestHelloRoundTrip(t *testing.T) {
 	if err != nil || got != h {
 		t.Fatalf("%+v, %v", got, err)
 	}
+	if got, err = decodeHello(append(h.encode(), "more, of a later build"...)); err != nil || got != h {
+		t.Fatalf("extended: %+v, %v", got, err)
+	}
 	for cut := range h.encode() {
 		if _, err := decodeHello(h.encode()[:cut]); err == nil {
 			t.Fatalf("hello cut at %d was taken", cut)

@@ -28,7 +28,8 @@ func first() []Feature {
 
 		"Command.create_conversation", "Command.update_conversation", "Command.delete_conversation", "Command.add_member",
 		"Command.update_member", "Command.post_event", "Command.delete_event", "Command.advance_cursor", "Command.probe",
-		"Command.user_changed", "Command.purge_conversation", "Command.create_user", "Command.update_user", "Command.delete_user",
+		"Command.user_changed", "Command.purge_conversation", "Command.import_conversation", "Command.import_members",
+		"Command.import_events", "Command.finish_import", "Command.announce_members", "Command.import_user", "Command.create_user", "Command.update_user", "Command.delete_user",
 		"Command.index_membership", "Command.propagate_user", "Command.put_device", "Command.delete_device", "Command.mute_push",
 		"Command.reserve_name", "Command.confirm_name", "Command.release_name", "Command.put_application",
 		"Command.delete_application", "Command.put_credential", "Command.put_settings", "Command.put_push_credential",

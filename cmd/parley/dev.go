@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"parley/actors/driver"
 	"parley/cmd/parley/client"
 	"parley/cmd/parley/node"
 	"parley/cmd/parley/settings"
@@ -90,6 +91,9 @@ func devSettings(loaded settings.Loaded) (settings.Settings, func() error, error
 	if err := onlyLoopback(s.HTTPAddr); err != nil {
 		return s, nil, err
 	}
+	if !s.HasRole(driver.RoleEdge) || !s.HasRole(driver.RoleShards) {
+		return s, nil, usagef("roles: the demo's node keeps data and serves clients")
+	}
 	if loaded.Source("data-dir") != settings.FromDefault {
 		return s, func() error { return nil }, nil
 	}
@@ -112,7 +116,7 @@ func announceDemo(command *cobra.Command, n *node.Node, d *demo, others []string
 	if flagSet(command, "json") {
 		return printJSON(w, shown)
 	}
-	printPlaces(w, n.Addresses(), dataDir)
+	printPlaces(w, n, dataDir)
 	for _, other := range others {
 		fmt.Fprintf(w, "  Another node %s/demo\n", other)
 	}

@@ -19,7 +19,6 @@ import (
 	"parley/actors/runtime"
 	"parley/cluster/recovery"
 	"parley/persistence/store"
-	eventv1 "parley/proto/event/v1"
 	"parley/proto/id"
 )
 
@@ -34,7 +33,8 @@ had received them. Sends whose outcome was unknown may have happened.
 
 With one survivor: stop it, give this command, start it, and let new nodes join. With several: stop all of them,
 write a report on each (--write-report), and give the command on each with the reports of the others (--report).
-It refuses while a node that is said to be dead answers, and when no shard needs it.`
+It refuses while a node that is said to be dead answers, while a member that keeps data has neither reported nor is
+said to be dead, and when no shard needs it.`
 
 func newRecover(t *terminal) *cobra.Command {
 	command := &cobra.Command{
@@ -72,21 +72,24 @@ func unsafeRecover(t *terminal, command *cobra.Command) (err error) {
 	if file != "" {
 		return s.write(t, command, file)
 	}
-	gone, err := s.lost(command.Context(), dead)
+	all, err := s.reports(t, reports)
 	if err != nil {
 		return err
 	}
-	plan, err := s.plan(t, reports, dead)
+	if err := s.absent(command.Context(), recovery.Members(all), dead); err != nil {
+		return err
+	}
+	plan, err := recovery.Decide(all, dead)
 	if err != nil {
 		return err
 	}
-	if err := s.explain(t.err, plan, gone); err != nil {
+	if err := s.explain(t.err, plan); err != nil {
 		return err
 	}
 	if err := confirm(t, command, "This cannot be undone."); err != nil {
 		return err
 	}
-	if err := recovery.Apply(command.Context(), s.store, plan, id.New(id.Application), gone); err != nil {
+	if err := recovery.Apply(command.Context(), s.store, plan, id.New(id.Application)); err != nil {
 		return err
 	}
 	return tell(t, command, map[string]any{"recovered_shards": s.mine(plan), "dead": dead, "node": s.report.Node},
@@ -95,9 +98,8 @@ func unsafeRecover(t *terminal, command *cobra.Command) (err error) {
 
 // survivor is the store of a stopped node.
 type survivor struct {
-	store   *store.Store
-	report  *recovery.Report
-	members []*eventv1.Store
+	store  *store.Store
+	report *recovery.Report
 }
 
 func openSurvivor(ctx context.Context, dir string) (*survivor, error) {
@@ -124,7 +126,7 @@ func (s *survivor) read(ctx context.Context) (err error) {
 	if s.report, err = recovery.Survey(s.store); err != nil {
 		return err
 	}
-	s.members, err = runtime.MembersIn(s.store)
+	s.report.Members, err = runtime.MembersIn(s.store)
 	return err
 }
 
@@ -141,31 +143,31 @@ func (s *survivor) write(t *terminal, command *cobra.Command, file string) error
 		fmt.Sprintf("Report of node %s written to %s. Leave the node stopped.", s.report.Node, file))
 }
 
-// lost finds the stores of the dead, and that none of them answers.
-func (s *survivor) lost(ctx context.Context, dead []string) ([]recovery.DeadStore, error) {
-	var gone []recovery.DeadStore
+// absent says whether the dead are members, or were, and that none of them answers. At the address of a
+// store that was removed before, anybody may be by now.
+func (s *survivor) absent(ctx context.Context, members []recovery.Member, dead []string) error {
 	for _, name := range dead {
-		i := slices.IndexFunc(s.members, func(m *eventv1.Store) bool {
-			return m.Node == name && m.State != eventv1.StoreState_STORE_STATE_REMOVED
-		})
-		if i < 0 {
-			return nil, usagef("this cluster has no member %q; it has %s", name, strings.Join(s.names(), ", "))
+		if !slices.ContainsFunc(members, func(m recovery.Member) bool { return m.Node == name }) {
+			return usagef("this cluster has no member %q; it has %s", name, strings.Join(names(members), ", "))
 		}
-		m := s.members[i]
-		if m.Uuid == s.report.Store {
-			return nil, usagef("%s is this very node", name)
-		}
-		if address := answering(ctx, m.Raft, m.Rpc, m.Gossip); address != "" {
-			return nil, fmt.Errorf("node %s answers at %s: it is not dead, so a quorum may be there; nothing was done", name, address)
-		}
-		gone = append(gone, recovery.DeadStore{Node: name, UUID: m.Uuid})
 	}
-	return gone, nil
+	for _, m := range members {
+		switch {
+		case m.Removed || !slices.Contains(dead, m.Node):
+			continue
+		case m.Store == s.report.Store:
+			return usagef("%s is this very node", m.Node)
+		}
+		if address := answering(ctx, m.Addresses...); address != "" {
+			return fmt.Errorf("node %s answers at %s: it is not dead, so a quorum may be there; nothing was done", m.Node, address)
+		}
+	}
+	return nil
 }
 
-func (s *survivor) names() (names []string) {
-	for _, m := range s.members {
-		if m.State != eventv1.StoreState_STORE_STATE_REMOVED {
+func names(members []recovery.Member) (names []string) {
+	for _, m := range members {
+		if !slices.Contains(names, m.Node) {
 			names = append(names, m.Node)
 		}
 	}
@@ -190,7 +192,8 @@ func answering(ctx context.Context, addresses ...string) string {
 // reportBytesMax bounds a report that is read.
 const reportBytesMax = 16 << 20
 
-func (s *survivor) plan(t *terminal, files, dead []string) (*recovery.Plan, error) {
+// reports are this survivor's and those of the others.
+func (s *survivor) reports(t *terminal, files []string) ([]*recovery.Report, error) {
 	reports := []*recovery.Report{s.report}
 	for _, name := range files {
 		f, err := os.Open(t.path(name))
@@ -204,7 +207,7 @@ func (s *survivor) plan(t *terminal, files, dead []string) (*recovery.Plan, erro
 		}
 		reports = append(reports, r)
 	}
-	return recovery.Decide(reports, dead)
+	return reports, nil
 }
 
 // mine counts the shards that are recovered in this store.
@@ -218,9 +221,9 @@ func (s *survivor) mine(p *recovery.Plan) (n int) {
 }
 
 // explain tells what will be done, shard by shard.
-func (s *survivor) explain(w io.Writer, p *recovery.Plan, gone []recovery.DeadStore) error {
+func (s *survivor) explain(w io.Writer, p *recovery.Plan) error {
 	fmt.Fprintf(w, "UNSAFE RECOVERY of cluster %s, in the store of node %s\n\n", p.Cluster, s.report.Node)
-	for _, d := range gone {
+	for _, d := range p.Gone {
 		fmt.Fprintf(w, "Node %s is lost: its store %s will be refused for ever.\n", d.Node, d.UUID)
 	}
 	for _, c := range p.Chosen {
@@ -231,7 +234,7 @@ func (s *survivor) explain(w io.Writer, p *recovery.Plan, gone []recovery.DeadSt
 		case dropped:
 			fmt.Fprintf(w, "Node %s has the longest log; replica %d, here, is dropped and made anew.\n", c.Node, replica)
 		default:
-			fmt.Fprintf(w, "Node %s has the longest log; nothing is done here.\n", c.Node)
+			fmt.Fprintf(w, "Node %s has the longest log; what is here of it without state, if anything, is dropped.\n", c.Node)
 		}
 	}
 	if len(p.Lost) > 0 {

@@ -108,7 +108,7 @@ func newRoot(t *terminal) *cobra.Command {
 	root.PersistentFlags().Bool("json", false, "print one JSON value instead of text")
 	root.PersistentFlags().BoolP("verbose", "v", false, "print everything that the node answered")
 	root.AddCommand(newServe(t), newDev(t), newSetup(t), newAppCreate(t), newTokenGenerate(t), newUserCreate(t),
-		newConversationCreate(t), newMemberAdd(t), newMemberList(t), newCluster(t), newNode(t), newWebhook(t), newCerts(t), newBench(t), newConfig(t), newVersion(t))
+		newConversationCreate(t), newMemberAdd(t), newMemberList(t), newImport(t), newCluster(t), newNode(t), newWebhook(t), newCerts(t), newBench(t), newConfig(t), newVersion(t))
 	root.SetHelpCommand(newHelp())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

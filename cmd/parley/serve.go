@@ -22,16 +22,18 @@ func newServe(t *terminal) *cobra.Command {
 		Use: "serve", Short: "Start a node",
 		Long: "Start a node. Every flag is also a key of the configuration file and a variable: --http-addr is http-addr\n" +
 			"and PARLEY_HTTP_ADDR. PARLEY_API_KEY and PARLEY_API_SECRET set the first credentials at the first start.\n" +
-			"SIGTERM stops the node in order; SIGHUP has it read the files of --certs-dir again.",
+			"SIGTERM stops the node in order; with --certs-dir SIGHUP has it read the files there again.",
 		Args: between(0, 0, "none"),
 		RunE: func(command *cobra.Command, _ []string) error {
 			loaded, err := loadSettings(t, command)
 			if err != nil {
 				return err
 			}
-			reload := make(chan os.Signal, 1) // one that waits stands for any number
-			signal.Notify(reload, syscall.SIGHUP)
-			defer signal.Stop(reload)
+			reload := make(chan os.Signal, 1)   // one that waits stands for any number
+			if loaded.Settings.CertsDir != "" { // without files to read it means what it means to any program
+				signal.Notify(reload, syscall.SIGHUP)
+				defer signal.Stop(reload)
+			}
 			n, err := open(t, command.Context(), node.Options{Settings: loaded.Settings, Reload: reload})
 			if err != nil {
 				return err
@@ -72,7 +74,7 @@ func announce(command *cobra.Command, n *node.Node, dataDir string) error {
 		}
 		return printJSON(w, object)
 	}
-	printPlaces(w, n.Addresses(), dataDir)
+	printPlaces(w, n, dataDir)
 	if c.Fresh {
 		fmt.Fprintf(w, "\nFirst start: here are your API key and secret. The secret is not shown again.\n\n"+
 			"  API key      %s\n  API secret   %s\n\n  Keep them for the command line:\n    parley setup %s %s\n", c.APIKey, c.APISecret, c.APIKey, c.APISecret)
@@ -81,11 +83,17 @@ func announce(command *cobra.Command, n *node.Node, dataDir string) error {
 	return err
 }
 
-func printPlaces(w io.Writer, a node.Addresses, dataDir string) {
+func printPlaces(w io.Writer, n *node.Node, dataDir string) {
+	a := n.Addresses()
 	url := a.HTTPURL()
-	fmt.Fprintf(w, "Parley is ready.\n\n  Demo page    %s/demo\n  API          %s/v1\n  API docs     %s/docs\n  Realtime     %s/v1/realtime\n  Data         %s\n",
-		url, url, url, "ws"+url[len("http"):], dataDir)
-	fmt.Fprintf(w, "  Nodes join   %s (gossip), rpc %s, raft %s\n", a.Gossip, a.RPC, a.Raft)
+	fmt.Fprintf(w, "Parley is ready.\n\n")
+	if n.ServesClients() {
+		fmt.Fprintf(w, "  Demo page    %s/demo\n  API          %s/v1\n  API docs     %s/docs\n  Realtime     %s/v1/realtime\n",
+			url, url, url, "ws"+url[len("http"):])
+	} else {
+		fmt.Fprintf(w, "  Operators    %s (no clients: the role edge is not this node's)\n", url)
+	}
+	fmt.Fprintf(w, "  Data         %s\n  Nodes join   %s (gossip), rpc %s, raft %s\n", dataDir, a.Gossip, a.RPC, a.Raft)
 	if a.Admin != "" {
 		fmt.Fprintf(w, "  Admin        http://%s/metrics\n", a.Admin)
 	}

@@ -68,7 +68,7 @@ func StatusOf(cluster string, p *driver.Picture, joining []string) Status {
 		s.Nodes = append(s.Nodes, Node{Name: name, State: "joining", Live: true, Roles: []string{}})
 	}
 	s.count(p)
-	s.FailuresTolerated = tolerated(p.View)
+	s.FailuresTolerated = p.View.Tolerated()
 	s.operations(p)
 	return s
 }
@@ -109,28 +109,6 @@ func (s *Status) count(p *driver.Picture) {
 			}
 		}
 	}
-}
-
-// tolerated is the smallest number of further failures that every shard survives.
-func tolerated(v *plan.View) int {
-	least := -1
-	for i := range v.Shards {
-		voters, sound := 0, 0
-		for _, m := range v.Shards[i].Members {
-			if !m.Voter {
-				continue
-			}
-			voters++
-			if m.CaughtUp && v.Node(m.Node).Live {
-				sound++
-			}
-		}
-		spare := max(sound-(voters/2+1), 0)
-		if least < 0 || spare < least {
-			least = spare
-		}
-	}
-	return max(least, 0)
 }
 
 // operations lists what is under way.

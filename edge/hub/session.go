@@ -199,7 +199,10 @@ func (h *Hub) SessionsOf(application, user string) []Session {
 // Live gives those of the users that are connected to this edge now. A session that waits for its
 // client to come back does not count: nothing reaches that client.
 func (h *Hub) Live(application string, users []string) []string {
-	g := h.sessions
+	return h.sessions.connected(application, users)
+}
+
+func (g *registry) connected(application string, users []string) []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var list []string

@@ -110,3 +110,30 @@ func TestSessionsOfAUserAreBounded(t *testing.T) {
 		t.Errorf("after eviction: %v", g.byUser)
 	}
 }
+
+// TestConnected: only who has a connection now is there, in its own application.
+func TestConnected(t *testing.T) {
+	at := time.Unix(1_700_000_000, 0)
+	g := newRegistry(time.Minute, 2)
+	var phone, laptop holder
+	ask := func() string { return fmt.Sprint(g.connected("app", []string{"USR-b", "USR-a", "USR-c"})) }
+	first, _, err := g.open(Session{Application: "app", User: "USR-a"}, &phone, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, _, err := g.open(Session{Application: "app", User: "USR-a"}, &laptop, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := g.open(Session{Application: "app2", User: "USR-b"}, &laptop, at); err != nil || ask() != "[USR-a]" {
+		t.Fatal(ask(), err)
+	}
+	g.close(first.ID, &phone, false, at)
+	if ask() != "[USR-a]" {
+		t.Error("away with one connection left")
+	}
+	g.close(second.ID, &laptop, false, at)
+	if ask() != "[]" {
+		t.Error("a session without a connection counts")
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"parley/actors/blob/image"
 	"parley/edge/media/picture"
 	"parley/edge/media/probe"
+	"parley/edge/web"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 )
@@ -20,23 +21,25 @@ import (
 // keyBytesMax bounds an idempotency key, which is stored with what it made.
 const keyBytesMax = 128
 
-// reply is the answer to an upload, and what clients put into image events.
-type reply struct {
-	ID        string       `json:"id"`
-	Original  pictureReply `json:"original"`
-	Medium    pictureReply `json:"medium"`
-	Thumbnail pictureReply `json:"thumbnail"`
+// Image is the answer to an upload, the three pictures that were made of it, and what clients put
+// into image events.
+type Image struct {
+	ID        string  `json:"id"`
+	Original  Picture `json:"original"`
+	Medium    Picture `json:"medium"`
+	Thumbnail Picture `json:"thumbnail"`
 }
 
-type pictureReply struct {
-	URL  string `json:"url"`
+// Picture is one of them.
+type Picture struct {
+	URL  string `json:"url" format:"uri" doc:"Absolute; it needs a bearer token of the application."`
 	ID   string `json:"id"`
-	Type string `json:"type"`
-	Size uint64 `json:"size"`
+	Type string `json:"type" enum:"ORIGINAL,MEDIUM,THUMBNAIL"`
+	Size uint64 `json:"size" doc:"In bytes."`
 }
 
 // create takes an upload and answers with its pictures, status 200.
-func (h *Handler) create(a *answer, c *call) error {
+func (h *Handler) create(a *web.Writer, c *call) error {
 	if err := h.admit(c.request.Context(), c, uploadCost); err != nil {
 		return err
 	}
@@ -157,13 +160,13 @@ func (h *Handler) keep(ctx context.Context, c *call, i *eventv1.Image, done [pic
 }
 
 // reply renders an image as the client that asked will find it.
-func (c *call) reply(i *eventv1.Image) reply {
-	var all [picture.Kinds]pictureReply
+func (c *call) reply(i *eventv1.Image) Image {
+	var all [picture.Kinds]Picture
 	for n, p := range image.Pictures(i) {
 		name := pictureID(i.Id, n)
-		all[n] = pictureReply{URL: c.origin() + root + "/" + name, ID: name, Type: types[n], Size: p.GetSize()}
+		all[n] = Picture{URL: c.origin() + root + "/" + name, ID: name, Type: types[n], Size: p.GetSize()}
 	}
-	return reply{ID: i.Id, Original: all[0], Medium: all[1], Thumbnail: all[2]}
+	return Image{ID: i.Id, Original: all[0], Medium: all[1], Thumbnail: all[2]}
 }
 
 // origin is the origin that the client used, as far as it can be known: what the client says of

@@ -2,10 +2,7 @@ package media
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"log/slog"
-	"net"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -14,6 +11,7 @@ import (
 
 	"parley/actors/blob/image"
 	"parley/edge/limit"
+	"parley/edge/web"
 	"parley/proto/code"
 	nodev1 "parley/proto/node/v1"
 )
@@ -38,21 +36,21 @@ type call struct {
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a := &answer{ResponseWriter: w, status: http.StatusOK}
-	c := &call{request: r, writer: a, id: newRequestID(), operation: "none"}
-	defer h.finish(a, c, h.options.Now())
+	a := web.NewWriter(w)
+	c := &call{request: r, writer: &a, id: web.NewRequestID(), operation: "none"}
+	defer h.finish(&a, c, h.options.Now())
 	protect(a.Header())
-	if allowOrigin(a.Header(), r) {
+	if origins.Allow(a.Header(), r) {
 		a.WriteHeader(http.StatusNoContent)
 		return
 	}
-	if err := h.route(a, c); err != nil {
-		h.refuse(a, c, err)
+	if err := h.route(&a, c); err != nil {
+		h.refuse(&a, c, err)
 	}
 }
 
 // route is the table of contents: an image is made at the root, and shown and deleted below.
-func (h *Handler) route(a *answer, c *call) error {
+func (h *Handler) route(a *web.Writer, c *call) error {
 	path := c.request.URL.EscapedPath()
 	if path == root {
 		if c.request.Method != http.MethodPost {
@@ -76,14 +74,14 @@ func (h *Handler) route(a *answer, c *call) error {
 	return wrongMethod(a, c, "DELETE, GET, HEAD, OPTIONS")
 }
 
-func wrongMethod(a *answer, c *call, allowed string) error {
+func wrongMethod(a *web.Writer, c *call, allowed string) error {
 	a.Header().Set("Allow", allowed)
 	return code.New(code.MethodNotAllowed, "%s is not allowed here; allowed are %s.", c.request.Method, allowed)
 }
 
 // admit checks who asks, what the asker may and how often.
 func (h *Handler) admit(ctx context.Context, c *call, cost float64) error {
-	address := remoteAddress(c.request)
+	address := web.RemoteAddress(c.request)
 	if err := h.Limits.Spent(limit.Guess, address); err != nil {
 		return err
 	}
@@ -103,7 +101,7 @@ func (h *Handler) admit(ctx context.Context, c *call, cost float64) error {
 }
 
 func (h *Handler) authenticate(ctx context.Context, c *call) error {
-	token, err := bearerToken(c.request)
+	token, err := web.BearerToken(c.request)
 	if err != nil {
 		return err
 	}
@@ -115,21 +113,8 @@ func (h *Handler) authenticate(ctx context.Context, c *call) error {
 	return claims.Allows(c.request.Method, c.request.URL.EscapedPath()) // route found it to be clean
 }
 
-// bearerToken takes the token out of the Authorization header. Nothing else carries one.
-func bearerToken(r *http.Request) (string, error) {
-	header := r.Header.Get("Authorization")
-	scheme, token, _ := strings.Cut(header, " ")
-	switch {
-	case header == "":
-		return "", code.New(code.MissingToken, "A bearer token is needed: Authorization: Bearer <jwt>.")
-	case !strings.EqualFold(scheme, "Bearer"):
-		return "", code.New(code.InvalidToken, "The Authorization header must have the scheme Bearer.")
-	}
-	return strings.TrimSpace(token), nil
-}
-
 // remove deletes an image with all its pictures, whichever of them was named.
-func (h *Handler) remove(a *answer, c *call, imageID string) error {
+func (h *Handler) remove(a *web.Writer, c *call, imageID string) error {
 	ctx, cancel := context.WithTimeout(c.request.Context(), h.options.ProcessTimeout)
 	defer cancel()
 	if err := h.admit(ctx, c, 1); err != nil {
@@ -144,7 +129,7 @@ func (h *Handler) remove(a *answer, c *call, imageID string) error {
 
 // finish ends every request: a panic becomes a 500, and one line goes to the access log, without
 // query, header or body.
-func (h *Handler) finish(a *answer, c *call, started time.Time) {
+func (h *Handler) finish(a *web.Writer, c *call, started time.Time) {
 	if cause := recover(); cause != nil {
 		if cause == http.ErrAbortHandler {
 			h.note(a, c, started)
@@ -152,18 +137,18 @@ func (h *Handler) finish(a *answer, c *call, started time.Time) {
 		}
 		h.metrics.panics.Inc()
 		h.options.Logger.Error("panic", "request_id", c.id, "cause", cause, "stack", string(debug.Stack()))
-		if !a.written {
+		if !a.Written {
 			h.refuse(a, c, code.New(code.Internal, "Something went wrong on our side."))
 		}
 	}
 	h.note(a, c, started)
 }
 
-func (h *Handler) note(a *answer, c *call, started time.Time) {
-	h.metrics.requests.WithLabelValues(c.operation, strconv.Itoa(a.status)).Inc()
+func (h *Handler) note(a *web.Writer, c *call, started time.Time) {
+	h.metrics.requests.WithLabelValues(c.operation, strconv.Itoa(a.Status)).Inc()
 	attributes := []slog.Attr{
 		slog.String("request_id", c.id), slog.String("method", c.request.Method), slog.String("path", c.request.URL.EscapedPath()),
-		slog.String("operation", "image."+c.operation), slog.Int("status", a.status), slog.Int64("bytes", a.bytes),
+		slog.String("operation", "image."+c.operation), slog.Int("status", a.Status), slog.Int64("bytes", a.Bytes),
 		slog.Float64("ms", float64(h.options.Now().Sub(started).Microseconds())/1000), slog.String("remote", c.request.RemoteAddr),
 	}
 	if c.who != nil {
@@ -174,19 +159,4 @@ func (h *Handler) note(a *answer, c *call, started time.Time) {
 		h.metrics.refused.WithLabelValues(string(c.code)).Inc()
 	}
 	h.options.Logger.LogAttrs(c.request.Context(), slog.LevelInfo, "request", attributes...)
-}
-
-func newRequestID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
-}
-
-// remoteAddress is the address that guesses are counted for: the peer's, never what a header says.
-func remoteAddress(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
 }

@@ -11,11 +11,12 @@ import (
 
 	"parley/actors/blob"
 	"parley/edge/media/picture"
+	"parley/edge/web"
 	eventv1 "parley/proto/event/v1"
 )
 
 // show sends a picture to anybody of its application.
-func (h *Handler) show(a *answer, c *call, imageID string, kind int) error {
+func (h *Handler) show(a *web.Writer, c *call, imageID string, kind int) error {
 	ctx, cancel := context.WithTimeout(c.request.Context(), h.options.SendTimeout)
 	defer cancel()
 	if err := h.admit(ctx, c, 1); err != nil {
@@ -77,7 +78,7 @@ func matches(condition, tag string) bool {
 // send copies a picture, always one piece behind: the last one leaves when the whole is known to
 // be right, and what is not ends as a broken connection, never as a complete answer. head is
 // called before the first piece leaves; until then errors can be told.
-func (h *Handler) send(a *answer, c *call, bytes io.Reader, head func()) error {
+func (h *Handler) send(a *web.Writer, c *call, bytes io.Reader, head func()) error {
 	connection := http.NewResponseController(c.writer)
 	_ = connection.SetWriteDeadline(h.options.Now().Add(h.options.SendTimeout)) // the server's own is none
 	defer func() { _ = connection.SetWriteDeadline(time.Time{}) }()
@@ -99,7 +100,7 @@ func (h *Handler) send(a *answer, c *call, bytes io.Reader, head func()) error {
 		held, next, n = next, held, m
 	}
 	_, _ = a.Write(held[:n]) // an error here means that the client is gone
-	h.metrics.sent.Add(float64(a.bytes))
+	h.metrics.sent.Add(float64(a.Bytes))
 	return nil
 }
 

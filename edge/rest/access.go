@@ -5,41 +5,19 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"parley/edge/web"
 	"parley/proto/code"
 )
 
 // answer is a ResponseWriter that remembers what was answered.
 type answer struct {
-	http.ResponseWriter
-	status  int
-	bytes   int
-	written bool
-	code    code.Code // of a refusal
+	web.Writer
+	code code.Code // of a refusal
 }
-
-// WriteHeader implements http.ResponseWriter.
-func (a *answer) WriteHeader(status int) {
-	if !a.written {
-		a.status, a.written = status, true
-		a.ResponseWriter.WriteHeader(status)
-	}
-}
-
-// Write implements io.Writer.
-func (a *answer) Write(b []byte) (int, error) {
-	a.WriteHeader(a.status)
-	n, err := a.ResponseWriter.Write(b)
-	a.bytes += n
-	return n, err
-}
-
-// Unwrap lets http.ResponseController reach the connection.
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 type metrics struct {
 	requests *prometheus.CounterVec
@@ -89,7 +67,7 @@ func (h *Handler) finish(a *answer, c *call, started time.Time) {
 	} else if cause != nil {
 		h.metrics.panics.Inc()
 		h.options.Logger.Error("panic", "request_id", c.id, "cause", cause, "stack", string(debug.Stack()))
-		if !a.written {
+		if !a.Written {
 			h.refuse(a, c, code.New(code.Internal, "Something went wrong on our side."))
 		}
 	}
@@ -98,11 +76,11 @@ func (h *Handler) finish(a *answer, c *call, started time.Time) {
 		operation = c.operation.generation.name + "." + c.operation.id
 	}
 	took := h.options.Now().Sub(started)
-	h.metrics.requests.WithLabelValues(operation, strconv.Itoa(a.status)).Inc()
+	h.metrics.requests.WithLabelValues(operation, strconv.Itoa(a.Status)).Inc()
 	h.metrics.seconds.WithLabelValues(operation).Observe(took.Seconds())
 	attributes := []slog.Attr{
-		slog.String("request_id", c.id), slog.String("method", c.request.Method), slog.String("path", c.request.URL.EscapedPath()),
-		slog.String("operation", operation), slog.Int("status", a.status), slog.Int("bytes", a.bytes),
+		slog.String("request_id", c.id), slog.String("method", c.request.Method), slog.String("path", c.loggedPath()),
+		slog.String("operation", operation), slog.Int("status", a.Status), slog.Int64("bytes", a.Bytes),
 		slog.Float64("ms", float64(took.Microseconds())/1000), slog.String("remote", c.request.RemoteAddr),
 	}
 	if c.who != nil {
@@ -115,62 +93,9 @@ func (h *Handler) finish(a *answer, c *call, started time.Time) {
 	h.options.Logger.LogAttrs(c.request.Context(), slog.LevelInfo, "request", attributes...)
 }
 
-// protect sets what every answer carries, so that a browser takes it for what it is.
-func protect(header http.Header) {
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Referrer-Policy", "no-referrer")
-	header.Set("Cache-Control", "no-store")
-}
-
-const (
-	corsMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-	corsHeaders = "authorization, content-type, idempotency-key"
-	corsExposed = "Retry-After, Allow"
-	corsMaxAge  = "7200" // browsers ask again after two hours at most anyway
-)
-
-// allowOrigin lets pages of any origin use the API, and says whether the request was only the
-// question whether it may. No credential is ambient (no cookie is one), so any origin may ask;
-// it is echoed because old clients do not take "*".
-func allowOrigin(header http.Header, r *http.Request) (preflight bool) {
-	header.Add("Vary", "Origin")
-	origin := r.Header.Get("Origin")
-	if origin != "" {
-		header.Set("Access-Control-Allow-Origin", origin)
-		header.Set("Access-Control-Expose-Headers", corsExposed)
-	}
-	if r.Method != http.MethodOptions {
-		return false
-	}
-	header.Add("Vary", "Access-Control-Request-Headers")
-	header.Set("Access-Control-Allow-Methods", corsMethods)
-	header.Set("Access-Control-Allow-Headers", corsAllowed(r.Header.Get("Access-Control-Request-Headers")))
-	header.Set("Access-Control-Max-Age", corsMaxAge)
-	return true
-}
-
-// corsAllowed allows the headers of the API and those that the page asks for: unknown ones are
-// ignored anyway, and some client libraries add tracing headers.
-func corsAllowed(asked string) string {
-	const most = 512
-	allowed := corsHeaders
-	if len(asked) > most {
-		return allowed
-	}
-	for name := range strings.SplitSeq(asked, ",") {
-		name = strings.ToLower(strings.TrimSpace(name))
-		if name != "" && isHeaderName(name) && !strings.Contains(corsHeaders, name) {
-			allowed += ", " + name
-		}
-	}
-	return allowed
-}
-
-func isHeaderName(s string) bool {
-	for _, r := range s {
-		if (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_' {
-			return false
-		}
-	}
-	return true
+// origins are what pages may do.
+var origins = web.Origins{
+	Methods: "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+	Headers: "authorization, content-type, idempotency-key",
+	Exposed: "Retry-After, Allow",
 }

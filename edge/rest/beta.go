@@ -338,16 +338,12 @@ func (h *Handler) betaListUserConversations(ctx context.Context, c *call) (any, 
 	if err != nil {
 		return nil, err
 	}
-	heads, err := h.heads(ctx, c, r.Conversations)
-	if err != nil {
-		return nil, err
-	}
 	items := make([]betaUserConversation, len(r.Conversations))
 	for i, k := range r.Conversations {
 		items[i] = betaUserConversation{
 			ID: k.GetId(), Name: k.GetName(), DisplayName: k.GetDisplayName(), ImageURL: k.GetImageUrl(),
 			Timestamp: stamps{Created: stamp(k.GetCreatedMs())}, State: memberStates[r.Memberships[i].GetState()],
-			MemberID: r.Memberships[i].GetMemberId(), SequenceNumber: heads[i].GetSequence(),
+			MemberID: r.Memberships[i].GetMemberId(), SequenceNumber: r.Heads[i].GetSequence(),
 			Href: c.link("users", usr, "conversations", k.GetId()),
 		}
 	}

@@ -26,6 +26,13 @@ var contract = merged(map[string][6]int{
 	"v1.listUserConversations": {404, 403, 403, 200, 403, 200},
 	"v1.listUserSessions":      {404, 403, 403, 200, 403, 200},
 
+	// What is there already is not imported over; another application has its own ids.
+	"v1.importUser":         {200, 403, 403, 403, 403, 409},
+	"v1.importConversation": {200, 403, 403, 403, 403, 409},
+	"v1.importMembers":      {404, 403, 403, 403, 403, 409},
+	"v1.importEvents":       {404, 403, 403, 403, 403, 409},
+	"v1.finishImport":       {404, 403, 403, 403, 403, 409},
+
 	"v0.3.listConversations":     {200, 403, 403, 403, 403, 200},
 	"v0.3.createConversation":    {201, 201, 201, 201, 201, 201},
 	"v0.3.getConversation":       {404, 404, 200, 200, 200, 200},

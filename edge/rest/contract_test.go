@@ -58,6 +58,14 @@ func (s scene) question(row rest.Row, role, application string) (path string, bo
 		return path, object{"action": "leave"}
 	case "v1.postEvent", "v0.3.postEvent", "v0.2.postEvent", "beta.postEvent":
 		return path, object{"type": "text", "body": object{"text": "x"}}
+	case "v1.importUser", "v1.importConversation":
+		return path, object{"name": "imported", "timestamp": object{"created": "2020-01-01T00:00:00.000Z"}}
+	case "v1.importMembers":
+		return path, object{"members": []object{}}
+	case "v1.importEvents":
+		return path, object{"events": []object{}}
+	case "v1.finishImport":
+		return path, object{"sequence_number": 0, "members": 0}
 	case "operator.createApplication", "operator.updateApplication", "operator.createApplicationV1", "operator.updateApplicationV1":
 		return path, object{"name": "x"}
 	}

@@ -132,7 +132,7 @@ func (h *Handler) readRange(in *input) *nodev1.ListEvents {
 
 // chatEvents are the types that the newest chat clients know. They fail on any other, so they ask
 // for this group.
-var chatEvents = []string{"member:invited", "member:joined", "member:left", "message", "custom:*", "event:delete"}
+var chatEvents = []string{"member:invited", "member:joined", "member:left", "message", "text", "image", "custom:*", "event:delete"}
 
 // noType is a filter that lets nothing pass: no event has this type.
 const noType = "none"

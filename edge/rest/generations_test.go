@@ -188,18 +188,23 @@ func TestChatEvents(t *testing.T) {
 	w.call("DELETE", "/v0.3/conversations/"+con+"/events/5", w.as("ann"), nil).want(200) // 6
 	for query, want := range map[string]string{
 		"":                              "1 2 3 4 5 6",
-		"?filter_group_type=ChatEvents": "1 3 4 5 6",
-		"?filter_group_type=chatevents&filter_group_version=3&exclude_deleted_events=true": "1 3 4 6",
-		"?filter_group_type=ChatEvents&event_type=message,text":                            "3 5",
+		"?filter_group_type=ChatEvents": "1 2 3 4 5 6",
+		"?filter_group_type=chatevents&filter_group_version=3&exclude_deleted_events=true": "1 2 3 4 6",
+		"?filter_group_type=ChatEvents&event_type=message,text":                            "2 3 5",
 		"?filter_group_type=ChatEvents&event_type=member:*":                                "1",
 		"?filter_group_type=ChatEvents&event_type=custom:tea":                              "4",
-		"?filter_group_type=ChatEvents&event_type=*":                                       "1 3 4 5 6",
-		"?filter_group_type=ChatEvents&event_type=text":                                    "",
+		"?filter_group_type=ChatEvents&event_type=*":                                       "1 2 3 4 5 6",
+		"?filter_group_type=ChatEvents&event_type=text":                                    "2",
 	} {
 		page := w.call("GET", "/v0.3/conversations/"+con+"/events"+query, w.as("ann"), nil).want(200)
 		if got := strings.Join(ids(page, "events"), " "); got != want {
 			t.Errorf("%s gives %q, want %q", query, got, want)
 		}
+	}
+	// What an older client wrote is told as the message that says the same.
+	page := w.call("GET", "/v0.3/conversations/"+con+"/events?filter_group_type=ChatEvents", w.as("ann"), nil).want(200)
+	if kind, text := page.text("_embedded", "events", 1, "type"), page.text("_embedded", "events", 1, "body", "text"); kind != "message" || text != "old" {
+		t.Errorf("a text is told as %s %q", kind, text)
 	}
 }
 
@@ -207,7 +212,7 @@ func TestChatEvents(t *testing.T) {
 func TestFirstCallsHaveExamples(t *testing.T) {
 	w := newWorld(t, settings{})
 	spec := w.call("GET", "/openapi.json", "", nil).want(200)
-	for _, path := range []string{"/beta/conversations", "/beta/users", "/beta/conversations/{conversation}/members"} {
+	for _, path := range []string{"/beta/conversations", "/beta/users", "/beta/conversations/{conversation}/members", "/v1/image"} {
 		if sample := spec.text("paths", path, "post", "x-codeSamples", 0, "source"); !strings.HasPrefix(sample, "curl ") {
 			t.Errorf("POST %s has the example %q", path, sample)
 		}

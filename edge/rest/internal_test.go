@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"pgregory.net/rapid"
 
+	"parley/edge/web"
 	"parley/proto/code"
 )
 
@@ -50,7 +51,7 @@ func TestRefusals(t *testing.T) {
 		"worded field":    {code.Invalid("a", `"z" must be x`), "", 400, "", `"reason":"\"z\" must be x"`},
 	} {
 		w := httptest.NewRecorder()
-		a := &answer{ResponseWriter: w}
+		a := &answer{Writer: web.NewWriter(w)}
 		newBare(t).refuse(a, &call{generation: v1, key: tc.key, id: "i"}, tc.err)
 		if w.Code != tc.status || w.Header().Get("Retry-After") != tc.retry || !strings.Contains(w.Body.String(), tc.want) {
 			t.Errorf("%s: %d, retry %q: %s", name, w.Code, w.Header().Get("Retry-After"), w.Body)
@@ -65,7 +66,7 @@ func TestPanicIsAnsweredAndCounted(t *testing.T) {
 	h := newBare(t)
 	w := httptest.NewRecorder()
 	func() {
-		a := &answer{ResponseWriter: w}
+		a := &answer{Writer: web.NewWriter(w)}
 		defer h.finish(a, &call{generation: v1, request: httptest.NewRequest("GET", "/v1/users", nil)}, time.Now())
 		panic("secret cause")
 	}()
@@ -202,7 +203,7 @@ func TestStreamIsCut(t *testing.T) {
 				t.Errorf("ended with %v", cause)
 			}
 		}()
-		a := &answer{ResponseWriter: w}
+		a := &answer{Writer: web.NewWriter(w)}
 		c := &call{generation: beta, operation: &operation{generation: beta, status: ok}, writer: w, request: httptest.NewRequest("GET", "/beta/x", nil)}
 		defer h.finish(a, c, time.Now())
 		h.reply(a, c, reply)

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"parley/actors/api"
+	"parley/edge/dialect/nexmo"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
 )
@@ -65,7 +66,26 @@ func (h *Handler) pageEvents(ctx context.Context, c *call) (l listing, err error
 	if err != nil {
 		return l, err
 	}
+	if c.query.choice("filter_group_type", "ChatEvents") != "" {
+		asChat(r)
+	}
 	return c.settled(p, r, conv), nil
+}
+
+// asChat shows the events of a page as the clients know them that ask for chat events.
+func asChat(r *nodev1.Reply) {
+	events, positions := r.Events, r.Positions
+	r.Events, r.Positions = nil, nil
+	for i, v := range events {
+		shown, ok := nexmo.AsChat(v)
+		if !ok {
+			continue
+		}
+		r.Events = append(r.Events, shown)
+		if i < len(positions) {
+			r.Positions = append(r.Positions, positions[i])
+		}
+	}
 }
 
 func (h *Handler) pageUsers(ctx context.Context, c *call) (l listing, err error) {
@@ -98,9 +118,7 @@ func (h *Handler) pageUserConversations(ctx context.Context, c *call) (l listing
 	if err != nil {
 		return l, nil, err
 	}
-	l = c.settled(p, r, usr)
-	heads, err = h.heads(ctx, c, r.Conversations)
-	return l, heads, err
+	return c.settled(p, r, usr), r.Heads, nil
 }
 
 // ownList gives the user of the path if it exists and the asker may list what it has.

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"parley/edge/web"
 )
 
 // describe makes the OpenAPI 3.1 document of a table. The same table always makes the same bytes.
@@ -34,6 +36,7 @@ func describe(table []*operation) ([]byte, error) {
 		}
 		d.put(doc.Paths[path], op)
 	}
+	d.putImages(doc.Paths)
 	raw, err := json.Marshal(doc)
 	if err != nil {
 		return nil, err
@@ -166,7 +169,7 @@ func (d description) response(op *operation) *huma.Response {
 }
 
 func (d description) refusal(op *operation) *huma.Response {
-	var form any = problem{}
+	var form any = web.Problem{}
 	switch op.generation.refusal {
 	case oldForm:
 		form = betaProblem{}

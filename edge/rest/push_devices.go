@@ -3,6 +3,7 @@ package rest
 import (
 	"context"
 	"encoding/json"
+	"strings"
 
 	owner "parley/actors/user"
 	"parley/edge/device"
@@ -83,4 +84,13 @@ func (c *call) nothing() any {
 		return nil
 	}
 	return betaNothing{}
+}
+
+// loggedPath is the path as the log may show it: some clients take a device's token for its id.
+func (c *call) loggedPath() string {
+	path := c.request.URL.EscapedPath()
+	if c.parameters["device"] == "" {
+		return path
+	}
+	return path[:strings.LastIndexByte(path, '/')+1] + "{device}"
 }

@@ -4,18 +4,16 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"time"
 
 	"parley/edge/auth"
 	"parley/edge/limit"
+	"parley/edge/web"
 	"parley/proto/code"
 	nodev1 "parley/proto/node/v1"
 )
@@ -38,11 +36,11 @@ type call struct {
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a := &answer{ResponseWriter: w, status: http.StatusOK}
-	c := &call{request: r, writer: w, id: newRequestID(), generation: generationOf(r.URL.Path)}
+	a := &answer{Writer: web.NewWriter(w)}
+	c := &call{request: r, writer: w, id: web.NewRequestID(), generation: generationOf(r.URL.Path)}
 	defer h.finish(a, c, h.options.Now())
-	protect(a.Header())
-	if allowOrigin(a.Header(), r) {
+	web.Protect(a.Header())
+	if origins.Allow(a.Header(), r) {
 		a.WriteHeader(http.StatusNoContent)
 		return
 	}
@@ -87,7 +85,7 @@ func (h *Handler) serve(ctx context.Context, a *answer, c *call) (any, error) {
 // admit checks who asks, what the asker may and how often, and reads the input. Bearer tokens
 // are checked before the body is read; an operator of the old generation may stand in the body.
 func (h *Handler) admit(ctx context.Context, c *call, p place) error {
-	address := remoteAddress(c.request)
+	address := web.RemoteAddress(c.request)
 	if err := h.Limits.Spent(limit.Guess, address); err != nil {
 		return err
 	}
@@ -112,7 +110,7 @@ func (h *Handler) admit(ctx context.Context, c *call, p place) error {
 }
 
 func (h *Handler) admitToken(ctx context.Context, c *call, p place) error {
-	token, err := bearerToken(c.request)
+	token, err := web.BearerToken(c.request)
 	if err != nil {
 		return err
 	}
@@ -140,19 +138,6 @@ func (h *Handler) admitToken(ctx context.Context, c *call, p place) error {
 		return code.New(code.Permission, "Only an administrator's token, one without sub, may %s %s.", c.request.Method, "/"+strings.Join(p.segments, "/"))
 	}
 	return nil
-}
-
-// bearerToken takes the token out of the Authorization header. Nothing else carries one.
-func bearerToken(r *http.Request) (string, error) {
-	header := r.Header.Get("Authorization")
-	scheme, token, _ := strings.Cut(header, " ")
-	switch {
-	case header == "":
-		return "", code.New(code.MissingToken, "A bearer token is needed: Authorization: Bearer <jwt>.")
-	case !strings.EqualFold(scheme, "Bearer"):
-		return "", code.New(code.InvalidToken, "The Authorization header must have the scheme Bearer.")
-	}
-	return strings.TrimSpace(token), nil
 }
 
 // admitOperator checks the API key and secret: HTTP Basic, or in the old generation two members
@@ -260,29 +245,11 @@ func (h *Handler) serveStatic(a *answer, r *http.Request) bool {
 	return true
 }
 
-func newRequestID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
-}
-
-// remoteAddress is the address that guesses are counted for: the peer's, never what a header says.
-func remoteAddress(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
-}
-
 // coded makes sure that err has a code. What has none is a fault of ours: the cause is logged.
 func (h *Handler) coded(c *call, err error) *code.Error {
-	if e, ok := code.Of(err); ok {
-		return e
+	e, fault := web.Coded(err)
+	if fault {
+		h.options.Logger.Error("request failed", "request_id", c.id, "error", err)
 	}
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return code.New(code.Unavailable, "The request took too long; try again.")
-	}
-	h.options.Logger.Error("request failed", "request_id", c.id, "error", err)
-	return code.New(code.Internal, "Something went wrong on our side; the log of the node has the details under this instance.")
+	return e
 }

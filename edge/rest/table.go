@@ -6,7 +6,7 @@ import "net/http"
 func (h *Handler) table() []*operation {
 	var all []*operation
 	for _, rows := range [][]operation{
-		h.conversationRows(), h.userRows(), h.rows03(), h.userRows03(), h.pageRows02(),
+		h.conversationRows(), h.userRows(), h.importRows(), h.rows03(), h.userRows03(), h.pageRows02(),
 		h.betaRows(v02), h.betaUserRows(v02), h.betaRows(beta), h.betaUserRows(beta), h.listRows(),
 		h.absentRows(v1), h.absentRows(v03), h.absentRows(v02), h.absentRows(beta),
 		h.pushRows(v1), h.pushRows(v03), h.pushRows(v02), h.pushRows(beta), h.clientRows(), h.applicationRows(),

@@ -4,8 +4,6 @@ import (
 	"context"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
-
 	"parley/actors/api"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
@@ -139,29 +137,6 @@ func (c *call) mayListOf(usr, what string) error {
 		return nil
 	}
 	return code.New(code.Permission, "A user may list only its own %s.", what)
-}
-
-// parallelReads is how many reads of one request run at once.
-const parallelReads = 8
-
-// heads finds the sequence numbers of a user's conversations. A conversation that was deleted
-// meanwhile keeps a nil head.
-func (h *Handler) heads(ctx context.Context, c *call, list []*eventv1.Conversation) ([]*eventv1.Head, error) {
-	asker := &nodev1.Principal{ApplicationId: c.who.ApplicationId, Admin: true} // the listing was allowed
-	heads := make([]*eventv1.Head, len(list))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(parallelReads)
-	for i, k := range list {
-		g.Go(func() error {
-			r, err := h.Cluster.GetConversation(ctx, asker, k.GetId(), false)
-			if code.Has(err, code.ConversationNotFound) {
-				return nil
-			}
-			heads[i] = orZero(r.GetHead())
-			return err
-		})
-	}
-	return heads, g.Wait()
 }
 
 // readStates reads which memberships are wanted; nil = invited and joined ones.

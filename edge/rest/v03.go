@@ -3,6 +3,7 @@ package rest
 import (
 	"context"
 
+	"parley/edge/web"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
@@ -174,7 +175,7 @@ func (h *Handler) refreshSession(ctx context.Context, c *call) (any, error) {
 	if h.Refresher == nil || c.who.Admin {
 		return nil, absent
 	}
-	token, err := bearerToken(c.request)
+	token, err := web.BearerToken(c.request)
 	if err != nil {
 		return nil, err
 	}

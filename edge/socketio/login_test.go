@@ -57,7 +57,7 @@ func TestRequestsBeforeLoginAreHeldForIt(t *testing.T) {
 	first := c.send("conversation:get", value{"cid": con, "body": value{}})
 	second := c.send("text", value{"cid": con, "body": value{"text": "buffered while offline"}})
 	n.loginOver(c, "ann", "2.0.5")
-	for _, want := range []string{first, second} {
+	for _, want := range []any{first, second} {
 		e := event{}
 		for e.payload["rid"] != want {
 			var err error

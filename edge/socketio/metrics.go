@@ -9,11 +9,12 @@ import (
 // metrics count what the SDKs' connections do.
 type metrics struct {
 	sessions  *prometheus.GaugeVec   // by generation
-	logins    *prometheus.CounterVec // by outcome: the code of a refusal, ok, resumed, again
+	logins    *prometheus.CounterVec // by outcome: the code of a refusal, ok, resumed, moved, again
 	requests  *prometheus.CounterVec // by outcome: ok, or the code
 	held      prometheus.Counter     // requests that no login came for
 	malformed prometheus.Counter
 	acks      prometheus.Counter
+	merged    prometheus.Counter
 	dropped   *prometheus.CounterVec // by reason
 }
 
@@ -31,13 +32,15 @@ func newMetrics(r prometheus.Registerer) (metrics, error) {
 			Name: "parley_socketio_malformed_total", Help: "Connections closed because of a packet that could not be read."}),
 		acks: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "parley_socketio_acks_total", Help: "Events acknowledged by clients."}),
+		merged: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "parley_socketio_receipts_merged_total", Help: "Receipts that a later one of the same member stood for."}),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "parley_socketio_dropped_total", Help: "What a session was not given, by reason."}, []string{"reason"}),
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.sessions, m.logins, m.requests, m.held, m.malformed, m.acks, m.dropped} {
+	for _, c := range []prometheus.Collector{m.sessions, m.logins, m.requests, m.held, m.malformed, m.acks, m.merged, m.dropped} {
 		if err := r.Register(c); err != nil {
 			return m, fmt.Errorf("register socketio metrics: %w", err)
 		}

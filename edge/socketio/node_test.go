@@ -448,8 +448,8 @@ func (c *client) decode(text string) (event, error) {
 	return e, nil
 }
 
-// send sends a request without waiting, and gives its rid.
-func (c *client) send(name string, payload value) string {
+// send sends a request without waiting, and gives its rid, which is the payload's tid if it has one.
+func (c *client) send(name string, payload value) any {
 	c.t.Helper()
 	c.rid++
 	rid := "rid-" + strconv.Itoa(c.rid)
@@ -461,7 +461,7 @@ func (c *client) send(name string, payload value) string {
 	if err := c.wire.send("42" + string(text)); err != nil {
 		c.t.Fatal(err)
 	}
-	return rid
+	return full["tid"]
 }
 
 // ask sends a request and gives its answer; what comes before it is kept.

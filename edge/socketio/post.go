@@ -26,8 +26,7 @@ func (c *conn) post(s *session, r *request) {
 	case <-h.ctx.Done():
 		return
 	}
-	event := &nodev1.PostEvent{Type: r.kind, From: r.member(), To: r.to, Body: r.body}
-	h.Cluster.PostAsync(h.ctx, s.principal, r.cid, r.key(), event, func(reply *nodev1.Reply, err error) {
+	done := func(reply *nodev1.Reply, err error) {
 		<-c.posts
 		if err != nil {
 			c.refuse(r, s, err)
@@ -35,7 +34,23 @@ func (c *conn) post(s *session, r *request) {
 		}
 		h.metrics.requests.WithLabelValues("ok").Inc()
 		c.wire.Send(eventFrame(successName(s, r.kind), appendJSON(nil, success{Rid: r.rid, Cid: r.cid, Body: appendJSON(nil, postedOf(reply))})))
-	})
+	}
+	if isReceipt(r.kind) {
+		h.receipts.post(newReceipt(s, r, done))
+		return
+	}
+	h.store(s, r, done)
+}
+
+// store hands an event of a session to the cluster.
+func (h *Handler) store(s *session, r *request, done func(*nodev1.Reply, error)) {
+	event := &nodev1.PostEvent{Type: r.kind, From: r.member(), To: r.to, Body: r.body}
+	h.Cluster.PostAsync(h.ctx, s.principal, r.cid, r.key(), event, done)
+}
+
+// place names a conversation of the session's application.
+func (s *session) place(conversation string) string {
+	return s.principal.GetApplicationId() + "/" + conversation
 }
 
 // key is under which a request is carried out once, whatever becomes of the node that leads its
@@ -43,7 +58,7 @@ func (c *conn) post(s *session, r *request) {
 // content counts because some clients' tids are seconds, which several requests share.
 func (r *request) key() string {
 	switch family, rest, _ := strings.Cut(r.kind, ":"); {
-	case family == "ephemeral", rest == "delivered", rest == "seen", strings.HasPrefix(rest, "typing"):
+	case family == "ephemeral", isReceipt(r.kind), strings.HasPrefix(rest, "typing"):
 		return "" // not stored, or harmless when repeated
 	case r.rid == nil:
 		return rand.Text()
@@ -72,5 +87,8 @@ func (c *conn) mayPost(s *session, r *request) error {
 	if err := s.allows(http.MethodPost, "/v1/conversations/"+r.cid+"/events"); err != nil {
 		return err
 	}
-	return c.handler.Limits.Allow(limit.Conversation, s.principal.GetApplicationId()+"/"+r.cid, 1)
+	if isReceipt(r.kind) {
+		return nil // they are paced
+	}
+	return c.handler.Limits.Allow(limit.Conversation, s.place(r.cid), 1)
 }

@@ -24,6 +24,7 @@ import (
 	"parley/edge/hub"
 	"parley/edge/limit"
 	"parley/edge/socket"
+	nodev1 "parley/proto/node/v1"
 )
 
 // Verifier checks tokens; *auth.Verifier is one.
@@ -39,25 +40,27 @@ type Limits interface {
 
 // Options are the limits of the protocol. Start from DefaultOptions.
 type Options struct {
-	Engine         engineio.Options
-	ConnectWithin  time.Duration // at /v2/rtc/: to say CONNECT
-	LoginWithin    time.Duration // at /rtc/: to log in, or in again after a logout
-	HoldWithin     time.Duration // a request before login waits this long for it
-	HeldMax        int           // requests that wait for a login
-	CommandWithin  time.Duration // for one request
-	SyncWithin     time.Duration // by which a login waits until its conversations are followed
-	MovedWithin    time.Duration // a session of another node is told again what happened in this time
-	MovedEvents    int           // and of each conversation no more than this
-	PostsInFlight  int           // posts of one connection without answer; more are not read
-	Subscriptions  int           // conversations that one session follows
-	EventBytesMax  int           // of one packet of a client
-	AnswerBytesMax int           // of one list of events
-	LargeAnswers   int           // answers above a mebibyte that are held at once
-	JSONDepth      int
-	JSONMembers    int
-	SessionsKept   int // disconnected sessions whose positions are remembered
-	Logger         *slog.Logger
-	Registerer     prometheus.Registerer // nil = metrics are kept but not published
+	Engine           engineio.Options
+	ConnectWithin    time.Duration // at /v2/rtc/: to say CONNECT
+	LoginWithin      time.Duration // at /rtc/: to log in, or in again after a logout
+	HoldWithin       time.Duration // a request before login waits this long for it
+	HeldMax          int           // requests that wait for a login
+	CommandWithin    time.Duration // for one request
+	SyncWithin       time.Duration // by which a login waits until its conversations are followed
+	MovedWithin      time.Duration // a session of another node is told again what happened in this time
+	MovedEvents      int           // and of each conversation no more than this
+	PostsInFlight    int           // posts of one connection without answer; more are not read
+	ReceiptsInFlight int           // receipts of one conversation that are on their way at once
+	ReceiptsWaiting  int           // and that wait for it; more are refused
+	Subscriptions    int           // conversations that one session follows
+	EventBytesMax    int           // of one packet of a client
+	AnswerBytesMax   int           // of one list of events
+	LargeAnswers     int           // answers above a mebibyte that are held at once
+	JSONDepth        int
+	JSONMembers      int
+	SessionsKept     int // disconnected sessions whose positions are remembered
+	Logger           *slog.Logger
+	Registerer       prometheus.Registerer // nil = metrics are kept but not published
 }
 
 // DefaultOptions are the production limits.
@@ -69,7 +72,7 @@ func DefaultOptions() Options {
 		LoginWithin: 15 * time.Minute,
 		HoldWithin:  time.Second, HeldMax: 256, CommandWithin: 10 * time.Second, SyncWithin: 2 * time.Second,
 		MovedWithin: 5 * time.Minute, MovedEvents: 1000,
-		PostsInFlight: 64, Subscriptions: 1000, EventBytesMax: 64 << 10,
+		PostsInFlight: 64, ReceiptsInFlight: 64, ReceiptsWaiting: 64 << 10, Subscriptions: 1000, EventBytesMax: 64 << 10,
 		AnswerBytesMax: 32 << 20, LargeAnswers: 8,
 		JSONDepth: limit.JSONDepth, JSONMembers: limit.JSONMembers, SessionsKept: 64 << 10,
 		Logger: slog.New(slog.DiscardHandler),
@@ -81,7 +84,8 @@ func (o Options) Validate() error {
 	switch {
 	case o.ConnectWithin <= 0 || o.LoginWithin <= 0 || o.HoldWithin <= 0 || o.CommandWithin <= 0 || o.SyncWithin <= 0 || o.MovedWithin <= 0:
 		return errors.New("socketio: times must be positive")
-	case o.HeldMax < 1 || o.PostsInFlight < 1 || o.Subscriptions < 1 || o.SessionsKept < 1 || o.LargeAnswers < 1 || o.MovedEvents < 1:
+	case o.HeldMax < 1 || o.PostsInFlight < 1 || o.Subscriptions < 1 || o.SessionsKept < 1 || o.LargeAnswers < 1 || o.MovedEvents < 1 ||
+		o.ReceiptsInFlight < 1 || o.ReceiptsWaiting < 1:
 		return errors.New("socketio: counts must be positive")
 	case o.EventBytesMax < 1 || o.AnswerBytesMax < 1:
 		return errors.New("socketio: sizes must be positive")
@@ -105,11 +109,12 @@ type Parts struct {
 // Handler serves /rtc/ and /v2/rtc/.
 type Handler struct {
 	Parts
-	options Options
-	metrics metrics
-	engine  *engineio.Server
-	large   chan struct{}               // a place for each large answer
-	kept    *limit.Recent[string, kept] // by session id: what a resumed session begins with
+	options  Options
+	metrics  metrics
+	engine   *engineio.Server
+	receipts *receipts
+	large    chan struct{}               // a place for each large answer
+	kept     *limit.Recent[string, kept] // by session id: what a resumed session begins with
 
 	ctx    context.Context // ends with Close: the life of commands, which outlive their connection
 	cancel context.CancelFunc
@@ -143,6 +148,7 @@ func New(ctx context.Context, p Parts, o Options) (*Handler, error) {
 		Parts: p, options: o, metrics: m, large: make(chan struct{}, o.LargeAnswers),
 		kept: limit.NewRecent[string, kept](o.SessionsKept, nil),
 	}
+	h.receipts = newReceipts(&h.options, &h.metrics, func(r *receipt, done func(*nodev1.Reply, error)) { h.store(r.session, r.request, done) })
 	h.ctx, h.cancel = context.WithCancel(ctx)
 	h.engine, err = engineio.New(ctx, p.Sockets, o.Engine, h.open)
 	return h, err

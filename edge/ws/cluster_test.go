@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/coder/websocket"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
 
 	"parley/actors/driver"
 	"parley/actors/runtime"
@@ -37,6 +38,11 @@ func newCluster(t testing.TB) []*place {
 	if racing {
 		t.Skip("several nodes in one process need make race-nodes")
 	}
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() { // a closed node's last probe of a lost one waits for its answer
+		for looks := 0; goleak.Find(before) != nil && looks < 30; looks++ { // each takes a second
+		}
+	})
 	app := id.New(id.Application)
 	all := []*place{newPlace(t, "a", app)}
 	seed := all[0].runtime.Addresses().Gossip

@@ -23,6 +23,8 @@ func (c *conn) beforeHello(f *clientv1.ClientFrame) {
 		c.socket.Close(socket.Protocol)
 		return
 	}
+	// The client has said hello in time; the rest is for the node to do, and bounded like any command.
+	c.socket.SetDeadline(time.Now().Add(2*c.handler.options.CommandWithin), socket.Overloaded)
 	var refused error
 	c.apart(f.Id, func(ctx context.Context) (*clientv1.Ack, error) {
 		select {

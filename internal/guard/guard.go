@@ -178,13 +178,24 @@ func (g *Guard) DialContext(ctx context.Context, network, address string) (net.C
 		return nil, err
 	}
 	d := net.Dialer{Control: g.control(host)}
-	for _, t := range targets {
+	for i, t := range targets {
 		var c net.Conn
+		d.Deadline = share(ctx, time.Now(), len(targets)-i)
 		if c, err = d.DialContext(ctx, network, t.String()); err == nil {
 			return c, nil
 		}
 	}
 	return nil, err
+}
+
+// share is until when the first of the addresses that are left may be dialled: one that swallows
+// packets must not take the time of those after it.
+func share(ctx context.Context, now time.Time, left int) time.Time {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return time.Time{}
+	}
+	return now.Add(end.Sub(now) / time.Duration(left))
 }
 
 // addressesMax bounds how many addresses of a name are tried.

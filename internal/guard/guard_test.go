@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 )
 
 // book is a resolver with fixed answers.
@@ -68,7 +69,7 @@ func TestCheck(t *testing.T) {
 		"http://[fd00:ec2::254]/", "http://[fc00::1]", "http://[fe80::1]", "http://[fe80::1%25eth0]/", "http://[fec0::1]", "http://100.64.0.1", "http://100.100.100.200/",
 		// Nobody's.
 		"http://224.0.0.1", "http://239.255.255.250", "http://[ff02::1]", "http://255.255.255.255", "http://240.0.0.1", "http://192.0.0.170",
-		"http://192.0.2.1", "http://198.51.100.7", "http://203.0.113.9", "http://198.18.0.1", "http://[2001:db8::1]", "http://[100::1]", "http://[3fff::1]",
+		"http://168.63.129.16", "http://192.0.2.1", "http://198.51.100.7", "http://203.0.113.9", "http://198.18.0.1", "http://[2001:db8::1]", "http://[100::1]", "http://[3fff::1]",
 		// An IPv4 address in an IPv6 one.
 		"http://[::ffff:127.0.0.1]/", "http://[::ffff:7f00:1]/", "http://[::ffff:10.0.0.1]", "http://[::127.0.0.1]", "http://[::ffff:0:127.0.0.1]",
 		"http://[64:ff9b::127.0.0.1]/", "http://[64:ff9b::a9fe:a9fe]", "http://[64:ff9b:1::1]", "http://[2002:7f00:1::]", "http://[2002:5db8:d822::1]",
@@ -221,6 +222,21 @@ func checkPublic(t *testing.T, ip netip.Addr) {
 	for _, a := range inner {
 		if a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsUnspecified() || !a.IsValid() || a.Zone() != "" {
 			t.Fatalf("%s is public, with %s in it", ip, a)
+		}
+	}
+}
+
+// An address that swallows packets leaves time to those after it.
+func TestEachAddressHasItsShareOfTheTime(t *testing.T) {
+	now := time.Now()
+	ctx, cancel := context.WithDeadline(t.Context(), now.Add(4*time.Minute))
+	defer cancel()
+	for _, c := range []struct {
+		passed, want time.Duration
+		left         int
+	}{{0, time.Minute, 4}, {time.Minute, 2 * time.Minute, 3}, {time.Minute, 4 * time.Minute, 1}} {
+		if got := share(ctx, now.Add(c.passed), c.left).Sub(now); got != c.want {
+			t.Errorf("%d addresses after %s: until %s, want %s", c.left, c.passed, got, c.want)
 		}
 	}
 }

@@ -85,6 +85,10 @@ func (p *Parley) Prepare(ctx context.Context, rooms, members int) error {
 	return g.Wait()
 }
 
+// Member gives the token of a prepared user, by its number among all rooms' members, and the id of
+// its room. Call Prepare before.
+func (p *Parley) Member(i int) (token, room string) { return p.tokens[i], p.rooms[i/p.member] }
+
 // sign makes a token.
 func (p *Parley) sign(sub string, acl any) (string, error) {
 	now := time.Now()

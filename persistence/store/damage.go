@@ -20,7 +20,7 @@ var ErrLocked = errors.New("directory is in use by another process")
 var ErrDamaged = errors.New("store is damaged")
 
 // remedy is what an operator does about damage. The unit of repair is the store.
-const remedy = "quarantine the directory and rejoin as a new store; a single node: restore from backup"
+const remedy = "quarantine the directory and rejoin as a new store; a single node: bring back a copy of its directory, made while it was stopped"
 
 // DamageError says which directory is damaged, and how it was noticed. It is an ErrDamaged.
 type DamageError struct {

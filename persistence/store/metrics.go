@@ -124,11 +124,19 @@ func (g gauge) describe() *prometheus.Desc {
 	return prometheus.NewDesc(metricPrefix+g.name, g.help, []string{"pebble"}, nil)
 }
 
+// The volume is what both Pebbles stand on, and what fills up; these are constant.
+var (
+	volumeFree = prometheus.NewDesc(metricPrefix+"volume_free_bytes", "Bytes that the store may still take of its file system.", nil, nil)
+	volumeSize = prometheus.NewDesc(metricPrefix+"volume_size_bytes", "Size of the file system that holds the store.", nil, nil)
+)
+
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(out chan<- *prometheus.Desc) {
 	for _, one := range gaugesRead {
 		out <- one.describe()
 	}
+	out <- volumeFree
+	out <- volumeSize
 }
 
 // Collect implements prometheus.Collector. A scrape that meets a closed store gives nothing.
@@ -143,4 +151,10 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 			out <- prometheus.MustNewConstMetric(one.describe(), prometheus.GaugeValue, one.read(read), name)
 		}
 	}
+	usage, err := g.store.fs.GetDiskUsage(g.store.dir)
+	if err != nil {
+		return // a file system in memory has no size, and a scrape has nobody to tell
+	}
+	out <- prometheus.MustNewConstMetric(volumeFree, prometheus.GaugeValue, float64(usage.AvailBytes))
+	out <- prometheus.MustNewConstMetric(volumeSize, prometheus.GaugeValue, float64(usage.TotalBytes))
 }

@@ -20,8 +20,9 @@ type Store struct {
 	log     *half
 	state   *half
 
-	gate   gate
-	damage atomic.Pointer[DamageError] // the first one noticed
+	gate    gate
+	damage  atomic.Pointer[DamageError] // the first one noticed
+	damaged chan struct{}               // closed with it
 }
 
 // half is one of the two Pebbles. Its name, which is also its label in the metrics, and its
@@ -44,7 +45,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
-	s := &Store{dir: dir, logger: o.Logger.With("store", dir), metrics: m}
+	s := &Store{dir: dir, logger: o.Logger.With("store", dir), metrics: m, damaged: make(chan struct{})}
 	if err := s.open(o); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, errors.Join(err, s.closeHalves()))
 	}
@@ -193,6 +194,9 @@ func (s *Store) Damage() error {
 	return nil
 }
 
+// Damaged is closed when Damage has something to say.
+func (s *Store) Damaged() <-chan struct{} { return s.damaged }
+
 // note remembers damage and passes the error on in the form that callers see.
 func (s *Store) note(h *half, err error) error {
 	err = damaged(h.dir, err)
@@ -200,6 +204,7 @@ func (s *Store) note(h *half, err error) error {
 	if errors.As(err, &d) && s.damage.CompareAndSwap(nil, d) {
 		s.metrics.damaged.WithLabelValues(h.name).Inc()
 		s.logger.Error("store is damaged", "err", d)
+		close(s.damaged)
 	}
 	return err
 }

@@ -230,6 +230,9 @@ func (c *chatter) attempt(id string) {
 		return
 	}
 	body := says(c.conversation, c.user, id)
+	if c.crowd.shape.padding > 0 {
+		body.Text += "/" + strings.Repeat("x", c.crowd.shape.padding)
+	}
 	encoded, err := json.Marshal(body)
 	if err != nil {
 		panic(err) // a string

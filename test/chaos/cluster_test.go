@@ -151,6 +151,7 @@ func (c *cluster) add(id int) *node {
 	if here.can(canMount) {
 		n.disk.image = filepath.Join(c.dir, n.name+".image")
 	}
+	c.nodes[n.name] = n // from here on close tears it down
 	c.must(n.disk.make(diskSize))
 	c.must(run(binary, "certs", "issue", n.name, "--authority", c.authority, "--out", n.certs))
 	hosts := [2]string{fmt.Sprintf("127.%d.0.%d", 1+os.Getpid()%250, id)}
@@ -164,7 +165,7 @@ func (c *cluster) add(id int) *node {
 	}
 	n.addresses = [4]string{hosts[0] + ":4280", hosts[1] + ":4281", hosts[1] + ":4282", hosts[1] + ":4283"}
 	n.url = "http://" + n.addresses[0]
-	c.nodes[n.name], c.names = n, append(c.names, n.name)
+	c.names = append(c.names, n.name)
 	return n
 }
 
@@ -211,6 +212,15 @@ func (c *cluster) launch(n *node, args []string) {
 // forget takes a machine out of the list; close still tears it down.
 func (c *cluster) forget(n *node) {
 	c.names = slices.DeleteFunc(c.names, func(name string) bool { return name == n.name })
+}
+
+// stop stops a node in order.
+func (c *cluster) stop(n *node) {
+	c.t.Helper()
+	n.signal(syscall.SIGTERM)
+	if code := c.exited(n); code != 0 {
+		c.t.Errorf("%s: SIGTERM ended with exit code %d", n.name, code)
+	}
 }
 
 // until asks again and again until the answer is yes. It fails the test after patience.

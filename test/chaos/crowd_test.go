@@ -5,7 +5,6 @@ package chaos
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"slices"
 	"sync"
 	"testing"
@@ -20,6 +19,7 @@ import (
 type shape struct {
 	conversations int
 	members       int     // clients of each conversation, all connected
+	padding       int     // bytes of each event, besides what says where it belongs
 	rate          float64 // sends a second, by all members in turn; 0 = nobody sends
 }
 
@@ -28,6 +28,7 @@ type crowd struct {
 	t        *testing.T
 	cluster  *cluster
 	tenant   *tenant
+	shape    shape
 	chatters []*chatter
 	began    time.Time
 	ctx      context.Context // ends when the crowd leaves
@@ -47,7 +48,7 @@ type crowd struct {
 func gather(c *cluster, s shape, edges []string) *crowd {
 	c.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &crowd{t: c.t, cluster: c, began: time.Now(), cancel: cancel, stopPace: func() {}, codes: map[string]int{}}
+	w := &crowd{t: c.t, cluster: c, shape: s, began: time.Now(), cancel: cancel, stopPace: func() {}, codes: map[string]int{}}
 	c.t.Cleanup(w.leave)
 	var err error
 	w.tenant, err = newTenant(edges[0])
@@ -260,7 +261,7 @@ func (w *crowd) check(edges []string) int {
 	w.t.Helper()
 	w.settle()
 	w.leave()
-	var h history.History
+	h := history.History{Settled: true}
 	var problems []string
 	for _, m := range w.chatters {
 		h.Sends = append(h.Sends, m.tries...)
@@ -304,15 +305,4 @@ func (w *crowd) leave() {
 	w.closed = true
 	w.mu.Unlock()
 	w.timers.Wait()
-}
-
-// refusedAsMember asks a node to store an event over REST and gives what it says within limit.
-func (w *crowd) refusedAsMember(at string, m *chatter, limit time.Duration) (error, time.Duration) {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	began := time.Now()
-	err := ask(ctx, http.MethodPost, at+"/v1/conversations/"+m.conversation+"/events",
-		map[string]any{"type": "text", "body": says(m.conversation, m.user, "rest")}, nil,
-		func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+m.token) })
-	return err, time.Since(began)
 }

@@ -79,19 +79,22 @@ func (d *disk) remount() error {
 // ballast is the file that fills a disk.
 func (d *disk) ballast() string { return filepath.Join(d.dir, "ballast") }
 
-// fill writes until nothing more goes in.
+// fill takes all space that is left, at once.
 func (d *disk) fill() error {
 	f, err := os.Create(d.ballast())
 	if err != nil {
 		return err
 	}
-	block := make([]byte, 1<<20)
-	for size := len(block); size >= 512; {
-		if _, err = f.Write(block[:size]); errors.Is(err, unix.ENOSPC) {
+	const smallest = 4096 // a block
+	for size, at := int64(1<<30), int64(0); size >= smallest; {
+		switch err = unix.Fallocate(int(f.Fd()), 0, at, size); {
+		case err == nil:
+			at += size
+		case errors.Is(err, unix.ENOSPC):
 			size /= 2
 			err = nil
-		} else if err != nil {
-			break
+		case !errors.Is(err, unix.EINTR):
+			return errors.Join(err, f.Close())
 		}
 	}
 	return errors.Join(err, f.Close())
@@ -105,11 +108,6 @@ func (d *disk) close() error {
 		return nil
 	}
 	return errors.Join(unix.Unmount(d.dir, unix.MNT_DETACH), os.Remove(d.image))
-}
-
-// copyTree copies a stopped node's files.
-func copyTree(from, to string) error {
-	return os.CopyFS(to, os.DirFS(from))
 }
 
 // flip turns one bit of a file.

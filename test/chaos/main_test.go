@@ -18,7 +18,7 @@ var (
 	long   = flag.Bool("chaos.long", false, "the long run: as often and for as long as docs/reliability.md says")
 	report = flag.String("chaos.report", "", "also append the figures to this file, as rows of a table")
 	given  = flag.String("chaos.binary", "", "the parley to test; built from this tree if empty")
-	rounds = flag.Int("chaos.rounds", 0, "how often each fault is made; 0 = 3 in the short run, 100 in the long one")
+	rounds = flag.Int("chaos.rounds", 0, "how often each fault is made; 0 = twice in the short run, 100 times in the long one")
 )
 
 const (
@@ -75,8 +75,9 @@ func runOutside(m *testing.M) (status int, err error) {
 	again.Stdin, again.Stdout, again.Stderr = os.Stdin, os.Stdout, os.Stderr
 	again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS}
 	if err := again.Start(); errors.Is(err, syscall.EPERM) {
-		here.lack("network namespaces", err)
-		here.lack("mounts", err)
+		for _, a := range []string{canIsolate, canSwitch, canMount, canCut, canFreeze} {
+			here.lack(a, err)
+		}
 		binary = path
 		return m.Run() + told.print(), nil
 	} else if err != nil {
@@ -102,6 +103,6 @@ func times() int {
 	case *long:
 		return 100
 	default:
-		return 3
+		return 2
 	}
 }

@@ -22,6 +22,7 @@ import (
 // namespace, and ends with it.
 type home struct {
 	thread int
+	cable  string // its end here; a namespace takes its time to go, and the cable with it
 	work   chan func()
 	ended  chan struct{}
 }
@@ -63,11 +64,16 @@ func (h *home) start(c *exec.Cmd) error {
 }
 
 func (h *home) close() error {
-	if h != nil {
-		close(h.work)
-		<-h.ended
+	if h == nil {
+		return nil
 	}
-	return nil
+	var err error
+	if h.cable != "" {
+		err = run("ip", "link", "del", h.cable)
+	}
+	close(h.work)
+	<-h.ended
+	return err
 }
 
 // connect gives the home two networks: one cable to this program, for clients, and a port of the
@@ -82,6 +88,7 @@ func (h *home) connect(n *network, id int) (addresses [2]string, err error) {
 	if err != nil {
 		return addresses, err
 	}
+	h.cable = cable
 	return addresses, h.do(func() error {
 		err := errors.Join(
 			run("ip", "link", "set", "lo", "up"),

@@ -175,8 +175,8 @@ func seen(sequence uint64, kind string, body []byte) history.Event {
 	}
 	var b text
 	err := json.Unmarshal(body, &b)
-	parts := strings.Split(b.Text, "/")
-	if err != nil || len(parts) != 3 {
+	parts := strings.SplitN(b.Text, "/", 4) // what comes after the three is padding
+	if err != nil || len(parts) < 3 {
 		return history.Event{Sequence: sequence, ClientID: "unreadable", Body: string(body)}
 	}
 	e.User, e.ClientID, e.Body = parts[1], parts[2], b.Text

@@ -18,10 +18,10 @@ func sound() History {
 		},
 		Reads: []Read{
 			{Conversation: "c", Observer: "ann", Events: []Event{
-				{Sequence: 1}, {2, "ann", "1", "a"}, {3, "ann", "2", "b"}, {4, "bob", "2", "d"},
+				{Sequence: 1}, {Sequence: 2, User: "ann", ClientID: "1", Body: "a"}, {Sequence: 3, User: "ann", ClientID: "2", Body: "b"}, {Sequence: 4, User: "bob", ClientID: "2", Body: "d"},
 			}},
 			{Conversation: "c", Observer: "bob", Events: []Event{
-				{Sequence: 1}, {2, "ann", "1", "a"}, {3, "ann", "2", "b"}, {4, "bob", "2", "d"},
+				{Sequence: 1}, {Sequence: 2, User: "ann", ClientID: "1", Body: "a"}, {Sequence: 3, User: "ann", ClientID: "2", Body: "b"}, {Sequence: 4, User: "bob", ClientID: "2", Body: "d"},
 			}},
 		},
 	}
@@ -41,7 +41,7 @@ func TestBrokenHistoriesAreFound(t *testing.T) {
 		{"acknowledged event lost", "S1", func(h *History) { h.Reads[1].Events = h.Reads[1].Events[:3] }},
 		{"acknowledged at another sequence", "S1", func(h *History) { h.Sends[0].Sequence = 3 }},
 		{"retry stored twice", "S2", func(h *History) {
-			h.Reads[0].Events = append(h.Reads[0].Events, Event{5, "ann", "2", "b"})
+			h.Reads[0].Events = append(h.Reads[0].Events, Event{Sequence: 5, User: "ann", ClientID: "2", Body: "b"})
 		}},
 		{"retry acknowledged differently", "S2", func(h *History) {
 			h.Sends = append(h.Sends, Send{Conversation: "c", User: "ann", ClientID: "2", Body: "b", Outcome: Committed, Sequence: 9})
@@ -55,7 +55,7 @@ func TestBrokenHistoriesAreFound(t *testing.T) {
 		{"later send got the lower sequence", "S6", func(h *History) { h.Sends[4].Sequence = 1 }},
 		{"never sent", "S8", func(h *History) { h.Reads[0].Events[3].ClientID = "99" }},
 		{"refused but stored", "S8", func(h *History) {
-			h.Reads[0].Events = append(h.Reads[0].Events, Event{5, "bob", "3", "e"})
+			h.Reads[0].Events = append(h.Reads[0].Events, Event{Sequence: 5, User: "bob", ClientID: "3", Body: "e"})
 		}},
 		{"altered body", "S8", func(h *History) { h.Reads[0].Events[1].Body = "A" }},
 	}

@@ -83,13 +83,16 @@ func (s *steady) end() (sends int, p99, longest time.Duration) {
 }
 
 // TestRollingRestart stops and starts each of three nodes by SIGTERM while clients send 200 times a second:
-// no client sees an error, nothing is lost, and every process ends by itself within its grace period.
+// no client sees an error, listeners miss and repeat nothing, and every process ends by itself within its grace period.
 func TestRollingRestart(t *testing.T) {
 	c := newTrio(t, "n1", "n2", "n3")
 	c.healed(t, "n2", 3)
 	w := &crowd{cluster: c, app: newApplication(t, c.nodes["n1"].url), http: &http.Client{Timeout: 10 * time.Second,
 		Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
 	w.open(t, 5, 50)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	listeners, wait := w.listen(ctx, t)
 	s := begin(w, 250*time.Millisecond)
 	for _, n := range c.names {
 		old := c.nodes[n]
@@ -117,4 +120,23 @@ func TestRollingRestart(t *testing.T) {
 	for _, n := range c.names {
 		w.check(t, n)
 	}
+	heads := map[string]uint64{}
+	for _, r := range w.history.Reads {
+		heads[r.Conversation] = r.Events[len(r.Events)-1].Sequence
+	}
+	ends := map[string]int{}
+	for i, l := range listeners {
+		c.until(t, fmt.Sprintf("listener %d at the head", i), func(context.Context) bool { return l.have() >= heads[l.con] })
+	}
+	stop()
+	wait()
+	for i, l := range listeners {
+		for _, e := range l.ends {
+			ends[e]++
+		}
+		if len(l.wrong) > 0 {
+			t.Errorf("listener %d saw %v", i, l.wrong)
+		}
+	}
+	t.Logf("%d listeners, gapless; their connections ended by %v", len(listeners), ends)
 }

@@ -108,7 +108,7 @@ func (s *Sender) Send(ctx context.Context, c *eventv1.PushCredential, d *eventv1
 	if answer.Status == http.StatusOK {
 		return nil
 	}
-	failure = judge(answer, s.options.Now())
+	failure = blame(judge(answer, s.options.Now()), d)
 	if failure.Reason == reasonStale {
 		k.forget()
 	}
@@ -120,7 +120,7 @@ func (s *Sender) Send(ctx context.Context, c *eventv1.PushCredential, d *eventv1
 func (s *Sender) header(k *key, d *eventv1.Device, n *delivery.Notification) (http.Header, *delivery.Failure) {
 	topic := k.topic(d)
 	if topic == "" {
-		return nil, delivery.Fail(delivery.Unauthorized, "neither credential nor device name the app (topic, bundle_id)")
+		return nil, delivery.Fail(delivery.Refused, "neither credential nor device name the app (topic, bundle_id)")
 	}
 	h := http.Header{
 		"Content-Type": {"application/json"}, "Apns-Topic": {topic}, "Apns-Push-Type": {"background"}, "Apns-Priority": {"5"},
@@ -136,6 +136,18 @@ func (s *Sender) header(k *key, d *eventv1.Device, n *delivery.Notification) (ht
 // reasonStale is a provider token of ours that is too old, as seen by Apple's clock: the next attempt
 // brings a new one.
 const reasonStale = "ExpiredProviderToken"
+
+// blame takes from the credential what one device brought about: a token of another app, and a topic
+// or an environment that the device chose.
+func blame(f *delivery.Failure, d *eventv1.Device) *delivery.Failure {
+	own := f.Reason == "DeviceTokenNotForTopic" ||
+		d.Topic != "" && strings.Contains(f.Reason, "Topic") ||
+		d.Environment != "" && strings.Contains(f.Reason, "Environment")
+	if own && f.Verdict == delivery.Unauthorized {
+		f.Verdict = delivery.Refused
+	}
+	return f
+}
 
 // judge classifies a refusal.
 func judge(a delivery.Answer, now time.Time) *delivery.Failure {

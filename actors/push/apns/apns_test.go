@@ -198,7 +198,7 @@ func TestEnvironmentAndTopic(t *testing.T) {
 		d      *eventv1.Device
 		at     *apple
 		topic  string
-		failed bool
+		failed bool // for want of a topic, which the next device may have
 	}{
 		{c, &eventv1.Device{Token: "aa"}, w.production, "com.example.chat", false},
 		{c, &eventv1.Device{Token: "aa", Environment: "sandbox", Topic: "com.example.beta"}, w.sandbox, "com.example.beta", false},
@@ -208,7 +208,7 @@ func TestEnvironmentAndTopic(t *testing.T) {
 	} {
 		w.production.last, w.sandbox.last = nil, nil
 		f := w.send(t, tc.c, tc.d)
-		if failed := f != nil && f.Verdict == delivery.Unauthorized; failed != tc.failed {
+		if failed := f != nil && f.Verdict == delivery.Refused; failed != tc.failed {
 			t.Errorf("%v: %v", tc.d, f)
 		}
 		if !tc.failed && (tc.at.last == nil || tc.at.last.Header.Get("apns-topic") != tc.topic) {
@@ -270,8 +270,8 @@ func TestVerdicts(t *testing.T) {
 		verdict delivery.Verdict
 		after   time.Duration
 	}{
-		{400, "BadDeviceToken", delivery.Dead, 0}, {410, "Unregistered", delivery.Dead, 0}, {410, "ExpiredToken", delivery.Dead, 0},
-		{400, "DeviceTokenNotForTopic", delivery.Unauthorized, 0}, {400, "BadTopic", delivery.Unauthorized, 0},
+		{400, "BadDeviceToken", delivery.Dead, 0}, {410, "Unregistered", delivery.Dead, 0}, {410, "ExpiredToken", delivery.Dead, 0}, {410, "", delivery.Dead, 0},
+		{400, "DeviceTokenNotForTopic", delivery.Refused, 0}, {400, "BadTopic", delivery.Unauthorized, 0},
 		{403, "InvalidProviderToken", delivery.Unauthorized, 0}, {403, "BadCertificate", delivery.Unauthorized, 0},
 		{403, "ExpiredProviderToken", delivery.Retry, 0}, {429, "TooManyProviderTokenUpdates", delivery.Retry, 5 * time.Second},
 		{429, "TooManyRequests", delivery.Retry, 5 * time.Second}, {500, "InternalServerError", delivery.Retry, 5 * time.Second},
@@ -286,6 +286,16 @@ func TestVerdicts(t *testing.T) {
 		}
 		if f := w.send(t, c, &eventv1.Device{Token: "aa"}); f == nil || f.Verdict != tc.verdict || f.RetryAfter != tc.after || tc.reason != "" && f.Reason != tc.reason {
 			t.Errorf("%d %s: %+v", tc.status, tc.reason, f)
+		}
+	}
+	// What a device chose is not the credential's fault.
+	for reason, want := range map[string]delivery.Verdict{"TopicDisallowed": delivery.Refused, "BadCertificateEnvironment": delivery.Refused, "InvalidProviderToken": delivery.Unauthorized} {
+		w.production.answer = func(rw http.ResponseWriter) {
+			rw.WriteHeader(403)
+			_ = json.NewEncoder(rw).Encode(map[string]string{"reason": reason})
+		}
+		if f := w.send(t, c, &eventv1.Device{Token: "aa", Topic: "x", Environment: "production"}); f == nil || f.Verdict != want {
+			t.Errorf("%s: %+v", reason, f)
 		}
 	}
 	// A token that Apple finds too old is not used again.

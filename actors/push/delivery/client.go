@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -53,6 +52,8 @@ func NewClient(o ClientOptions, certificate *tls.Certificate) *http.Client {
 		Transport: &http.Transport{
 			Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: o.Timeout}).DialContext,
 			TLSClientConfig: t, ForceAttemptHTTP2: true, MaxConnsPerHost: o.ConnectionsMax,
+			// A connection that has died without a word must not take the notifications of hours with it.
+			HTTP2:               &http.HTTP2Config{SendPingTimeout: o.Timeout, PingTimeout: o.Timeout},
 			MaxIdleConnsPerHost: o.ConnectionsMax, IdleConnTimeout: o.IdleTimeout, TLSHandshakeTimeout: o.Timeout,
 		},
 	}
@@ -93,5 +94,14 @@ func unreached(err error) *Failure {
 	if errors.As(err, &u) {
 		err = u.Err
 	}
-	return Fail(Retry, "%v", fmt.Errorf("the provider was not reached: %w", err))
+	f := Fail(Retry, "the provider was not reached: %v", err)
+	f.NoHost = noHost(err)
+	return f
+}
+
+// noHost says whether DNS knows no such name. What it says of our own proxy is not meant.
+func noHost(err error) bool {
+	var dial *net.OpError
+	var dns *net.DNSError
+	return errors.As(err, &dns) && dns.IsNotFound && !(errors.As(err, &dial) && dial.Op == "proxyconnect")
 }

@@ -70,6 +70,7 @@ type Failure struct {
 	Verdict    Verdict
 	Reason     string
 	RetryAfter time.Duration // of Retry: what the provider asks for, 0 = nothing
+	NoHost     bool          // of Retry: the name of the host does not exist
 }
 
 // Fail makes a Failure.

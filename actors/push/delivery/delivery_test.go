@@ -3,8 +3,10 @@ package delivery
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -81,5 +83,20 @@ func TestKept(t *testing.T) {
 	k.Close()
 	if len(dropped) != 4 {
 		t.Errorf("dropped at the end: %v", dropped)
+	}
+}
+
+func TestNoHost(t *testing.T) {
+	missing := &net.DNSError{Err: "no such host", Name: "push.example", IsNotFound: true}
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{&net.OpError{Op: "dial", Err: missing}, true}, {&net.OpError{Op: "proxyconnect", Err: missing}, false},
+		{&net.OpError{Op: "dial", Err: &net.DNSError{Err: "server misbehaving", IsTemporary: true}}, false}, {errors.New("refused"), false},
+	} {
+		if f := unreached(&url.Error{Op: "Post", URL: "https://push.example/secret", Err: c.err}); f.NoHost != c.want || f.Verdict != Retry {
+			t.Errorf("%v: %v, no host %v", c.err, f, f.NoHost)
+		}
 	}
 }

@@ -154,7 +154,8 @@ type refusal struct {
 	} `json:"error"`
 }
 
-// judge classifies a refusal. A token of another sender is not dead: the credential may be the one
+// judge classifies a refusal. A bare 404 is not the service's word on a token: a proxy or a wrong
+// project says that too, and would take all devices with it. A token of another sender is not dead: the credential may be the one
 // that is wrong, and will be put right.
 func judge(a delivery.Answer, now time.Time) *delivery.Failure {
 	if delivery.Busy(a.Status) {
@@ -175,7 +176,7 @@ func judge(a delivery.Answer, now time.Time) *delivery.Failure {
 		reason = fmt.Sprintf("status %d", a.Status)
 	}
 	switch {
-	case reason == "UNREGISTERED", a.Status == http.StatusNotFound, malformed:
+	case reason == "UNREGISTERED", r.Error.Status == "NOT_FOUND", malformed:
 		return delivery.Fail(delivery.Dead, "%s", reason)
 	case reason == "SENDER_ID_MISMATCH", a.Status == http.StatusBadRequest:
 		return delivery.Fail(delivery.Refused, "%s", reason)

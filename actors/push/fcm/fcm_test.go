@@ -189,6 +189,8 @@ func TestVerdicts(t *testing.T) {
 		after   time.Duration
 	}{
 		{"unregistered", refusing(404, "NOT_FOUND", "UNREGISTERED", ""), delivery.Dead, "UNREGISTERED", 0},
+		{"not found", refusing(404, "NOT_FOUND", "", ""), delivery.Dead, "NOT_FOUND", 0},
+		{"not found by somebody else", func(w http.ResponseWriter) { http.Error(w, "<html>", 404) }, delivery.Refused, "status 404", 0},
 		{"malformed token", refusing(400, "INVALID_ARGUMENT", "INVALID_ARGUMENT", "message.token"), delivery.Dead, "INVALID_ARGUMENT", 0},
 		{"malformed message", refusing(400, "INVALID_ARGUMENT", "INVALID_ARGUMENT", "message.data"), delivery.Refused, "INVALID_ARGUMENT", 0},
 		{"another project's token", refusing(403, "PERMISSION_DENIED", "SENDER_ID_MISMATCH", ""), delivery.Refused, "SENDER_ID_MISMATCH", 0},

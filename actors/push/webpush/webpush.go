@@ -88,7 +88,7 @@ func (s *Sender) Send(ctx context.Context, c *eventv1.PushCredential, d *eventv1
 	}
 	answer, err := delivery.Post(ctx, s.client, d.Token, header, body)
 	if err != nil {
-		return delivery.Of(err)
+		return unsent(delivery.Of(err))
 	}
 	if failure := judge(answer, s.options.Now()); failure != nil {
 		return failure
@@ -131,7 +131,18 @@ func sealed(payload []byte, d *eventv1.Device) ([]byte, error) {
 	return seal(append(text, '}'), d.P256Dh, d.Auth, sender, salt)
 }
 
-// judge classifies an answer; nil for one that took the message.
+// unsent is the failure of a message that got no answer. The address is the client's own word: a host
+// that does not exist is not worth another attempt.
+func unsent(f *delivery.Failure) *delivery.Failure {
+	if f.NoHost {
+		f.Verdict = delivery.Refused
+	}
+	return f
+}
+
+// judge classifies an answer; nil for one that took the message. A push service that does not accept
+// our proof says so of one subscription, which may have been made for another key (RFC 8292, 4.2):
+// that is no word on the credential.
 func judge(a delivery.Answer, now time.Time) *delivery.Failure {
 	reason := fmt.Sprintf("status %d", a.Status)
 	switch {
@@ -141,8 +152,6 @@ func judge(a delivery.Answer, now time.Time) *delivery.Failure {
 		return delivery.Fail(delivery.Dead, "%s", reason)
 	case delivery.Busy(a.Status):
 		return delivery.Later(a.Status, a.Header, now)
-	case a.Status == http.StatusUnauthorized, a.Status == http.StatusForbidden:
-		return delivery.Fail(delivery.Unauthorized, "%s", reason)
 	default:
 		return delivery.Fail(delivery.Refused, "%s", reason)
 	}

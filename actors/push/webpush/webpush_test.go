@@ -159,7 +159,7 @@ func TestVerdicts(t *testing.T) {
 		{http.StatusCreated, 0, 0}, {http.StatusAccepted, 0, 0}, {http.StatusOK, 0, 0},
 		{http.StatusNotFound, delivery.Dead, 0}, {http.StatusGone, delivery.Dead, 0},
 		{http.StatusTooManyRequests, delivery.Retry, 7 * time.Second}, {http.StatusServiceUnavailable, delivery.Retry, 7 * time.Second},
-		{http.StatusUnauthorized, delivery.Unauthorized, 0}, {http.StatusForbidden, delivery.Unauthorized, 0},
+		{http.StatusUnauthorized, delivery.Refused, 0}, {http.StatusForbidden, delivery.Refused, 0},
 		{http.StatusRequestEntityTooLarge, delivery.Refused, 0}, {http.StatusBadRequest, delivery.Refused, 0},
 		{http.StatusTemporaryRedirect, delivery.Refused, 0},
 	} {
@@ -240,6 +240,17 @@ func TestKeysOfEveryForm(t *testing.T) {
 	for _, text := range []string{"", "AA", "no base64!", strings.Repeat("_", 43)} {
 		if _, _, err := ImportKey(text); err == nil {
 			t.Errorf("%q was imported", text)
+		}
+	}
+}
+
+// A subscription with a host that does not exist is refused; one whose host is not reached may pass.
+func TestAHostThatDoesNotExist(t *testing.T) {
+	for noHost, want := range map[bool]delivery.Verdict{true: delivery.Refused, false: delivery.Retry} {
+		f := delivery.Fail(delivery.Retry, "not reached")
+		f.NoHost = noHost
+		if got := unsent(f); got.Verdict != want {
+			t.Errorf("no host %v: %v", noHost, got)
 		}
 	}
 }

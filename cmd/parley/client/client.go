@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -33,6 +34,8 @@ type Refusal struct {
 	Status int
 	Code   string // "conversation:error:not-found", …; empty when the answer carried none
 	Detail string
+	// RetryAfter is how long the node wants to be left alone; 0 = it does not say.
+	RetryAfter time.Duration
 }
 
 // Error tells the node's own words first.
@@ -103,7 +106,9 @@ func (c *Client) Call(ctx context.Context, auth Authorization, method, path stri
 		return fmt.Errorf("%s: %w: the answer broke off: %s", c.base, ErrUnreachable, cause(err))
 	}
 	if response.StatusCode/100 != 2 {
-		return refusal(response.StatusCode, body)
+		r := refusal(response.StatusCode, body)
+		r.RetryAfter = retryAfter(response.Header.Get("Retry-After"))
+		return r
 	}
 	if out == nil || len(body) == 0 {
 		return nil
@@ -146,6 +151,15 @@ func cause(err error) string {
 		err = errors.Unwrap(err)
 	}
 	return err.Error()
+}
+
+// retryAfter reads the header of that name in seconds, as a node writes it (RFC 9110 section 10.2.3).
+func retryAfter(header string) time.Duration {
+	seconds, err := strconv.ParseUint(header, 10, 16)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(seconds) * time.Second
 }
 
 // refusal understands the error formats of all generations of the API.

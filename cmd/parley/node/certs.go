@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"parley/actors/runtime"
 	"parley/cluster/certs"
 )
@@ -30,7 +32,10 @@ func (n *Node) protect(o *runtime.Options) (err error) {
 		return fmt.Errorf("certs-dir: %w", err)
 	}
 	o.Transport.TLS, o.System.TLS = n.certs.Config(), n.certs.Config()
-	return nil
+	return n.metrics.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "parley_certs_expiry_timestamp_seconds",
+		Help: "When the node's certificate in use ends, in Unix time.",
+	}, func() float64 { return float64(n.certs.Expires().Unix()) }))
 }
 
 // renew reads the files of certificates and gossip keys again, every minute and when the operator asks,

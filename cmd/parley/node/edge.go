@@ -35,7 +35,7 @@ func (n *Node) openEdge(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	h := server.Handlers{Ready: n.runtime.Ready}
+	h := server.Handlers{Ready: n.ready}
 	if h.Cluster, err = admin.New(n.runtime, d.operators, n.options.Logger); err != nil {
 		return err
 	}
@@ -46,6 +46,15 @@ func (n *Node) openEdge(ctx context.Context) error {
 	}
 	n.server.Mount(h)
 	return nil
+}
+
+// ready says whether the node serves, and if not, why. A new cluster serves nobody before it has
+// credentials.
+func (n *Node) ready() (ready bool, why string) {
+	if ready, why = n.runtime.Ready(); ready && !n.settled.Load() {
+		return false, "the first credentials are not stored yet"
+	}
+	return ready, why
 }
 
 // openClients adds what serves clients.

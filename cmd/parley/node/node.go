@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -50,6 +51,7 @@ type Node struct {
 	metrics     *prometheus.Registry
 	addresses   Addresses
 	credentials Credentials
+	settled     atomic.Bool // the credentials are known to be stored
 
 	certs *certs.Source // nil: plain text between nodes
 
@@ -77,31 +79,52 @@ func Open(ctx context.Context, o Options) (*Node, error) {
 // Addresses are where the node listens.
 func (n *Node) Addresses() Addresses { return n.addresses }
 
+// ServesClients says whether the node has an edge.
+func (n *Node) ServesClients() bool { return n.options.Settings.HasRole(driver.RoleEdge) }
+
 // Credentials are the API key and, when this start knows it, the secret.
 func (n *Node) Credentials() Credentials { return n.credentials }
 
 // Run serves until ctx ends, then closes the node. It ends by itself, with the reason, when the
-// cluster refuses the node.
+// cluster refuses the node or its disk gives back something else than was written.
 func (n *Node) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	var renewing sync.WaitGroup
 	renewing.Go(func() { n.renew(ctx) })
 	defer renewing.Wait()
 	defer stop()
+	late := time.NewTicker(awayEvery)
+	defer late.Stop()
 	for {
 		select {
 		case <-n.runtime.Expelled():
 			n.options.Logger.Error("stopping", "error", n.runtime.Reason())
 			return errors.Join(n.runtime.Reason(), n.Close())
+		case <-n.runtime.Damaged():
+			n.options.Logger.Error("stopping", "error", n.runtime.Damage())
+			return errors.Join(n.runtime.Damage(), n.Close())
 		case <-n.runtime.Drains():
 			n.options.Logger.Info("drained by an operator: clients are sent to other nodes")
-			if n.sockets != nil {
-				n.sockets.SendAway(ctx)
+			n.sendAway(ctx)
+		case <-late.C:
+			if n.runtime.Drained() {
+				n.sendAway(ctx)
 			}
 		case <-ctx.Done():
 			n.options.Logger.Info("stopping", "grace", n.options.Settings.ShutdownGrace)
 			return n.Close()
 		}
+	}
+}
+
+// awayEvery is how long a client may stay that came to a drained node: its load balancer had not
+// noticed yet.
+const awayEvery = time.Second
+
+// sendAway tells the connected clients to resume elsewhere.
+func (n *Node) sendAway(ctx context.Context) {
+	if n.sockets != nil {
+		n.sockets.SendAway(ctx)
 	}
 }
 
@@ -273,5 +296,6 @@ func (n *Node) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.settled.Store(true)
 	return n.addresses.write(s.DataDir)
 }

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"parley/cmd/parley/settings"
+	"parley/internal/telemetry"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -125,6 +126,29 @@ func TestOpenStopsWhenAsked(t *testing.T) {
 	cancel()
 	if n, err := Open(ctx, options(t, t.TempDir())); err == nil {
 		closeNode(t, n)
+	}
+}
+
+// A node is not ready before an operator can log in.
+func TestNotReadyBeforeTheFirstCredentials(t *testing.T) {
+	n := &Node{options: options(t, t.TempDir()), metrics: telemetry.NewRegistry()}
+	defer closeNode(t, n)
+	for _, step := range []func(context.Context) error{n.openData, n.openServer, n.openHub, n.openObjects, n.openRuntime, n.openEdge} {
+		if err := step(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := n.runtime.WaitReady(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if ok, why := n.ready(); ok || why == "" {
+		t.Errorf("ready without credentials (%q)", why)
+	}
+	if err := n.settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if ok, why := n.ready(); !ok {
+		t.Errorf("not ready with credentials: %s", why)
 	}
 }
 

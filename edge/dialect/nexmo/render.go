@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
 )
@@ -33,6 +35,19 @@ func (g Generation) read(e *eventv1.Event) (eventType string, body []byte, ok bo
 		return readNew(eventType, body, e.GetDeletedMs() != 0)
 	}
 	return eventType, body, true
+}
+
+// AsChat is an event as the newest generation knows it, which reads no texts and images, but messages
+// that say the same; false = it does not know the type.
+func AsChat(v *nodev1.EventView) (*nodev1.EventView, bool) {
+	e := v.GetEvent()
+	eventType, body, ok := readNew(e.GetType(), e.GetBody(), e.GetDeletedMs() != 0)
+	if !ok || eventType == e.GetType() {
+		return v, ok
+	}
+	out := proto.CloneOf(v)
+	out.Event.Type, out.Event.Body = eventType, body
+	return out, true
 }
 
 // readNew shows an event to the newest generation, which knows messages in place of texts and

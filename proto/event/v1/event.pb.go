@@ -30,6 +30,7 @@ const (
 	ConversationState_CONVERSATION_STATE_ACTIVE      ConversationState = 1
 	ConversationState_CONVERSATION_STATE_DELETED     ConversationState = 2 // a tombstone: name free, rows purged
 	ConversationState_CONVERSATION_STATE_NEVER       ConversationState = 3 // asked for before it was created; a late create is refused
+	ConversationState_CONVERSATION_STATE_IMPORTING   ConversationState = 4 // its history is being brought in; nobody sees it yet
 )
 
 // Enum value maps for ConversationState.
@@ -39,12 +40,14 @@ var (
 		1: "CONVERSATION_STATE_ACTIVE",
 		2: "CONVERSATION_STATE_DELETED",
 		3: "CONVERSATION_STATE_NEVER",
+		4: "CONVERSATION_STATE_IMPORTING",
 	}
 	ConversationState_value = map[string]int32{
 		"CONVERSATION_STATE_UNSPECIFIED": 0,
 		"CONVERSATION_STATE_ACTIVE":      1,
 		"CONVERSATION_STATE_DELETED":     2,
 		"CONVERSATION_STATE_NEVER":       3,
+		"CONVERSATION_STATE_IMPORTING":   4,
 	}
 )
 
@@ -3040,12 +3043,13 @@ func (x *ShardMap) GetReplicas() []*PlacedReplica {
 
 // Placement is what belongs to no shard and no store.
 type Placement struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	NextReplica   uint64                 `protobuf:"varint,1,opt,name=next_replica,json=nextReplica,proto3" json:"next_replica,omitempty"` // the next replica id
-	Version       uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`                            // of the cluster: gates every new message and entry kind; 0 = 1
-	Recovery      string                 `protobuf:"bytes,3,opt,name=recovery,proto3" json:"recovery,omitempty"`                           // id of the last unsafe recovery
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	NextReplica       uint64                 `protobuf:"varint,1,opt,name=next_replica,json=nextReplica,proto3" json:"next_replica,omitempty"`                  // the next replica id
+	Version           uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`                                             // of the cluster: gates every new message and entry kind; 0 = 1
+	Recovery          string                 `protobuf:"bytes,3,opt,name=recovery,proto3" json:"recovery,omitempty"`                                            // id of the last unsafe recovery
+	EarlierRecoveries []string               `protobuf:"bytes,4,rep,name=earlier_recoveries,json=earlierRecoveries,proto3" json:"earlier_recoveries,omitempty"` // ids of those before, the latest last; a few
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Placement) Reset() {
@@ -3097,6 +3101,13 @@ func (x *Placement) GetRecovery() string {
 		return x.Recovery
 	}
 	return ""
+}
+
+func (x *Placement) GetEarlierRecoveries() []string {
+	if x != nil {
+		return x.EarlierRecoveries
+	}
+	return nil
 }
 
 // PublicCopy is the part of the meta shard that every node follows: members, the shard map,
@@ -3494,23 +3505,25 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\bShardMap\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12!\n" +
 	"\fconf_version\x18\x02 \x01(\x04R\vconfVersion\x12:\n" +
-	"\breplicas\x18\x03 \x03(\v2\x1e.parley.event.v1.PlacedReplicaR\breplicas\"d\n" +
+	"\breplicas\x18\x03 \x03(\v2\x1e.parley.event.v1.PlacedReplicaR\breplicas\"\x93\x01\n" +
 	"\tPlacement\x12!\n" +
 	"\fnext_replica\x18\x01 \x01(\x04R\vnextReplica\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\rR\aversion\x12\x1a\n" +
-	"\brecovery\x18\x03 \x01(\tR\brecovery\"V\n" +
+	"\brecovery\x18\x03 \x01(\tR\brecovery\x12-\n" +
+	"\x12earlier_recoveries\x18\x04 \x03(\tR\x11earlierRecoveries\"V\n" +
 	"\n" +
 	"PublicCopy\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12.\n" +
 	"\x04rows\x18\x02 \x03(\v2\x1a.parley.event.v1.PublicRowR\x04rows\"3\n" +
 	"\tPublicRow\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value*\x94\x01\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value*\xb6\x01\n" +
 	"\x11ConversationState\x12\"\n" +
 	"\x1eCONVERSATION_STATE_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19CONVERSATION_STATE_ACTIVE\x10\x01\x12\x1e\n" +
 	"\x1aCONVERSATION_STATE_DELETED\x10\x02\x12\x1c\n" +
-	"\x18CONVERSATION_STATE_NEVER\x10\x03*u\n" +
+	"\x18CONVERSATION_STATE_NEVER\x10\x03\x12 \n" +
+	"\x1cCONVERSATION_STATE_IMPORTING\x10\x04*u\n" +
 	"\vMemberState\x12\x1c\n" +
 	"\x18MEMBER_STATE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14MEMBER_STATE_INVITED\x10\x01\x12\x17\n" +

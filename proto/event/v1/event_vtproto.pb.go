@@ -2311,6 +2311,15 @@ func (m *Placement) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if len(m.EarlierRecoveries) > 0 {
+		for iNdEx := len(m.EarlierRecoveries) - 1; iNdEx >= 0; iNdEx-- {
+			i -= len(m.EarlierRecoveries[iNdEx])
+			copy(dAtA[i:], m.EarlierRecoveries[iNdEx])
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.EarlierRecoveries[iNdEx])))
+			i--
+			dAtA[i] = 0x22
+		}
+	}
 	if len(m.Recovery) > 0 {
 		i -= len(m.Recovery)
 		copy(dAtA[i:], m.Recovery)
@@ -3440,6 +3449,12 @@ func (m *Placement) SizeVT() (n int) {
 	l = len(m.Recovery)
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if len(m.EarlierRecoveries) > 0 {
+		for _, s := range m.EarlierRecoveries {
+			l = len(s)
+			n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+		}
 	}
 	n += len(m.unknownFields)
 	return n
@@ -10288,6 +10303,38 @@ func (m *Placement) UnmarshalVT(dAtA []byte) error {
 				return io.ErrUnexpectedEOF
 			}
 			m.Recovery = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 4:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field EarlierRecoveries", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.EarlierRecoveries = append(m.EarlierRecoveries, string(dAtA[iNdEx:postIndex]))
 			iNdEx = postIndex
 		default:
 			iNdEx = preIndex

@@ -615,6 +615,11 @@ type Command struct {
 	//	*Command_Probe
 	//	*Command_UserChanged
 	//	*Command_PurgeConversation
+	//	*Command_ImportConversation
+	//	*Command_ImportMembers
+	//	*Command_ImportEvents
+	//	*Command_FinishImport
+	//	*Command_AnnounceMembers
 	//	*Command_CreateUser
 	//	*Command_UpdateUser
 	//	*Command_DeleteUser
@@ -623,6 +628,7 @@ type Command struct {
 	//	*Command_PutDevice
 	//	*Command_DeleteDevice
 	//	*Command_MutePush
+	//	*Command_ImportUser
 	//	*Command_ReserveName
 	//	*Command_ConfirmName
 	//	*Command_ReleaseName
@@ -813,6 +819,51 @@ func (x *Command) GetPurgeConversation() *PurgeConversation {
 	return nil
 }
 
+func (x *Command) GetImportConversation() *ImportConversation {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ImportConversation); ok {
+			return x.ImportConversation
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetImportMembers() *ImportMembers {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ImportMembers); ok {
+			return x.ImportMembers
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetImportEvents() *ImportEvents {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ImportEvents); ok {
+			return x.ImportEvents
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetFinishImport() *FinishImport {
+	if x != nil {
+		if x, ok := x.Body.(*Command_FinishImport); ok {
+			return x.FinishImport
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetAnnounceMembers() *AnnounceMembers {
+	if x != nil {
+		if x, ok := x.Body.(*Command_AnnounceMembers); ok {
+			return x.AnnounceMembers
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetCreateUser() *CreateUser {
 	if x != nil {
 		if x, ok := x.Body.(*Command_CreateUser); ok {
@@ -880,6 +931,15 @@ func (x *Command) GetMutePush() *MutePush {
 	if x != nil {
 		if x, ok := x.Body.(*Command_MutePush); ok {
 			return x.MutePush
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetImportUser() *ImportUser {
+	if x != nil {
+		if x, ok := x.Body.(*Command_ImportUser); ok {
+			return x.ImportUser
 		}
 	}
 	return nil
@@ -1185,6 +1245,26 @@ type Command_PurgeConversation struct {
 	PurgeConversation *PurgeConversation `protobuf:"bytes,20,opt,name=purge_conversation,json=purgeConversation,proto3,oneof"` // by outbox, from the deleted conversation itself
 }
 
+type Command_ImportConversation struct {
+	ImportConversation *ImportConversation `protobuf:"bytes,21,opt,name=import_conversation,json=importConversation,proto3,oneof"`
+}
+
+type Command_ImportMembers struct {
+	ImportMembers *ImportMembers `protobuf:"bytes,22,opt,name=import_members,json=importMembers,proto3,oneof"`
+}
+
+type Command_ImportEvents struct {
+	ImportEvents *ImportEvents `protobuf:"bytes,23,opt,name=import_events,json=importEvents,proto3,oneof"`
+}
+
+type Command_FinishImport struct {
+	FinishImport *FinishImport `protobuf:"bytes,24,opt,name=finish_import,json=finishImport,proto3,oneof"`
+}
+
+type Command_AnnounceMembers struct {
+	AnnounceMembers *AnnounceMembers `protobuf:"bytes,25,opt,name=announce_members,json=announceMembers,proto3,oneof"` // by outbox, from the imported conversation itself
+}
+
 type Command_CreateUser struct {
 	CreateUser *CreateUser `protobuf:"bytes,30,opt,name=create_user,json=createUser,proto3,oneof"`
 }
@@ -1215,6 +1295,10 @@ type Command_DeleteDevice struct {
 
 type Command_MutePush struct {
 	MutePush *MutePush `protobuf:"bytes,37,opt,name=mute_push,json=mutePush,proto3,oneof"`
+}
+
+type Command_ImportUser struct {
+	ImportUser *ImportUser `protobuf:"bytes,38,opt,name=import_user,json=importUser,proto3,oneof"`
 }
 
 type Command_ReserveName struct {
@@ -1351,6 +1435,16 @@ func (*Command_UserChanged) isCommand_Body() {}
 
 func (*Command_PurgeConversation) isCommand_Body() {}
 
+func (*Command_ImportConversation) isCommand_Body() {}
+
+func (*Command_ImportMembers) isCommand_Body() {}
+
+func (*Command_ImportEvents) isCommand_Body() {}
+
+func (*Command_FinishImport) isCommand_Body() {}
+
+func (*Command_AnnounceMembers) isCommand_Body() {}
+
 func (*Command_CreateUser) isCommand_Body() {}
 
 func (*Command_UpdateUser) isCommand_Body() {}
@@ -1366,6 +1460,8 @@ func (*Command_PutDevice) isCommand_Body() {}
 func (*Command_DeleteDevice) isCommand_Body() {}
 
 func (*Command_MutePush) isCommand_Body() {}
+
+func (*Command_ImportUser) isCommand_Body() {}
 
 func (*Command_ReserveName) isCommand_Body() {}
 
@@ -2226,6 +2322,302 @@ func (x *PurgeConversation) GetAfter() uint64 {
 	return 0
 }
 
+// ImportConversation makes a conversation that another service has had, under the id that it had there.
+// Its members and events follow; until FinishImport nobody sees it. conversation has the time of its
+// creation, and as idempotency_key the sum of its content: a repetition changes nothing.
+type ImportConversation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Conversation  *v1.Conversation       `protobuf:"bytes,1,opt,name=conversation,proto3" json:"conversation,omitempty"`
+	NameToken     uint64                 `protobuf:"varint,2,opt,name=name_token,json=nameToken,proto3" json:"name_token,omitempty"` // of the reservation of its name
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportConversation) Reset() {
+	*x = ImportConversation{}
+	mi := &file_node_v1_node_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportConversation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportConversation) ProtoMessage() {}
+
+func (x *ImportConversation) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportConversation.ProtoReflect.Descriptor instead.
+func (*ImportConversation) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ImportConversation) GetConversation() *v1.Conversation {
+	if x != nil {
+		return x.Conversation
+	}
+	return nil
+}
+
+func (x *ImportConversation) GetNameToken() uint64 {
+	if x != nil {
+		return x.NameToken
+	}
+	return 0
+}
+
+// ImportMembers appends members as they were, with their ids; one that is there already must be the same.
+type ImportMembers struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Members       []*v1.Member           `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportMembers) Reset() {
+	*x = ImportMembers{}
+	mi := &file_node_v1_node_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportMembers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportMembers) ProtoMessage() {}
+
+func (x *ImportMembers) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportMembers.ProtoReflect.Descriptor instead.
+func (*ImportMembers) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ImportMembers) GetMembers() []*v1.Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+// ImportEvents appends to the log what happened, with the original sequences and times. Nobody is told.
+type ImportEvents struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Events        []*ImportedEvent       `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportEvents) Reset() {
+	*x = ImportEvents{}
+	mi := &file_node_v1_node_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportEvents) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportEvents) ProtoMessage() {}
+
+func (x *ImportEvents) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportEvents.ProtoReflect.Descriptor instead.
+func (*ImportEvents) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ImportEvents) GetEvents() []*ImportedEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+type ImportedEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Event         *v1.Event              `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
+	Receipts      []*v1.Receipt          `protobuf:"bytes,2,rep,name=receipts,proto3" json:"receipts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportedEvent) Reset() {
+	*x = ImportedEvent{}
+	mi := &file_node_v1_node_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportedEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportedEvent) ProtoMessage() {}
+
+func (x *ImportedEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportedEvent.ProtoReflect.Descriptor instead.
+func (*ImportedEvent) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ImportedEvent) GetEvent() *v1.Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *ImportedEvent) GetReceipts() []*v1.Receipt {
+	if x != nil {
+		return x.Receipts
+	}
+	return nil
+}
+
+// FinishImport lets the conversation be seen, if it has as many events and members as were sent.
+type FinishImport struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Members       uint64                 `protobuf:"varint,2,opt,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FinishImport) Reset() {
+	*x = FinishImport{}
+	mi := &file_node_v1_node_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FinishImport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FinishImport) ProtoMessage() {}
+
+func (x *FinishImport) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FinishImport.ProtoReflect.Descriptor instead.
+func (*FinishImport) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *FinishImport) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *FinishImport) GetMembers() uint64 {
+	if x != nil {
+		return x.Members
+	}
+	return 0
+}
+
+// AnnounceMembers tells the users of the next members of an imported conversation about it, in bounded
+// steps as PurgeConversation.
+type AnnounceMembers struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	After         uint64                 `protobuf:"varint,1,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnnounceMembers) Reset() {
+	*x = AnnounceMembers{}
+	mi := &file_node_v1_node_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnnounceMembers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnnounceMembers) ProtoMessage() {}
+
+func (x *AnnounceMembers) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnnounceMembers.ProtoReflect.Descriptor instead.
+func (*AnnounceMembers) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *AnnounceMembers) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
 type CreateUser struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	User          *v1.User               `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
@@ -2235,7 +2627,7 @@ type CreateUser struct {
 
 func (x *CreateUser) Reset() {
 	*x = CreateUser{}
-	mi := &file_node_v1_node_proto_msgTypes[19]
+	mi := &file_node_v1_node_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2247,7 +2639,7 @@ func (x *CreateUser) String() string {
 func (*CreateUser) ProtoMessage() {}
 
 func (x *CreateUser) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[19]
+	mi := &file_node_v1_node_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2260,7 +2652,7 @@ func (x *CreateUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUser.ProtoReflect.Descriptor instead.
 func (*CreateUser) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{19}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CreateUser) GetUser() *v1.User {
@@ -2284,7 +2676,7 @@ type UpdateUser struct {
 
 func (x *UpdateUser) Reset() {
 	*x = UpdateUser{}
-	mi := &file_node_v1_node_proto_msgTypes[20]
+	mi := &file_node_v1_node_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2296,7 +2688,7 @@ func (x *UpdateUser) String() string {
 func (*UpdateUser) ProtoMessage() {}
 
 func (x *UpdateUser) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[20]
+	mi := &file_node_v1_node_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2309,7 +2701,7 @@ func (x *UpdateUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateUser.ProtoReflect.Descriptor instead.
 func (*UpdateUser) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{20}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UpdateUser) GetName() string {
@@ -2362,7 +2754,7 @@ type DeleteUser struct {
 
 func (x *DeleteUser) Reset() {
 	*x = DeleteUser{}
-	mi := &file_node_v1_node_proto_msgTypes[21]
+	mi := &file_node_v1_node_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2374,7 +2766,7 @@ func (x *DeleteUser) String() string {
 func (*DeleteUser) ProtoMessage() {}
 
 func (x *DeleteUser) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[21]
+	mi := &file_node_v1_node_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2387,7 +2779,61 @@ func (x *DeleteUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUser.ProtoReflect.Descriptor instead.
 func (*DeleteUser) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{21}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{27}
+}
+
+// ImportUser makes a user that another service has had, under the id that it had there; as
+// ImportConversation otherwise.
+type ImportUser struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          *v1.User               `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	NameToken     uint64                 `protobuf:"varint,2,opt,name=name_token,json=nameToken,proto3" json:"name_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportUser) Reset() {
+	*x = ImportUser{}
+	mi := &file_node_v1_node_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportUser) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportUser) ProtoMessage() {}
+
+func (x *ImportUser) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportUser.ProtoReflect.Descriptor instead.
+func (*ImportUser) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ImportUser) GetUser() *v1.User {
+	if x != nil {
+		return x.User
+	}
+	return nil
+}
+
+func (x *ImportUser) GetNameToken() uint64 {
+	if x != nil {
+		return x.NameToken
+	}
+	return 0
 }
 
 type IndexMembership struct {
@@ -2401,7 +2847,7 @@ type IndexMembership struct {
 
 func (x *IndexMembership) Reset() {
 	*x = IndexMembership{}
-	mi := &file_node_v1_node_proto_msgTypes[22]
+	mi := &file_node_v1_node_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2413,7 +2859,7 @@ func (x *IndexMembership) String() string {
 func (*IndexMembership) ProtoMessage() {}
 
 func (x *IndexMembership) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[22]
+	mi := &file_node_v1_node_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2426,7 +2872,7 @@ func (x *IndexMembership) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IndexMembership.ProtoReflect.Descriptor instead.
 func (*IndexMembership) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{22}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *IndexMembership) GetMembership() *v1.Membership {
@@ -2461,7 +2907,7 @@ type PropagateUser struct {
 
 func (x *PropagateUser) Reset() {
 	*x = PropagateUser{}
-	mi := &file_node_v1_node_proto_msgTypes[23]
+	mi := &file_node_v1_node_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2473,7 +2919,7 @@ func (x *PropagateUser) String() string {
 func (*PropagateUser) ProtoMessage() {}
 
 func (x *PropagateUser) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[23]
+	mi := &file_node_v1_node_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2486,7 +2932,7 @@ func (x *PropagateUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PropagateUser.ProtoReflect.Descriptor instead.
 func (*PropagateUser) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{23}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PropagateUser) GetAfter() string {
@@ -2506,7 +2952,7 @@ type PutDevice struct {
 
 func (x *PutDevice) Reset() {
 	*x = PutDevice{}
-	mi := &file_node_v1_node_proto_msgTypes[24]
+	mi := &file_node_v1_node_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2518,7 +2964,7 @@ func (x *PutDevice) String() string {
 func (*PutDevice) ProtoMessage() {}
 
 func (x *PutDevice) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[24]
+	mi := &file_node_v1_node_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2531,7 +2977,7 @@ func (x *PutDevice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutDevice.ProtoReflect.Descriptor instead.
 func (*PutDevice) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{24}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PutDevice) GetDevice() *v1.Device {
@@ -2551,7 +2997,7 @@ type DeleteDevice struct {
 
 func (x *DeleteDevice) Reset() {
 	*x = DeleteDevice{}
-	mi := &file_node_v1_node_proto_msgTypes[25]
+	mi := &file_node_v1_node_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2563,7 +3009,7 @@ func (x *DeleteDevice) String() string {
 func (*DeleteDevice) ProtoMessage() {}
 
 func (x *DeleteDevice) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[25]
+	mi := &file_node_v1_node_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2576,7 +3022,7 @@ func (x *DeleteDevice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDevice.ProtoReflect.Descriptor instead.
 func (*DeleteDevice) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{25}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DeleteDevice) GetId() string {
@@ -2604,7 +3050,7 @@ type MutePush struct {
 
 func (x *MutePush) Reset() {
 	*x = MutePush{}
-	mi := &file_node_v1_node_proto_msgTypes[26]
+	mi := &file_node_v1_node_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2616,7 +3062,7 @@ func (x *MutePush) String() string {
 func (*MutePush) ProtoMessage() {}
 
 func (x *MutePush) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[26]
+	mi := &file_node_v1_node_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2629,7 +3075,7 @@ func (x *MutePush) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MutePush.ProtoReflect.Descriptor instead.
 func (*MutePush) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{26}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *MutePush) GetConversationId() string {
@@ -2657,7 +3103,7 @@ type ReserveName struct {
 
 func (x *ReserveName) Reset() {
 	*x = ReserveName{}
-	mi := &file_node_v1_node_proto_msgTypes[27]
+	mi := &file_node_v1_node_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2669,7 +3115,7 @@ func (x *ReserveName) String() string {
 func (*ReserveName) ProtoMessage() {}
 
 func (x *ReserveName) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[27]
+	mi := &file_node_v1_node_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2682,7 +3128,7 @@ func (x *ReserveName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveName.ProtoReflect.Descriptor instead.
 func (*ReserveName) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{27}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ReserveName) GetOwnerId() string {
@@ -2709,7 +3155,7 @@ type ConfirmName struct {
 
 func (x *ConfirmName) Reset() {
 	*x = ConfirmName{}
-	mi := &file_node_v1_node_proto_msgTypes[28]
+	mi := &file_node_v1_node_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2721,7 +3167,7 @@ func (x *ConfirmName) String() string {
 func (*ConfirmName) ProtoMessage() {}
 
 func (x *ConfirmName) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[28]
+	mi := &file_node_v1_node_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2734,7 +3180,7 @@ func (x *ConfirmName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmName.ProtoReflect.Descriptor instead.
 func (*ConfirmName) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{28}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ConfirmName) GetOwnerId() string {
@@ -2761,7 +3207,7 @@ type ReleaseName struct {
 
 func (x *ReleaseName) Reset() {
 	*x = ReleaseName{}
-	mi := &file_node_v1_node_proto_msgTypes[29]
+	mi := &file_node_v1_node_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2773,7 +3219,7 @@ func (x *ReleaseName) String() string {
 func (*ReleaseName) ProtoMessage() {}
 
 func (x *ReleaseName) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[29]
+	mi := &file_node_v1_node_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2786,7 +3232,7 @@ func (x *ReleaseName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseName.ProtoReflect.Descriptor instead.
 func (*ReleaseName) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{29}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ReleaseName) GetOwnerId() string {
@@ -2813,7 +3259,7 @@ type PutApplication struct {
 
 func (x *PutApplication) Reset() {
 	*x = PutApplication{}
-	mi := &file_node_v1_node_proto_msgTypes[30]
+	mi := &file_node_v1_node_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2825,7 +3271,7 @@ func (x *PutApplication) String() string {
 func (*PutApplication) ProtoMessage() {}
 
 func (x *PutApplication) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[30]
+	mi := &file_node_v1_node_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2838,7 +3284,7 @@ func (x *PutApplication) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutApplication.ProtoReflect.Descriptor instead.
 func (*PutApplication) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{30}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PutApplication) GetApplication() *v1.Application {
@@ -2863,7 +3309,7 @@ type DeleteApplication struct {
 
 func (x *DeleteApplication) Reset() {
 	*x = DeleteApplication{}
-	mi := &file_node_v1_node_proto_msgTypes[31]
+	mi := &file_node_v1_node_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2875,7 +3321,7 @@ func (x *DeleteApplication) String() string {
 func (*DeleteApplication) ProtoMessage() {}
 
 func (x *DeleteApplication) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[31]
+	mi := &file_node_v1_node_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2888,7 +3334,7 @@ func (x *DeleteApplication) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteApplication.ProtoReflect.Descriptor instead.
 func (*DeleteApplication) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{31}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{38}
 }
 
 type PutCredential struct {
@@ -2901,7 +3347,7 @@ type PutCredential struct {
 
 func (x *PutCredential) Reset() {
 	*x = PutCredential{}
-	mi := &file_node_v1_node_proto_msgTypes[32]
+	mi := &file_node_v1_node_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2913,7 +3359,7 @@ func (x *PutCredential) String() string {
 func (*PutCredential) ProtoMessage() {}
 
 func (x *PutCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[32]
+	mi := &file_node_v1_node_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2926,7 +3372,7 @@ func (x *PutCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutCredential.ProtoReflect.Descriptor instead.
 func (*PutCredential) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{32}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *PutCredential) GetCredential() *v1.Credential {
@@ -2952,7 +3398,7 @@ type PutSettings struct {
 
 func (x *PutSettings) Reset() {
 	*x = PutSettings{}
-	mi := &file_node_v1_node_proto_msgTypes[33]
+	mi := &file_node_v1_node_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2964,7 +3410,7 @@ func (x *PutSettings) String() string {
 func (*PutSettings) ProtoMessage() {}
 
 func (x *PutSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[33]
+	mi := &file_node_v1_node_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2977,7 +3423,7 @@ func (x *PutSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSettings.ProtoReflect.Descriptor instead.
 func (*PutSettings) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{33}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PutSettings) GetSettings() *v1.ClusterSettings {
@@ -2996,7 +3442,7 @@ type PutPushCredential struct {
 
 func (x *PutPushCredential) Reset() {
 	*x = PutPushCredential{}
-	mi := &file_node_v1_node_proto_msgTypes[34]
+	mi := &file_node_v1_node_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3008,7 +3454,7 @@ func (x *PutPushCredential) String() string {
 func (*PutPushCredential) ProtoMessage() {}
 
 func (x *PutPushCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[34]
+	mi := &file_node_v1_node_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3021,7 +3467,7 @@ func (x *PutPushCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutPushCredential.ProtoReflect.Descriptor instead.
 func (*PutPushCredential) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{34}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PutPushCredential) GetCredential() *v1.PushCredential {
@@ -3040,7 +3486,7 @@ type DeletePushCredential struct {
 
 func (x *DeletePushCredential) Reset() {
 	*x = DeletePushCredential{}
-	mi := &file_node_v1_node_proto_msgTypes[35]
+	mi := &file_node_v1_node_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3052,7 +3498,7 @@ func (x *DeletePushCredential) String() string {
 func (*DeletePushCredential) ProtoMessage() {}
 
 func (x *DeletePushCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[35]
+	mi := &file_node_v1_node_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3065,7 +3511,7 @@ func (x *DeletePushCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePushCredential.ProtoReflect.Descriptor instead.
 func (*DeletePushCredential) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{35}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DeletePushCredential) GetPlatform() v1.Platform {
@@ -3088,7 +3534,7 @@ type NotePush struct {
 
 func (x *NotePush) Reset() {
 	*x = NotePush{}
-	mi := &file_node_v1_node_proto_msgTypes[36]
+	mi := &file_node_v1_node_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3100,7 +3546,7 @@ func (x *NotePush) String() string {
 func (*NotePush) ProtoMessage() {}
 
 func (x *NotePush) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[36]
+	mi := &file_node_v1_node_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3113,7 +3559,7 @@ func (x *NotePush) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotePush.ProtoReflect.Descriptor instead.
 func (*NotePush) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{36}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *NotePush) GetPlatform() v1.Platform {
@@ -3157,7 +3603,7 @@ type HoldBlob struct {
 
 func (x *HoldBlob) Reset() {
 	*x = HoldBlob{}
-	mi := &file_node_v1_node_proto_msgTypes[37]
+	mi := &file_node_v1_node_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3169,7 +3615,7 @@ func (x *HoldBlob) String() string {
 func (*HoldBlob) ProtoMessage() {}
 
 func (x *HoldBlob) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[37]
+	mi := &file_node_v1_node_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3182,7 +3628,7 @@ func (x *HoldBlob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldBlob.ProtoReflect.Descriptor instead.
 func (*HoldBlob) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{37}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *HoldBlob) GetHolder() string {
@@ -3216,7 +3662,7 @@ type PutChunk struct {
 
 func (x *PutChunk) Reset() {
 	*x = PutChunk{}
-	mi := &file_node_v1_node_proto_msgTypes[38]
+	mi := &file_node_v1_node_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3228,7 +3674,7 @@ func (x *PutChunk) String() string {
 func (*PutChunk) ProtoMessage() {}
 
 func (x *PutChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[38]
+	mi := &file_node_v1_node_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3241,7 +3687,7 @@ func (x *PutChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutChunk.ProtoReflect.Descriptor instead.
 func (*PutChunk) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{38}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PutChunk) GetIndex() uint32 {
@@ -3266,7 +3712,7 @@ type SealBlob struct {
 
 func (x *SealBlob) Reset() {
 	*x = SealBlob{}
-	mi := &file_node_v1_node_proto_msgTypes[39]
+	mi := &file_node_v1_node_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3278,7 +3724,7 @@ func (x *SealBlob) String() string {
 func (*SealBlob) ProtoMessage() {}
 
 func (x *SealBlob) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[39]
+	mi := &file_node_v1_node_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3291,7 +3737,7 @@ func (x *SealBlob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealBlob.ProtoReflect.Descriptor instead.
 func (*SealBlob) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{39}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{46}
 }
 
 type ConfirmHold struct {
@@ -3303,7 +3749,7 @@ type ConfirmHold struct {
 
 func (x *ConfirmHold) Reset() {
 	*x = ConfirmHold{}
-	mi := &file_node_v1_node_proto_msgTypes[40]
+	mi := &file_node_v1_node_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3315,7 +3761,7 @@ func (x *ConfirmHold) String() string {
 func (*ConfirmHold) ProtoMessage() {}
 
 func (x *ConfirmHold) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[40]
+	mi := &file_node_v1_node_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3328,7 +3774,7 @@ func (x *ConfirmHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmHold.ProtoReflect.Descriptor instead.
 func (*ConfirmHold) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{40}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ConfirmHold) GetHolder() string {
@@ -3347,7 +3793,7 @@ type ReleaseHold struct {
 
 func (x *ReleaseHold) Reset() {
 	*x = ReleaseHold{}
-	mi := &file_node_v1_node_proto_msgTypes[41]
+	mi := &file_node_v1_node_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3359,7 +3805,7 @@ func (x *ReleaseHold) String() string {
 func (*ReleaseHold) ProtoMessage() {}
 
 func (x *ReleaseHold) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[41]
+	mi := &file_node_v1_node_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3372,7 +3818,7 @@ func (x *ReleaseHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseHold.ProtoReflect.Descriptor instead.
 func (*ReleaseHold) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{41}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ReleaseHold) GetHolder() string {
@@ -3392,7 +3838,7 @@ type PurgeObject struct {
 
 func (x *PurgeObject) Reset() {
 	*x = PurgeObject{}
-	mi := &file_node_v1_node_proto_msgTypes[42]
+	mi := &file_node_v1_node_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3404,7 +3850,7 @@ func (x *PurgeObject) String() string {
 func (*PurgeObject) ProtoMessage() {}
 
 func (x *PurgeObject) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[42]
+	mi := &file_node_v1_node_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3417,7 +3863,7 @@ func (x *PurgeObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeObject.ProtoReflect.Descriptor instead.
 func (*PurgeObject) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{42}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *PurgeObject) GetGeneration() uint64 {
@@ -3443,7 +3889,7 @@ type CreateImage struct {
 
 func (x *CreateImage) Reset() {
 	*x = CreateImage{}
-	mi := &file_node_v1_node_proto_msgTypes[43]
+	mi := &file_node_v1_node_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3455,7 +3901,7 @@ func (x *CreateImage) String() string {
 func (*CreateImage) ProtoMessage() {}
 
 func (x *CreateImage) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[43]
+	mi := &file_node_v1_node_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3468,7 +3914,7 @@ func (x *CreateImage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateImage.ProtoReflect.Descriptor instead.
 func (*CreateImage) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{43}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *CreateImage) GetImage() *v1.Image {
@@ -3486,7 +3932,7 @@ type DeleteImage struct {
 
 func (x *DeleteImage) Reset() {
 	*x = DeleteImage{}
-	mi := &file_node_v1_node_proto_msgTypes[44]
+	mi := &file_node_v1_node_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3498,7 +3944,7 @@ func (x *DeleteImage) String() string {
 func (*DeleteImage) ProtoMessage() {}
 
 func (x *DeleteImage) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[44]
+	mi := &file_node_v1_node_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3511,7 +3957,7 @@ func (x *DeleteImage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteImage.ProtoReflect.Descriptor instead.
 func (*DeleteImage) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{44}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{51}
 }
 
 // FoundPlacement writes the first member and where the shards are; a repetition changes nothing.
@@ -3527,7 +3973,7 @@ type FoundPlacement struct {
 
 func (x *FoundPlacement) Reset() {
 	*x = FoundPlacement{}
-	mi := &file_node_v1_node_proto_msgTypes[45]
+	mi := &file_node_v1_node_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3539,7 +3985,7 @@ func (x *FoundPlacement) String() string {
 func (*FoundPlacement) ProtoMessage() {}
 
 func (x *FoundPlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[45]
+	mi := &file_node_v1_node_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3552,7 +3998,7 @@ func (x *FoundPlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundPlacement.ProtoReflect.Descriptor instead.
 func (*FoundPlacement) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{45}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *FoundPlacement) GetFounder() *v1.Store {
@@ -3593,7 +4039,7 @@ type PutStore struct {
 
 func (x *PutStore) Reset() {
 	*x = PutStore{}
-	mi := &file_node_v1_node_proto_msgTypes[46]
+	mi := &file_node_v1_node_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3605,7 +4051,7 @@ func (x *PutStore) String() string {
 func (*PutStore) ProtoMessage() {}
 
 func (x *PutStore) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[46]
+	mi := &file_node_v1_node_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3618,7 +4064,7 @@ func (x *PutStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutStore.ProtoReflect.Descriptor instead.
 func (*PutStore) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{46}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PutStore) GetStore() *v1.Store {
@@ -3640,7 +4086,7 @@ type SetStore struct {
 
 func (x *SetStore) Reset() {
 	*x = SetStore{}
-	mi := &file_node_v1_node_proto_msgTypes[47]
+	mi := &file_node_v1_node_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3652,7 +4098,7 @@ func (x *SetStore) String() string {
 func (*SetStore) ProtoMessage() {}
 
 func (x *SetStore) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[47]
+	mi := &file_node_v1_node_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3665,7 +4111,7 @@ func (x *SetStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetStore.ProtoReflect.Descriptor instead.
 func (*SetStore) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{47}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SetStore) GetNode() string {
@@ -3700,7 +4146,7 @@ type PutShard struct {
 
 func (x *PutShard) Reset() {
 	*x = PutShard{}
-	mi := &file_node_v1_node_proto_msgTypes[48]
+	mi := &file_node_v1_node_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3712,7 +4158,7 @@ func (x *PutShard) String() string {
 func (*PutShard) ProtoMessage() {}
 
 func (x *PutShard) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[48]
+	mi := &file_node_v1_node_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3725,7 +4171,7 @@ func (x *PutShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutShard.ProtoReflect.Descriptor instead.
 func (*PutShard) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{48}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *PutShard) GetShard() *v1.ShardMap {
@@ -3749,7 +4195,7 @@ type Announce struct {
 
 func (x *Announce) Reset() {
 	*x = Announce{}
-	mi := &file_node_v1_node_proto_msgTypes[49]
+	mi := &file_node_v1_node_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3761,7 +4207,7 @@ func (x *Announce) String() string {
 func (*Announce) ProtoMessage() {}
 
 func (x *Announce) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[49]
+	mi := &file_node_v1_node_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3774,7 +4220,7 @@ func (x *Announce) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Announce.ProtoReflect.Descriptor instead.
 func (*Announce) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{49}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Announce) GetNode() string {
@@ -3822,7 +4268,7 @@ type ShardLead struct {
 
 func (x *ShardLead) Reset() {
 	*x = ShardLead{}
-	mi := &file_node_v1_node_proto_msgTypes[50]
+	mi := &file_node_v1_node_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3834,7 +4280,7 @@ func (x *ShardLead) String() string {
 func (*ShardLead) ProtoMessage() {}
 
 func (x *ShardLead) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[50]
+	mi := &file_node_v1_node_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3847,7 +4293,7 @@ func (x *ShardLead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardLead.ProtoReflect.Descriptor instead.
 func (*ShardLead) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{50}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ShardLead) GetShard() uint32 {
@@ -3878,7 +4324,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_node_v1_node_proto_msgTypes[51]
+	mi := &file_node_v1_node_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3890,7 +4336,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[51]
+	mi := &file_node_v1_node_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3903,7 +4349,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{51}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Order) GetShard() uint32 {
@@ -3951,7 +4397,7 @@ type RaiseVersion struct {
 
 func (x *RaiseVersion) Reset() {
 	*x = RaiseVersion{}
-	mi := &file_node_v1_node_proto_msgTypes[52]
+	mi := &file_node_v1_node_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3963,7 +4409,7 @@ func (x *RaiseVersion) String() string {
 func (*RaiseVersion) ProtoMessage() {}
 
 func (x *RaiseVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[52]
+	mi := &file_node_v1_node_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3976,7 +4422,7 @@ func (x *RaiseVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseVersion.ProtoReflect.Descriptor instead.
 func (*RaiseVersion) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{52}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *RaiseVersion) GetVersion() uint32 {
@@ -3990,16 +4436,17 @@ func (x *RaiseVersion) GetVersion() uint32 {
 // each shard has the one replica that survived.
 type RecoverPlacement struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`         // bare UUID
-	Dead          []string               `protobuf:"bytes,2,rep,name=dead,proto3" json:"dead,omitempty"`     // uuids of stores
-	Shards        []*v1.ShardMap         `protobuf:"bytes,3,rep,name=shards,proto3" json:"shards,omitempty"` // conf_version does not count
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`                                // bare UUID
+	Dead          []string               `protobuf:"bytes,2,rep,name=dead,proto3" json:"dead,omitempty"`                            // uuids of stores
+	Shards        []*v1.ShardMap         `protobuf:"bytes,3,rep,name=shards,proto3" json:"shards,omitempty"`                        // conf_version does not count
+	DeadNodes     []string               `protobuf:"bytes,4,rep,name=dead_nodes,json=deadNodes,proto3" json:"dead_nodes,omitempty"` // the names of their nodes, in the order of dead
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RecoverPlacement) Reset() {
 	*x = RecoverPlacement{}
-	mi := &file_node_v1_node_proto_msgTypes[53]
+	mi := &file_node_v1_node_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4011,7 +4458,7 @@ func (x *RecoverPlacement) String() string {
 func (*RecoverPlacement) ProtoMessage() {}
 
 func (x *RecoverPlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[53]
+	mi := &file_node_v1_node_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4024,7 +4471,7 @@ func (x *RecoverPlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoverPlacement.ProtoReflect.Descriptor instead.
 func (*RecoverPlacement) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{53}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *RecoverPlacement) GetId() string {
@@ -4048,6 +4495,13 @@ func (x *RecoverPlacement) GetShards() []*v1.ShardMap {
 	return nil
 }
 
+func (x *RecoverPlacement) GetDeadNodes() []string {
+	if x != nil {
+		return x.DeadNodes
+	}
+	return nil
+}
+
 type ConfChange struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          uint32                 `protobuf:"varint,1,opt,name=kind,proto3" json:"kind,omitempty"` // 1 learner, 2 voter, 3 remove
@@ -4059,7 +4513,7 @@ type ConfChange struct {
 
 func (x *ConfChange) Reset() {
 	*x = ConfChange{}
-	mi := &file_node_v1_node_proto_msgTypes[54]
+	mi := &file_node_v1_node_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4071,7 +4525,7 @@ func (x *ConfChange) String() string {
 func (*ConfChange) ProtoMessage() {}
 
 func (x *ConfChange) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[54]
+	mi := &file_node_v1_node_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4084,7 +4538,7 @@ func (x *ConfChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfChange.ProtoReflect.Descriptor instead.
 func (*ConfChange) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{54}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ConfChange) GetKind() uint32 {
@@ -4120,7 +4574,7 @@ type Page struct {
 
 func (x *Page) Reset() {
 	*x = Page{}
-	mi := &file_node_v1_node_proto_msgTypes[55]
+	mi := &file_node_v1_node_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4132,7 +4586,7 @@ func (x *Page) String() string {
 func (*Page) ProtoMessage() {}
 
 func (x *Page) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[55]
+	mi := &file_node_v1_node_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4145,7 +4599,7 @@ func (x *Page) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Page.ProtoReflect.Descriptor instead.
 func (*Page) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{55}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Page) GetSize() uint32 {
@@ -4206,7 +4660,7 @@ type Query struct {
 
 func (x *Query) Reset() {
 	*x = Query{}
-	mi := &file_node_v1_node_proto_msgTypes[56]
+	mi := &file_node_v1_node_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4218,7 +4672,7 @@ func (x *Query) String() string {
 func (*Query) ProtoMessage() {}
 
 func (x *Query) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[56]
+	mi := &file_node_v1_node_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4231,7 +4685,7 @@ func (x *Query) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Query.ProtoReflect.Descriptor instead.
 func (*Query) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{56}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Query) GetPrincipal() *Principal {
@@ -4625,7 +5079,7 @@ type GetConversation struct {
 
 func (x *GetConversation) Reset() {
 	*x = GetConversation{}
-	mi := &file_node_v1_node_proto_msgTypes[57]
+	mi := &file_node_v1_node_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4637,7 +5091,7 @@ func (x *GetConversation) String() string {
 func (*GetConversation) ProtoMessage() {}
 
 func (x *GetConversation) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[57]
+	mi := &file_node_v1_node_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4650,7 +5104,7 @@ func (x *GetConversation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConversation.ProtoReflect.Descriptor instead.
 func (*GetConversation) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{57}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *GetConversation) GetWithMembers() bool {
@@ -4683,7 +5137,7 @@ type GetMember struct {
 
 func (x *GetMember) Reset() {
 	*x = GetMember{}
-	mi := &file_node_v1_node_proto_msgTypes[58]
+	mi := &file_node_v1_node_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4695,7 +5149,7 @@ func (x *GetMember) String() string {
 func (*GetMember) ProtoMessage() {}
 
 func (x *GetMember) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[58]
+	mi := &file_node_v1_node_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4708,7 +5162,7 @@ func (x *GetMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMember.ProtoReflect.Descriptor instead.
 func (*GetMember) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{58}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *GetMember) GetMemberId() string {
@@ -4728,7 +5182,7 @@ type ListMembers struct {
 
 func (x *ListMembers) Reset() {
 	*x = ListMembers{}
-	mi := &file_node_v1_node_proto_msgTypes[59]
+	mi := &file_node_v1_node_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4740,7 +5194,7 @@ func (x *ListMembers) String() string {
 func (*ListMembers) ProtoMessage() {}
 
 func (x *ListMembers) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[59]
+	mi := &file_node_v1_node_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4753,7 +5207,7 @@ func (x *ListMembers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembers.ProtoReflect.Descriptor instead.
 func (*ListMembers) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{59}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ListMembers) GetPage() *Page {
@@ -4779,7 +5233,7 @@ type GetEvent struct {
 
 func (x *GetEvent) Reset() {
 	*x = GetEvent{}
-	mi := &file_node_v1_node_proto_msgTypes[60]
+	mi := &file_node_v1_node_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4791,7 +5245,7 @@ func (x *GetEvent) String() string {
 func (*GetEvent) ProtoMessage() {}
 
 func (x *GetEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[60]
+	mi := &file_node_v1_node_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4804,7 +5258,7 @@ func (x *GetEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEvent.ProtoReflect.Descriptor instead.
 func (*GetEvent) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{60}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *GetEvent) GetSequence() uint64 {
@@ -4828,7 +5282,7 @@ type ListEvents struct {
 
 func (x *ListEvents) Reset() {
 	*x = ListEvents{}
-	mi := &file_node_v1_node_proto_msgTypes[61]
+	mi := &file_node_v1_node_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4840,7 +5294,7 @@ func (x *ListEvents) String() string {
 func (*ListEvents) ProtoMessage() {}
 
 func (x *ListEvents) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[61]
+	mi := &file_node_v1_node_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4853,7 +5307,7 @@ func (x *ListEvents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEvents.ProtoReflect.Descriptor instead.
 func (*ListEvents) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{61}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ListEvents) GetPage() *Page {
@@ -4907,7 +5361,7 @@ type GetUser struct {
 
 func (x *GetUser) Reset() {
 	*x = GetUser{}
-	mi := &file_node_v1_node_proto_msgTypes[62]
+	mi := &file_node_v1_node_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4919,7 +5373,7 @@ func (x *GetUser) String() string {
 func (*GetUser) ProtoMessage() {}
 
 func (x *GetUser) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[62]
+	mi := &file_node_v1_node_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4932,7 +5386,7 @@ func (x *GetUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUser.ProtoReflect.Descriptor instead.
 func (*GetUser) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{62}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *GetUser) GetGone() bool {
@@ -4952,7 +5406,7 @@ type ListMemberships struct {
 
 func (x *ListMemberships) Reset() {
 	*x = ListMemberships{}
-	mi := &file_node_v1_node_proto_msgTypes[63]
+	mi := &file_node_v1_node_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4964,7 +5418,7 @@ func (x *ListMemberships) String() string {
 func (*ListMemberships) ProtoMessage() {}
 
 func (x *ListMemberships) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[63]
+	mi := &file_node_v1_node_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4977,7 +5431,7 @@ func (x *ListMemberships) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMemberships.ProtoReflect.Descriptor instead.
 func (*ListMemberships) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{63}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ListMemberships) GetPage() *Page {
@@ -5004,7 +5458,7 @@ type GetDevices struct {
 
 func (x *GetDevices) Reset() {
 	*x = GetDevices{}
-	mi := &file_node_v1_node_proto_msgTypes[64]
+	mi := &file_node_v1_node_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5016,7 +5470,7 @@ func (x *GetDevices) String() string {
 func (*GetDevices) ProtoMessage() {}
 
 func (x *GetDevices) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[64]
+	mi := &file_node_v1_node_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5029,7 +5483,7 @@ func (x *GetDevices) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDevices.ProtoReflect.Descriptor instead.
 func (*GetDevices) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{64}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *GetDevices) GetConversation() string {
@@ -5047,7 +5501,7 @@ type GetName struct {
 
 func (x *GetName) Reset() {
 	*x = GetName{}
-	mi := &file_node_v1_node_proto_msgTypes[65]
+	mi := &file_node_v1_node_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5059,7 +5513,7 @@ func (x *GetName) String() string {
 func (*GetName) ProtoMessage() {}
 
 func (x *GetName) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[65]
+	mi := &file_node_v1_node_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5072,7 +5526,7 @@ func (x *GetName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetName.ProtoReflect.Descriptor instead.
 func (*GetName) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{65}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{72}
 }
 
 type GetApplication struct {
@@ -5083,7 +5537,7 @@ type GetApplication struct {
 
 func (x *GetApplication) Reset() {
 	*x = GetApplication{}
-	mi := &file_node_v1_node_proto_msgTypes[66]
+	mi := &file_node_v1_node_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5095,7 +5549,7 @@ func (x *GetApplication) String() string {
 func (*GetApplication) ProtoMessage() {}
 
 func (x *GetApplication) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[66]
+	mi := &file_node_v1_node_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5108,7 +5562,7 @@ func (x *GetApplication) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetApplication.ProtoReflect.Descriptor instead.
 func (*GetApplication) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{66}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{73}
 }
 
 type ListApplications struct {
@@ -5120,7 +5574,7 @@ type ListApplications struct {
 
 func (x *ListApplications) Reset() {
 	*x = ListApplications{}
-	mi := &file_node_v1_node_proto_msgTypes[67]
+	mi := &file_node_v1_node_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5132,7 +5586,7 @@ func (x *ListApplications) String() string {
 func (*ListApplications) ProtoMessage() {}
 
 func (x *ListApplications) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[67]
+	mi := &file_node_v1_node_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5145,7 +5599,7 @@ func (x *ListApplications) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListApplications.ProtoReflect.Descriptor instead.
 func (*ListApplications) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{67}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ListApplications) GetPage() *Page {
@@ -5165,7 +5619,7 @@ type GetCredential struct {
 
 func (x *GetCredential) Reset() {
 	*x = GetCredential{}
-	mi := &file_node_v1_node_proto_msgTypes[68]
+	mi := &file_node_v1_node_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5177,7 +5631,7 @@ func (x *GetCredential) String() string {
 func (*GetCredential) ProtoMessage() {}
 
 func (x *GetCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[68]
+	mi := &file_node_v1_node_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5190,7 +5644,7 @@ func (x *GetCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCredential.ProtoReflect.Descriptor instead.
 func (*GetCredential) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{68}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *GetCredential) GetKey() string {
@@ -5215,7 +5669,7 @@ type GetSettings struct {
 
 func (x *GetSettings) Reset() {
 	*x = GetSettings{}
-	mi := &file_node_v1_node_proto_msgTypes[69]
+	mi := &file_node_v1_node_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5227,7 +5681,7 @@ func (x *GetSettings) String() string {
 func (*GetSettings) ProtoMessage() {}
 
 func (x *GetSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[69]
+	mi := &file_node_v1_node_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5240,7 +5694,7 @@ func (x *GetSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSettings.ProtoReflect.Descriptor instead.
 func (*GetSettings) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{69}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{76}
 }
 
 type ListConversations struct {
@@ -5254,7 +5708,7 @@ type ListConversations struct {
 
 func (x *ListConversations) Reset() {
 	*x = ListConversations{}
-	mi := &file_node_v1_node_proto_msgTypes[70]
+	mi := &file_node_v1_node_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5266,7 +5720,7 @@ func (x *ListConversations) String() string {
 func (*ListConversations) ProtoMessage() {}
 
 func (x *ListConversations) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[70]
+	mi := &file_node_v1_node_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5279,7 +5733,7 @@ func (x *ListConversations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConversations.ProtoReflect.Descriptor instead.
 func (*ListConversations) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{70}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ListConversations) GetPage() *Page {
@@ -5313,7 +5767,7 @@ type ListUsers struct {
 
 func (x *ListUsers) Reset() {
 	*x = ListUsers{}
-	mi := &file_node_v1_node_proto_msgTypes[71]
+	mi := &file_node_v1_node_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5325,7 +5779,7 @@ func (x *ListUsers) String() string {
 func (*ListUsers) ProtoMessage() {}
 
 func (x *ListUsers) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[71]
+	mi := &file_node_v1_node_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5338,7 +5792,7 @@ func (x *ListUsers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsers.ProtoReflect.Descriptor instead.
 func (*ListUsers) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{71}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ListUsers) GetPage() *Page {
@@ -5365,7 +5819,7 @@ type ListDeadLetters struct {
 
 func (x *ListDeadLetters) Reset() {
 	*x = ListDeadLetters{}
-	mi := &file_node_v1_node_proto_msgTypes[72]
+	mi := &file_node_v1_node_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5377,7 +5831,7 @@ func (x *ListDeadLetters) String() string {
 func (*ListDeadLetters) ProtoMessage() {}
 
 func (x *ListDeadLetters) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[72]
+	mi := &file_node_v1_node_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5390,7 +5844,7 @@ func (x *ListDeadLetters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLetters.ProtoReflect.Descriptor instead.
 func (*ListDeadLetters) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{72}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ListDeadLetters) GetPage() *Page {
@@ -5415,7 +5869,7 @@ type GetBlob struct {
 
 func (x *GetBlob) Reset() {
 	*x = GetBlob{}
-	mi := &file_node_v1_node_proto_msgTypes[73]
+	mi := &file_node_v1_node_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5427,7 +5881,7 @@ func (x *GetBlob) String() string {
 func (*GetBlob) ProtoMessage() {}
 
 func (x *GetBlob) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[73]
+	mi := &file_node_v1_node_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5440,7 +5894,7 @@ func (x *GetBlob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlob.ProtoReflect.Descriptor instead.
 func (*GetBlob) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{73}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{80}
 }
 
 type GetChunk struct {
@@ -5452,7 +5906,7 @@ type GetChunk struct {
 
 func (x *GetChunk) Reset() {
 	*x = GetChunk{}
-	mi := &file_node_v1_node_proto_msgTypes[74]
+	mi := &file_node_v1_node_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5464,7 +5918,7 @@ func (x *GetChunk) String() string {
 func (*GetChunk) ProtoMessage() {}
 
 func (x *GetChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[74]
+	mi := &file_node_v1_node_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5477,7 +5931,7 @@ func (x *GetChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetChunk.ProtoReflect.Descriptor instead.
 func (*GetChunk) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{74}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *GetChunk) GetIndex() uint32 {
@@ -5495,7 +5949,7 @@ type GetImage struct {
 
 func (x *GetImage) Reset() {
 	*x = GetImage{}
-	mi := &file_node_v1_node_proto_msgTypes[75]
+	mi := &file_node_v1_node_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5507,7 +5961,7 @@ func (x *GetImage) String() string {
 func (*GetImage) ProtoMessage() {}
 
 func (x *GetImage) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[75]
+	mi := &file_node_v1_node_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5520,7 +5974,7 @@ func (x *GetImage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetImage.ProtoReflect.Descriptor instead.
 func (*GetImage) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{75}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{82}
 }
 
 // Observe asks a node how the shards that it leads fare.
@@ -5532,7 +5986,7 @@ type Observe struct {
 
 func (x *Observe) Reset() {
 	*x = Observe{}
-	mi := &file_node_v1_node_proto_msgTypes[76]
+	mi := &file_node_v1_node_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5544,7 +5998,7 @@ func (x *Observe) String() string {
 func (*Observe) ProtoMessage() {}
 
 func (x *Observe) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[76]
+	mi := &file_node_v1_node_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5557,7 +6011,7 @@ func (x *Observe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Observe.ProtoReflect.Descriptor instead.
 func (*Observe) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{76}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{83}
 }
 
 // GetPublic asks the meta shard's leader for rows of its public part after a key.
@@ -5570,7 +6024,7 @@ type GetPublic struct {
 
 func (x *GetPublic) Reset() {
 	*x = GetPublic{}
-	mi := &file_node_v1_node_proto_msgTypes[77]
+	mi := &file_node_v1_node_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5582,7 +6036,7 @@ func (x *GetPublic) String() string {
 func (*GetPublic) ProtoMessage() {}
 
 func (x *GetPublic) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[77]
+	mi := &file_node_v1_node_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5595,7 +6049,7 @@ func (x *GetPublic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPublic.ProtoReflect.Descriptor instead.
 func (*GetPublic) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{77}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *GetPublic) GetAfter() []byte {
@@ -5615,7 +6069,7 @@ type ListSessions struct {
 
 func (x *ListSessions) Reset() {
 	*x = ListSessions{}
-	mi := &file_node_v1_node_proto_msgTypes[78]
+	mi := &file_node_v1_node_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5627,7 +6081,7 @@ func (x *ListSessions) String() string {
 func (*ListSessions) ProtoMessage() {}
 
 func (x *ListSessions) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[78]
+	mi := &file_node_v1_node_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5640,7 +6094,7 @@ func (x *ListSessions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessions.ProtoReflect.Descriptor instead.
 func (*ListSessions) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{78}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *ListSessions) GetUser() string {
@@ -5660,7 +6114,7 @@ type ListLive struct {
 
 func (x *ListLive) Reset() {
 	*x = ListLive{}
-	mi := &file_node_v1_node_proto_msgTypes[79]
+	mi := &file_node_v1_node_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5672,7 +6126,7 @@ func (x *ListLive) String() string {
 func (*ListLive) ProtoMessage() {}
 
 func (x *ListLive) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[79]
+	mi := &file_node_v1_node_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5685,7 +6139,7 @@ func (x *ListLive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLive.ProtoReflect.Descriptor instead.
 func (*ListLive) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{79}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ListLive) GetUsers() []string {
@@ -5706,7 +6160,7 @@ type RenewSession struct {
 
 func (x *RenewSession) Reset() {
 	*x = RenewSession{}
-	mi := &file_node_v1_node_proto_msgTypes[80]
+	mi := &file_node_v1_node_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5718,7 +6172,7 @@ func (x *RenewSession) String() string {
 func (*RenewSession) ProtoMessage() {}
 
 func (x *RenewSession) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[80]
+	mi := &file_node_v1_node_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5731,7 +6185,7 @@ func (x *RenewSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewSession.ProtoReflect.Descriptor instead.
 func (*RenewSession) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{80}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *RenewSession) GetSession() string {
@@ -5792,7 +6246,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_node_v1_node_proto_msgTypes[81]
+	mi := &file_node_v1_node_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5804,7 +6258,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[81]
+	mi := &file_node_v1_node_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5817,7 +6271,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{81}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *Reply) GetConversation() *v1.Conversation {
@@ -6080,7 +6534,7 @@ type ObservedShard struct {
 
 func (x *ObservedShard) Reset() {
 	*x = ObservedShard{}
-	mi := &file_node_v1_node_proto_msgTypes[82]
+	mi := &file_node_v1_node_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6092,7 +6546,7 @@ func (x *ObservedShard) String() string {
 func (*ObservedShard) ProtoMessage() {}
 
 func (x *ObservedShard) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[82]
+	mi := &file_node_v1_node_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6105,7 +6559,7 @@ func (x *ObservedShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservedShard.ProtoReflect.Descriptor instead.
 func (*ObservedShard) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{82}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *ObservedShard) GetShard() uint32 {
@@ -6163,7 +6617,7 @@ type ObservedReplica struct {
 
 func (x *ObservedReplica) Reset() {
 	*x = ObservedReplica{}
-	mi := &file_node_v1_node_proto_msgTypes[83]
+	mi := &file_node_v1_node_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6175,7 +6629,7 @@ func (x *ObservedReplica) String() string {
 func (*ObservedReplica) ProtoMessage() {}
 
 func (x *ObservedReplica) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[83]
+	mi := &file_node_v1_node_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6188,7 +6642,7 @@ func (x *ObservedReplica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservedReplica.ProtoReflect.Descriptor instead.
 func (*ObservedReplica) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{83}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *ObservedReplica) GetId() uint64 {
@@ -6238,7 +6692,7 @@ type EventView struct {
 
 func (x *EventView) Reset() {
 	*x = EventView{}
-	mi := &file_node_v1_node_proto_msgTypes[84]
+	mi := &file_node_v1_node_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6250,7 +6704,7 @@ func (x *EventView) String() string {
 func (*EventView) ProtoMessage() {}
 
 func (x *EventView) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[84]
+	mi := &file_node_v1_node_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6263,7 +6717,7 @@ func (x *EventView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventView.ProtoReflect.Descriptor instead.
 func (*EventView) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{84}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *EventView) GetEvent() *v1.Event {
@@ -6307,7 +6761,7 @@ type Fanout struct {
 
 func (x *Fanout) Reset() {
 	*x = Fanout{}
-	mi := &file_node_v1_node_proto_msgTypes[85]
+	mi := &file_node_v1_node_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6319,7 +6773,7 @@ func (x *Fanout) String() string {
 func (*Fanout) ProtoMessage() {}
 
 func (x *Fanout) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[85]
+	mi := &file_node_v1_node_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6332,7 +6786,7 @@ func (x *Fanout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fanout.ProtoReflect.Descriptor instead.
 func (*Fanout) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{85}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *Fanout) GetApplicationId() string {
@@ -6452,7 +6906,7 @@ type MembershipChange struct {
 
 func (x *MembershipChange) Reset() {
 	*x = MembershipChange{}
-	mi := &file_node_v1_node_proto_msgTypes[86]
+	mi := &file_node_v1_node_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6464,7 +6918,7 @@ func (x *MembershipChange) String() string {
 func (*MembershipChange) ProtoMessage() {}
 
 func (x *MembershipChange) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[86]
+	mi := &file_node_v1_node_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6477,7 +6931,7 @@ func (x *MembershipChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembershipChange.ProtoReflect.Descriptor instead.
 func (*MembershipChange) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{86}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *MembershipChange) GetMembership() *v1.Membership {
@@ -6508,7 +6962,7 @@ type FanoutBatch struct {
 
 func (x *FanoutBatch) Reset() {
 	*x = FanoutBatch{}
-	mi := &file_node_v1_node_proto_msgTypes[87]
+	mi := &file_node_v1_node_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6520,7 +6974,7 @@ func (x *FanoutBatch) String() string {
 func (*FanoutBatch) ProtoMessage() {}
 
 func (x *FanoutBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[87]
+	mi := &file_node_v1_node_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6533,7 +6987,7 @@ func (x *FanoutBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FanoutBatch.ProtoReflect.Descriptor instead.
 func (*FanoutBatch) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{87}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *FanoutBatch) GetFeed() uint64 {
@@ -6586,7 +7040,7 @@ type Interest struct {
 
 func (x *Interest) Reset() {
 	*x = Interest{}
-	mi := &file_node_v1_node_proto_msgTypes[88]
+	mi := &file_node_v1_node_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6598,7 +7052,7 @@ func (x *Interest) String() string {
 func (*Interest) ProtoMessage() {}
 
 func (x *Interest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[88]
+	mi := &file_node_v1_node_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6611,7 +7065,7 @@ func (x *Interest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interest.ProtoReflect.Descriptor instead.
 func (*Interest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{88}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *Interest) GetEdgeIncarnation() uint64 {
@@ -6669,7 +7123,7 @@ type InterestReply struct {
 
 func (x *InterestReply) Reset() {
 	*x = InterestReply{}
-	mi := &file_node_v1_node_proto_msgTypes[89]
+	mi := &file_node_v1_node_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6681,7 +7135,7 @@ func (x *InterestReply) String() string {
 func (*InterestReply) ProtoMessage() {}
 
 func (x *InterestReply) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[89]
+	mi := &file_node_v1_node_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6694,7 +7148,7 @@ func (x *InterestReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InterestReply.ProtoReflect.Descriptor instead.
 func (*InterestReply) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{89}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *InterestReply) GetEpoch() uint64 {
@@ -6749,7 +7203,7 @@ type OutboxRow struct {
 
 func (x *OutboxRow) Reset() {
 	*x = OutboxRow{}
-	mi := &file_node_v1_node_proto_msgTypes[90]
+	mi := &file_node_v1_node_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6761,7 +7215,7 @@ func (x *OutboxRow) String() string {
 func (*OutboxRow) ProtoMessage() {}
 
 func (x *OutboxRow) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[90]
+	mi := &file_node_v1_node_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6774,7 +7228,7 @@ func (x *OutboxRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboxRow.ProtoReflect.Descriptor instead.
 func (*OutboxRow) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{90}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *OutboxRow) GetTargetKind() Kind {
@@ -6841,7 +7295,7 @@ type DeadLetter struct {
 
 func (x *DeadLetter) Reset() {
 	*x = DeadLetter{}
-	mi := &file_node_v1_node_proto_msgTypes[91]
+	mi := &file_node_v1_node_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6853,7 +7307,7 @@ func (x *DeadLetter) String() string {
 func (*DeadLetter) ProtoMessage() {}
 
 func (x *DeadLetter) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[91]
+	mi := &file_node_v1_node_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6866,7 +7320,7 @@ func (x *DeadLetter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
 func (*DeadLetter) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{91}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *DeadLetter) GetRow() *OutboxRow {
@@ -6934,7 +7388,7 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x05reply\x18\x02 \x01(\v2\x15.parley.node.v1.ReplyR\x05reply\x12\x1d\n" +
 	"\n" +
 	"not_leader\x18\x03 \x01(\bR\tnotLeader\x12\x14\n" +
-	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\xde\x19\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\x94\x1d\n" +
 	"\aCommand\x127\n" +
 	"\tprincipal\x18\x01 \x01(\v2\x19.parley.node.v1.PrincipalR\tprincipal\x12\x1b\n" +
 	"\tclient_id\x18\x02 \x01(\tR\bclientId\x12\x14\n" +
@@ -6952,7 +7406,12 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x0eadvance_cursor\x18\x11 \x01(\v2\x1d.parley.node.v1.AdvanceCursorH\x00R\radvanceCursor\x12-\n" +
 	"\x05probe\x18\x12 \x01(\v2\x15.parley.node.v1.ProbeH\x00R\x05probe\x12@\n" +
 	"\fuser_changed\x18\x13 \x01(\v2\x1b.parley.node.v1.UserChangedH\x00R\vuserChanged\x12R\n" +
-	"\x12purge_conversation\x18\x14 \x01(\v2!.parley.node.v1.PurgeConversationH\x00R\x11purgeConversation\x12=\n" +
+	"\x12purge_conversation\x18\x14 \x01(\v2!.parley.node.v1.PurgeConversationH\x00R\x11purgeConversation\x12U\n" +
+	"\x13import_conversation\x18\x15 \x01(\v2\".parley.node.v1.ImportConversationH\x00R\x12importConversation\x12F\n" +
+	"\x0eimport_members\x18\x16 \x01(\v2\x1d.parley.node.v1.ImportMembersH\x00R\rimportMembers\x12C\n" +
+	"\rimport_events\x18\x17 \x01(\v2\x1c.parley.node.v1.ImportEventsH\x00R\fimportEvents\x12C\n" +
+	"\rfinish_import\x18\x18 \x01(\v2\x1c.parley.node.v1.FinishImportH\x00R\ffinishImport\x12L\n" +
+	"\x10announce_members\x18\x19 \x01(\v2\x1f.parley.node.v1.AnnounceMembersH\x00R\x0fannounceMembers\x12=\n" +
 	"\vcreate_user\x18\x1e \x01(\v2\x1a.parley.node.v1.CreateUserH\x00R\n" +
 	"createUser\x12=\n" +
 	"\vupdate_user\x18\x1f \x01(\v2\x1a.parley.node.v1.UpdateUserH\x00R\n" +
@@ -6964,7 +7423,9 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"put_device\x18# \x01(\v2\x19.parley.node.v1.PutDeviceH\x00R\tputDevice\x12C\n" +
 	"\rdelete_device\x18$ \x01(\v2\x1c.parley.node.v1.DeleteDeviceH\x00R\fdeleteDevice\x127\n" +
-	"\tmute_push\x18% \x01(\v2\x18.parley.node.v1.MutePushH\x00R\bmutePush\x12@\n" +
+	"\tmute_push\x18% \x01(\v2\x18.parley.node.v1.MutePushH\x00R\bmutePush\x12=\n" +
+	"\vimport_user\x18& \x01(\v2\x1a.parley.node.v1.ImportUserH\x00R\n" +
+	"importUser\x12@\n" +
 	"\freserve_name\x18( \x01(\v2\x1b.parley.node.v1.ReserveNameH\x00R\vreserveName\x12@\n" +
 	"\fconfirm_name\x18) \x01(\v2\x1b.parley.node.v1.ConfirmNameH\x00R\vconfirmName\x12@\n" +
 	"\frelease_name\x18* \x01(\v2\x1b.parley.node.v1.ReleaseNameH\x00R\vreleaseName\x12I\n" +
@@ -7055,6 +7516,22 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\tmember_id\x18\x02 \x01(\tR\bmemberId\x12\x18\n" +
 	"\adeleted\x18\x03 \x01(\bR\adeleted\")\n" +
 	"\x11PurgeConversation\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\x04R\x05after\"v\n" +
+	"\x12ImportConversation\x12A\n" +
+	"\fconversation\x18\x01 \x01(\v2\x1d.parley.event.v1.ConversationR\fconversation\x12\x1d\n" +
+	"\n" +
+	"name_token\x18\x02 \x01(\x04R\tnameToken\"B\n" +
+	"\rImportMembers\x121\n" +
+	"\amembers\x18\x01 \x03(\v2\x17.parley.event.v1.MemberR\amembers\"E\n" +
+	"\fImportEvents\x125\n" +
+	"\x06events\x18\x01 \x03(\v2\x1d.parley.node.v1.ImportedEventR\x06events\"s\n" +
+	"\rImportedEvent\x12,\n" +
+	"\x05event\x18\x01 \x01(\v2\x16.parley.event.v1.EventR\x05event\x124\n" +
+	"\breceipts\x18\x02 \x03(\v2\x18.parley.event.v1.ReceiptR\breceipts\"D\n" +
+	"\fFinishImport\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x18\n" +
+	"\amembers\x18\x02 \x01(\x04R\amembers\"'\n" +
+	"\x0fAnnounceMembers\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\x04R\x05after\"7\n" +
 	"\n" +
 	"CreateUser\x12)\n" +
@@ -7075,7 +7552,12 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"_image_url\"\f\n" +
 	"\n" +
-	"DeleteUser\"\xad\x01\n" +
+	"DeleteUser\"V\n" +
+	"\n" +
+	"ImportUser\x12)\n" +
+	"\x04user\x18\x01 \x01(\v2\x15.parley.event.v1.UserR\x04user\x12\x1d\n" +
+	"\n" +
+	"name_token\x18\x02 \x01(\x04R\tnameToken\"\xad\x01\n" +
 	"\x0fIndexMembership\x12;\n" +
 	"\n" +
 	"membership\x18\x01 \x01(\v2\x1b.parley.event.v1.MembershipR\n" +
@@ -7174,11 +7656,13 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\achanges\x18\x04 \x03(\v2\x1a.parley.node.v1.ConfChangeR\achanges\x12!\n" +
 	"\fdriver_epoch\x18\x05 \x01(\x04R\vdriverEpoch\"(\n" +
 	"\fRaiseVersion\x12\x18\n" +
-	"\aversion\x18\x01 \x01(\rR\aversion\"i\n" +
+	"\aversion\x18\x01 \x01(\rR\aversion\"\x88\x01\n" +
 	"\x10RecoverPlacement\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04dead\x18\x02 \x03(\tR\x04dead\x121\n" +
-	"\x06shards\x18\x03 \x03(\v2\x19.parley.event.v1.ShardMapR\x06shards\"N\n" +
+	"\x06shards\x18\x03 \x03(\v2\x19.parley.event.v1.ShardMapR\x06shards\x12\x1d\n" +
+	"\n" +
+	"dead_nodes\x18\x04 \x03(\tR\tdeadNodes\"N\n" +
 	"\n" +
 	"ConfChange\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x18\n" +
@@ -7440,7 +7924,7 @@ func file_node_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 92)
+var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 99)
 var file_node_v1_node_proto_goTypes = []any{
 	(Kind)(0),                    // 0: parley.node.v1.Kind
 	(Sink)(0),                    // 1: parley.node.v1.Sink
@@ -7465,114 +7949,121 @@ var file_node_v1_node_proto_goTypes = []any{
 	(*Probe)(nil),                // 20: parley.node.v1.Probe
 	(*UserChanged)(nil),          // 21: parley.node.v1.UserChanged
 	(*PurgeConversation)(nil),    // 22: parley.node.v1.PurgeConversation
-	(*CreateUser)(nil),           // 23: parley.node.v1.CreateUser
-	(*UpdateUser)(nil),           // 24: parley.node.v1.UpdateUser
-	(*DeleteUser)(nil),           // 25: parley.node.v1.DeleteUser
-	(*IndexMembership)(nil),      // 26: parley.node.v1.IndexMembership
-	(*PropagateUser)(nil),        // 27: parley.node.v1.PropagateUser
-	(*PutDevice)(nil),            // 28: parley.node.v1.PutDevice
-	(*DeleteDevice)(nil),         // 29: parley.node.v1.DeleteDevice
-	(*MutePush)(nil),             // 30: parley.node.v1.MutePush
-	(*ReserveName)(nil),          // 31: parley.node.v1.ReserveName
-	(*ConfirmName)(nil),          // 32: parley.node.v1.ConfirmName
-	(*ReleaseName)(nil),          // 33: parley.node.v1.ReleaseName
-	(*PutApplication)(nil),       // 34: parley.node.v1.PutApplication
-	(*DeleteApplication)(nil),    // 35: parley.node.v1.DeleteApplication
-	(*PutCredential)(nil),        // 36: parley.node.v1.PutCredential
-	(*PutSettings)(nil),          // 37: parley.node.v1.PutSettings
-	(*PutPushCredential)(nil),    // 38: parley.node.v1.PutPushCredential
-	(*DeletePushCredential)(nil), // 39: parley.node.v1.DeletePushCredential
-	(*NotePush)(nil),             // 40: parley.node.v1.NotePush
-	(*HoldBlob)(nil),             // 41: parley.node.v1.HoldBlob
-	(*PutChunk)(nil),             // 42: parley.node.v1.PutChunk
-	(*SealBlob)(nil),             // 43: parley.node.v1.SealBlob
-	(*ConfirmHold)(nil),          // 44: parley.node.v1.ConfirmHold
-	(*ReleaseHold)(nil),          // 45: parley.node.v1.ReleaseHold
-	(*PurgeObject)(nil),          // 46: parley.node.v1.PurgeObject
-	(*CreateImage)(nil),          // 47: parley.node.v1.CreateImage
-	(*DeleteImage)(nil),          // 48: parley.node.v1.DeleteImage
-	(*FoundPlacement)(nil),       // 49: parley.node.v1.FoundPlacement
-	(*PutStore)(nil),             // 50: parley.node.v1.PutStore
-	(*SetStore)(nil),             // 51: parley.node.v1.SetStore
-	(*PutShard)(nil),             // 52: parley.node.v1.PutShard
-	(*Announce)(nil),             // 53: parley.node.v1.Announce
-	(*ShardLead)(nil),            // 54: parley.node.v1.ShardLead
-	(*Order)(nil),                // 55: parley.node.v1.Order
-	(*RaiseVersion)(nil),         // 56: parley.node.v1.RaiseVersion
-	(*RecoverPlacement)(nil),     // 57: parley.node.v1.RecoverPlacement
-	(*ConfChange)(nil),           // 58: parley.node.v1.ConfChange
-	(*Page)(nil),                 // 59: parley.node.v1.Page
-	(*Query)(nil),                // 60: parley.node.v1.Query
-	(*GetConversation)(nil),      // 61: parley.node.v1.GetConversation
-	(*GetMember)(nil),            // 62: parley.node.v1.GetMember
-	(*ListMembers)(nil),          // 63: parley.node.v1.ListMembers
-	(*GetEvent)(nil),             // 64: parley.node.v1.GetEvent
-	(*ListEvents)(nil),           // 65: parley.node.v1.ListEvents
-	(*GetUser)(nil),              // 66: parley.node.v1.GetUser
-	(*ListMemberships)(nil),      // 67: parley.node.v1.ListMemberships
-	(*GetDevices)(nil),           // 68: parley.node.v1.GetDevices
-	(*GetName)(nil),              // 69: parley.node.v1.GetName
-	(*GetApplication)(nil),       // 70: parley.node.v1.GetApplication
-	(*ListApplications)(nil),     // 71: parley.node.v1.ListApplications
-	(*GetCredential)(nil),        // 72: parley.node.v1.GetCredential
-	(*GetSettings)(nil),          // 73: parley.node.v1.GetSettings
-	(*ListConversations)(nil),    // 74: parley.node.v1.ListConversations
-	(*ListUsers)(nil),            // 75: parley.node.v1.ListUsers
-	(*ListDeadLetters)(nil),      // 76: parley.node.v1.ListDeadLetters
-	(*GetBlob)(nil),              // 77: parley.node.v1.GetBlob
-	(*GetChunk)(nil),             // 78: parley.node.v1.GetChunk
-	(*GetImage)(nil),             // 79: parley.node.v1.GetImage
-	(*Observe)(nil),              // 80: parley.node.v1.Observe
-	(*GetPublic)(nil),            // 81: parley.node.v1.GetPublic
-	(*ListSessions)(nil),         // 82: parley.node.v1.ListSessions
-	(*ListLive)(nil),             // 83: parley.node.v1.ListLive
-	(*RenewSession)(nil),         // 84: parley.node.v1.RenewSession
-	(*Reply)(nil),                // 85: parley.node.v1.Reply
-	(*ObservedShard)(nil),        // 86: parley.node.v1.ObservedShard
-	(*ObservedReplica)(nil),      // 87: parley.node.v1.ObservedReplica
-	(*EventView)(nil),            // 88: parley.node.v1.EventView
-	(*Fanout)(nil),               // 89: parley.node.v1.Fanout
-	(*MembershipChange)(nil),     // 90: parley.node.v1.MembershipChange
-	(*FanoutBatch)(nil),          // 91: parley.node.v1.FanoutBatch
-	(*Interest)(nil),             // 92: parley.node.v1.Interest
-	(*InterestReply)(nil),        // 93: parley.node.v1.InterestReply
-	(*OutboxRow)(nil),            // 94: parley.node.v1.OutboxRow
-	(*DeadLetter)(nil),           // 95: parley.node.v1.DeadLetter
-	(*v1.Conversation)(nil),      // 96: parley.event.v1.Conversation
-	(*v1.Properties)(nil),        // 97: parley.event.v1.Properties
-	(*v1.Callback)(nil),          // 98: parley.event.v1.Callback
-	(*v1.Author)(nil),            // 99: parley.event.v1.Author
-	(*v1.User)(nil),              // 100: parley.event.v1.User
-	(*v1.Membership)(nil),        // 101: parley.event.v1.Membership
-	(*v1.Event)(nil),             // 102: parley.event.v1.Event
-	(*v1.Device)(nil),            // 103: parley.event.v1.Device
-	(*v1.Application)(nil),       // 104: parley.event.v1.Application
-	(*v1.Credential)(nil),        // 105: parley.event.v1.Credential
-	(*v1.ClusterSettings)(nil),   // 106: parley.event.v1.ClusterSettings
-	(*v1.PushCredential)(nil),    // 107: parley.event.v1.PushCredential
-	(v1.Platform)(0),             // 108: parley.event.v1.Platform
-	(v1.PushStatus)(0),           // 109: parley.event.v1.PushStatus
-	(*v1.Image)(nil),             // 110: parley.event.v1.Image
-	(*v1.Store)(nil),             // 111: parley.event.v1.Store
-	(*v1.ShardMap)(nil),          // 112: parley.event.v1.ShardMap
-	(v1.StoreState)(0),           // 113: parley.event.v1.StoreState
-	(v1.MemberState)(0),          // 114: parley.event.v1.MemberState
-	(*v1.Head)(nil),              // 115: parley.event.v1.Head
-	(*v1.Member)(nil),            // 116: parley.event.v1.Member
-	(*v1.Name)(nil),              // 117: parley.event.v1.Name
-	(*v1.Cursor)(nil),            // 118: parley.event.v1.Cursor
-	(*v1.Blob)(nil),              // 119: parley.event.v1.Blob
-	(*v1.PublicCopy)(nil),        // 120: parley.event.v1.PublicCopy
-	(*v1.Devices)(nil),           // 121: parley.event.v1.Devices
-	(*v1.Receipt)(nil),           // 122: parley.event.v1.Receipt
+	(*ImportConversation)(nil),   // 23: parley.node.v1.ImportConversation
+	(*ImportMembers)(nil),        // 24: parley.node.v1.ImportMembers
+	(*ImportEvents)(nil),         // 25: parley.node.v1.ImportEvents
+	(*ImportedEvent)(nil),        // 26: parley.node.v1.ImportedEvent
+	(*FinishImport)(nil),         // 27: parley.node.v1.FinishImport
+	(*AnnounceMembers)(nil),      // 28: parley.node.v1.AnnounceMembers
+	(*CreateUser)(nil),           // 29: parley.node.v1.CreateUser
+	(*UpdateUser)(nil),           // 30: parley.node.v1.UpdateUser
+	(*DeleteUser)(nil),           // 31: parley.node.v1.DeleteUser
+	(*ImportUser)(nil),           // 32: parley.node.v1.ImportUser
+	(*IndexMembership)(nil),      // 33: parley.node.v1.IndexMembership
+	(*PropagateUser)(nil),        // 34: parley.node.v1.PropagateUser
+	(*PutDevice)(nil),            // 35: parley.node.v1.PutDevice
+	(*DeleteDevice)(nil),         // 36: parley.node.v1.DeleteDevice
+	(*MutePush)(nil),             // 37: parley.node.v1.MutePush
+	(*ReserveName)(nil),          // 38: parley.node.v1.ReserveName
+	(*ConfirmName)(nil),          // 39: parley.node.v1.ConfirmName
+	(*ReleaseName)(nil),          // 40: parley.node.v1.ReleaseName
+	(*PutApplication)(nil),       // 41: parley.node.v1.PutApplication
+	(*DeleteApplication)(nil),    // 42: parley.node.v1.DeleteApplication
+	(*PutCredential)(nil),        // 43: parley.node.v1.PutCredential
+	(*PutSettings)(nil),          // 44: parley.node.v1.PutSettings
+	(*PutPushCredential)(nil),    // 45: parley.node.v1.PutPushCredential
+	(*DeletePushCredential)(nil), // 46: parley.node.v1.DeletePushCredential
+	(*NotePush)(nil),             // 47: parley.node.v1.NotePush
+	(*HoldBlob)(nil),             // 48: parley.node.v1.HoldBlob
+	(*PutChunk)(nil),             // 49: parley.node.v1.PutChunk
+	(*SealBlob)(nil),             // 50: parley.node.v1.SealBlob
+	(*ConfirmHold)(nil),          // 51: parley.node.v1.ConfirmHold
+	(*ReleaseHold)(nil),          // 52: parley.node.v1.ReleaseHold
+	(*PurgeObject)(nil),          // 53: parley.node.v1.PurgeObject
+	(*CreateImage)(nil),          // 54: parley.node.v1.CreateImage
+	(*DeleteImage)(nil),          // 55: parley.node.v1.DeleteImage
+	(*FoundPlacement)(nil),       // 56: parley.node.v1.FoundPlacement
+	(*PutStore)(nil),             // 57: parley.node.v1.PutStore
+	(*SetStore)(nil),             // 58: parley.node.v1.SetStore
+	(*PutShard)(nil),             // 59: parley.node.v1.PutShard
+	(*Announce)(nil),             // 60: parley.node.v1.Announce
+	(*ShardLead)(nil),            // 61: parley.node.v1.ShardLead
+	(*Order)(nil),                // 62: parley.node.v1.Order
+	(*RaiseVersion)(nil),         // 63: parley.node.v1.RaiseVersion
+	(*RecoverPlacement)(nil),     // 64: parley.node.v1.RecoverPlacement
+	(*ConfChange)(nil),           // 65: parley.node.v1.ConfChange
+	(*Page)(nil),                 // 66: parley.node.v1.Page
+	(*Query)(nil),                // 67: parley.node.v1.Query
+	(*GetConversation)(nil),      // 68: parley.node.v1.GetConversation
+	(*GetMember)(nil),            // 69: parley.node.v1.GetMember
+	(*ListMembers)(nil),          // 70: parley.node.v1.ListMembers
+	(*GetEvent)(nil),             // 71: parley.node.v1.GetEvent
+	(*ListEvents)(nil),           // 72: parley.node.v1.ListEvents
+	(*GetUser)(nil),              // 73: parley.node.v1.GetUser
+	(*ListMemberships)(nil),      // 74: parley.node.v1.ListMemberships
+	(*GetDevices)(nil),           // 75: parley.node.v1.GetDevices
+	(*GetName)(nil),              // 76: parley.node.v1.GetName
+	(*GetApplication)(nil),       // 77: parley.node.v1.GetApplication
+	(*ListApplications)(nil),     // 78: parley.node.v1.ListApplications
+	(*GetCredential)(nil),        // 79: parley.node.v1.GetCredential
+	(*GetSettings)(nil),          // 80: parley.node.v1.GetSettings
+	(*ListConversations)(nil),    // 81: parley.node.v1.ListConversations
+	(*ListUsers)(nil),            // 82: parley.node.v1.ListUsers
+	(*ListDeadLetters)(nil),      // 83: parley.node.v1.ListDeadLetters
+	(*GetBlob)(nil),              // 84: parley.node.v1.GetBlob
+	(*GetChunk)(nil),             // 85: parley.node.v1.GetChunk
+	(*GetImage)(nil),             // 86: parley.node.v1.GetImage
+	(*Observe)(nil),              // 87: parley.node.v1.Observe
+	(*GetPublic)(nil),            // 88: parley.node.v1.GetPublic
+	(*ListSessions)(nil),         // 89: parley.node.v1.ListSessions
+	(*ListLive)(nil),             // 90: parley.node.v1.ListLive
+	(*RenewSession)(nil),         // 91: parley.node.v1.RenewSession
+	(*Reply)(nil),                // 92: parley.node.v1.Reply
+	(*ObservedShard)(nil),        // 93: parley.node.v1.ObservedShard
+	(*ObservedReplica)(nil),      // 94: parley.node.v1.ObservedReplica
+	(*EventView)(nil),            // 95: parley.node.v1.EventView
+	(*Fanout)(nil),               // 96: parley.node.v1.Fanout
+	(*MembershipChange)(nil),     // 97: parley.node.v1.MembershipChange
+	(*FanoutBatch)(nil),          // 98: parley.node.v1.FanoutBatch
+	(*Interest)(nil),             // 99: parley.node.v1.Interest
+	(*InterestReply)(nil),        // 100: parley.node.v1.InterestReply
+	(*OutboxRow)(nil),            // 101: parley.node.v1.OutboxRow
+	(*DeadLetter)(nil),           // 102: parley.node.v1.DeadLetter
+	(*v1.Conversation)(nil),      // 103: parley.event.v1.Conversation
+	(*v1.Properties)(nil),        // 104: parley.event.v1.Properties
+	(*v1.Callback)(nil),          // 105: parley.event.v1.Callback
+	(*v1.Author)(nil),            // 106: parley.event.v1.Author
+	(*v1.Member)(nil),            // 107: parley.event.v1.Member
+	(*v1.Event)(nil),             // 108: parley.event.v1.Event
+	(*v1.Receipt)(nil),           // 109: parley.event.v1.Receipt
+	(*v1.User)(nil),              // 110: parley.event.v1.User
+	(*v1.Membership)(nil),        // 111: parley.event.v1.Membership
+	(*v1.Device)(nil),            // 112: parley.event.v1.Device
+	(*v1.Application)(nil),       // 113: parley.event.v1.Application
+	(*v1.Credential)(nil),        // 114: parley.event.v1.Credential
+	(*v1.ClusterSettings)(nil),   // 115: parley.event.v1.ClusterSettings
+	(*v1.PushCredential)(nil),    // 116: parley.event.v1.PushCredential
+	(v1.Platform)(0),             // 117: parley.event.v1.Platform
+	(v1.PushStatus)(0),           // 118: parley.event.v1.PushStatus
+	(*v1.Image)(nil),             // 119: parley.event.v1.Image
+	(*v1.Store)(nil),             // 120: parley.event.v1.Store
+	(*v1.ShardMap)(nil),          // 121: parley.event.v1.ShardMap
+	(v1.StoreState)(0),           // 122: parley.event.v1.StoreState
+	(v1.MemberState)(0),          // 123: parley.event.v1.MemberState
+	(*v1.Head)(nil),              // 124: parley.event.v1.Head
+	(*v1.Name)(nil),              // 125: parley.event.v1.Name
+	(*v1.Cursor)(nil),            // 126: parley.event.v1.Cursor
+	(*v1.Blob)(nil),              // 127: parley.event.v1.Blob
+	(*v1.PublicCopy)(nil),        // 128: parley.event.v1.PublicCopy
+	(*v1.Devices)(nil),           // 129: parley.event.v1.Devices
 }
 var file_node_v1_node_proto_depIdxs = []int32{
 	5,   // 0: parley.node.v1.Error.fields:type_name -> parley.node.v1.Field
 	0,   // 1: parley.node.v1.GrainRequest.kind:type_name -> parley.node.v1.Kind
 	9,   // 2: parley.node.v1.GrainRequest.command:type_name -> parley.node.v1.Command
-	60,  // 3: parley.node.v1.GrainRequest.query:type_name -> parley.node.v1.Query
+	67,  // 3: parley.node.v1.GrainRequest.query:type_name -> parley.node.v1.Query
 	6,   // 4: parley.node.v1.GrainReply.error:type_name -> parley.node.v1.Error
-	85,  // 5: parley.node.v1.GrainReply.reply:type_name -> parley.node.v1.Reply
+	92,  // 5: parley.node.v1.GrainReply.reply:type_name -> parley.node.v1.Reply
 	4,   // 6: parley.node.v1.Command.principal:type_name -> parley.node.v1.Principal
 	12,  // 7: parley.node.v1.Command.create_conversation:type_name -> parley.node.v1.CreateConversation
 	13,  // 8: parley.node.v1.Command.update_conversation:type_name -> parley.node.v1.UpdateConversation
@@ -7585,150 +8076,162 @@ var file_node_v1_node_proto_depIdxs = []int32{
 	20,  // 15: parley.node.v1.Command.probe:type_name -> parley.node.v1.Probe
 	21,  // 16: parley.node.v1.Command.user_changed:type_name -> parley.node.v1.UserChanged
 	22,  // 17: parley.node.v1.Command.purge_conversation:type_name -> parley.node.v1.PurgeConversation
-	23,  // 18: parley.node.v1.Command.create_user:type_name -> parley.node.v1.CreateUser
-	24,  // 19: parley.node.v1.Command.update_user:type_name -> parley.node.v1.UpdateUser
-	25,  // 20: parley.node.v1.Command.delete_user:type_name -> parley.node.v1.DeleteUser
-	26,  // 21: parley.node.v1.Command.index_membership:type_name -> parley.node.v1.IndexMembership
-	27,  // 22: parley.node.v1.Command.propagate_user:type_name -> parley.node.v1.PropagateUser
-	28,  // 23: parley.node.v1.Command.put_device:type_name -> parley.node.v1.PutDevice
-	29,  // 24: parley.node.v1.Command.delete_device:type_name -> parley.node.v1.DeleteDevice
-	30,  // 25: parley.node.v1.Command.mute_push:type_name -> parley.node.v1.MutePush
-	31,  // 26: parley.node.v1.Command.reserve_name:type_name -> parley.node.v1.ReserveName
-	32,  // 27: parley.node.v1.Command.confirm_name:type_name -> parley.node.v1.ConfirmName
-	33,  // 28: parley.node.v1.Command.release_name:type_name -> parley.node.v1.ReleaseName
-	34,  // 29: parley.node.v1.Command.put_application:type_name -> parley.node.v1.PutApplication
-	35,  // 30: parley.node.v1.Command.delete_application:type_name -> parley.node.v1.DeleteApplication
-	36,  // 31: parley.node.v1.Command.put_credential:type_name -> parley.node.v1.PutCredential
-	37,  // 32: parley.node.v1.Command.put_settings:type_name -> parley.node.v1.PutSettings
-	38,  // 33: parley.node.v1.Command.put_push_credential:type_name -> parley.node.v1.PutPushCredential
-	39,  // 34: parley.node.v1.Command.delete_push_credential:type_name -> parley.node.v1.DeletePushCredential
-	40,  // 35: parley.node.v1.Command.note_push:type_name -> parley.node.v1.NotePush
-	41,  // 36: parley.node.v1.Command.hold_blob:type_name -> parley.node.v1.HoldBlob
-	42,  // 37: parley.node.v1.Command.put_chunk:type_name -> parley.node.v1.PutChunk
-	43,  // 38: parley.node.v1.Command.seal_blob:type_name -> parley.node.v1.SealBlob
-	44,  // 39: parley.node.v1.Command.confirm_hold:type_name -> parley.node.v1.ConfirmHold
-	45,  // 40: parley.node.v1.Command.release_hold:type_name -> parley.node.v1.ReleaseHold
-	46,  // 41: parley.node.v1.Command.purge_object:type_name -> parley.node.v1.PurgeObject
-	47,  // 42: parley.node.v1.Command.create_image:type_name -> parley.node.v1.CreateImage
-	48,  // 43: parley.node.v1.Command.delete_image:type_name -> parley.node.v1.DeleteImage
-	49,  // 44: parley.node.v1.Command.found_placement:type_name -> parley.node.v1.FoundPlacement
-	50,  // 45: parley.node.v1.Command.put_store:type_name -> parley.node.v1.PutStore
-	51,  // 46: parley.node.v1.Command.set_store:type_name -> parley.node.v1.SetStore
-	52,  // 47: parley.node.v1.Command.put_shard:type_name -> parley.node.v1.PutShard
-	53,  // 48: parley.node.v1.Command.announce:type_name -> parley.node.v1.Announce
-	55,  // 49: parley.node.v1.Command.order:type_name -> parley.node.v1.Order
-	56,  // 50: parley.node.v1.Command.raise_version:type_name -> parley.node.v1.RaiseVersion
-	57,  // 51: parley.node.v1.Command.recover_placement:type_name -> parley.node.v1.RecoverPlacement
-	10,  // 52: parley.node.v1.Command.deliver_event:type_name -> parley.node.v1.DeliverEvent
-	11,  // 53: parley.node.v1.Command.redeliver:type_name -> parley.node.v1.Redeliver
-	0,   // 54: parley.node.v1.Redeliver.kind:type_name -> parley.node.v1.Kind
-	96,  // 55: parley.node.v1.CreateConversation.conversation:type_name -> parley.event.v1.Conversation
-	97,  // 56: parley.node.v1.UpdateConversation.properties:type_name -> parley.event.v1.Properties
-	98,  // 57: parley.node.v1.UpdateConversation.callback:type_name -> parley.event.v1.Callback
-	99,  // 58: parley.node.v1.AddMember.user:type_name -> parley.event.v1.Author
-	2,   // 59: parley.node.v1.AddMember.action:type_name -> parley.node.v1.MemberAction
-	2,   // 60: parley.node.v1.UpdateMember.action:type_name -> parley.node.v1.MemberAction
-	99,  // 61: parley.node.v1.UserChanged.user:type_name -> parley.event.v1.Author
-	100, // 62: parley.node.v1.CreateUser.user:type_name -> parley.event.v1.User
-	101, // 63: parley.node.v1.IndexMembership.membership:type_name -> parley.event.v1.Membership
-	102, // 64: parley.node.v1.IndexMembership.event:type_name -> parley.event.v1.Event
-	99,  // 65: parley.node.v1.IndexMembership.author:type_name -> parley.event.v1.Author
-	103, // 66: parley.node.v1.PutDevice.device:type_name -> parley.event.v1.Device
-	104, // 67: parley.node.v1.PutApplication.application:type_name -> parley.event.v1.Application
-	105, // 68: parley.node.v1.PutCredential.credential:type_name -> parley.event.v1.Credential
-	106, // 69: parley.node.v1.PutSettings.settings:type_name -> parley.event.v1.ClusterSettings
-	107, // 70: parley.node.v1.PutPushCredential.credential:type_name -> parley.event.v1.PushCredential
-	108, // 71: parley.node.v1.DeletePushCredential.platform:type_name -> parley.event.v1.Platform
-	108, // 72: parley.node.v1.NotePush.platform:type_name -> parley.event.v1.Platform
-	109, // 73: parley.node.v1.NotePush.status:type_name -> parley.event.v1.PushStatus
-	110, // 74: parley.node.v1.CreateImage.image:type_name -> parley.event.v1.Image
-	111, // 75: parley.node.v1.FoundPlacement.founder:type_name -> parley.event.v1.Store
-	112, // 76: parley.node.v1.FoundPlacement.shards:type_name -> parley.event.v1.ShardMap
-	111, // 77: parley.node.v1.PutStore.store:type_name -> parley.event.v1.Store
-	113, // 78: parley.node.v1.SetStore.state:type_name -> parley.event.v1.StoreState
-	112, // 79: parley.node.v1.PutShard.shard:type_name -> parley.event.v1.ShardMap
-	54,  // 80: parley.node.v1.Announce.leads:type_name -> parley.node.v1.ShardLead
-	3,   // 81: parley.node.v1.Order.kind:type_name -> parley.node.v1.OrderKind
-	58,  // 82: parley.node.v1.Order.changes:type_name -> parley.node.v1.ConfChange
-	112, // 83: parley.node.v1.RecoverPlacement.shards:type_name -> parley.event.v1.ShardMap
-	4,   // 84: parley.node.v1.Query.principal:type_name -> parley.node.v1.Principal
-	61,  // 85: parley.node.v1.Query.get_conversation:type_name -> parley.node.v1.GetConversation
-	62,  // 86: parley.node.v1.Query.get_member:type_name -> parley.node.v1.GetMember
-	63,  // 87: parley.node.v1.Query.list_members:type_name -> parley.node.v1.ListMembers
-	64,  // 88: parley.node.v1.Query.get_event:type_name -> parley.node.v1.GetEvent
-	65,  // 89: parley.node.v1.Query.list_events:type_name -> parley.node.v1.ListEvents
-	66,  // 90: parley.node.v1.Query.get_user:type_name -> parley.node.v1.GetUser
-	67,  // 91: parley.node.v1.Query.list_memberships:type_name -> parley.node.v1.ListMemberships
-	68,  // 92: parley.node.v1.Query.get_devices:type_name -> parley.node.v1.GetDevices
-	69,  // 93: parley.node.v1.Query.get_name:type_name -> parley.node.v1.GetName
-	70,  // 94: parley.node.v1.Query.get_application:type_name -> parley.node.v1.GetApplication
-	71,  // 95: parley.node.v1.Query.list_applications:type_name -> parley.node.v1.ListApplications
-	72,  // 96: parley.node.v1.Query.get_credential:type_name -> parley.node.v1.GetCredential
-	73,  // 97: parley.node.v1.Query.get_settings:type_name -> parley.node.v1.GetSettings
-	74,  // 98: parley.node.v1.Query.list_conversations:type_name -> parley.node.v1.ListConversations
-	75,  // 99: parley.node.v1.Query.list_users:type_name -> parley.node.v1.ListUsers
-	76,  // 100: parley.node.v1.Query.list_dead_letters:type_name -> parley.node.v1.ListDeadLetters
-	77,  // 101: parley.node.v1.Query.get_blob:type_name -> parley.node.v1.GetBlob
-	78,  // 102: parley.node.v1.Query.get_chunk:type_name -> parley.node.v1.GetChunk
-	79,  // 103: parley.node.v1.Query.get_image:type_name -> parley.node.v1.GetImage
-	80,  // 104: parley.node.v1.Query.observe:type_name -> parley.node.v1.Observe
-	81,  // 105: parley.node.v1.Query.get_public:type_name -> parley.node.v1.GetPublic
-	82,  // 106: parley.node.v1.Query.list_sessions:type_name -> parley.node.v1.ListSessions
-	83,  // 107: parley.node.v1.Query.list_live:type_name -> parley.node.v1.ListLive
-	84,  // 108: parley.node.v1.Query.renew_session:type_name -> parley.node.v1.RenewSession
-	59,  // 109: parley.node.v1.ListMembers.page:type_name -> parley.node.v1.Page
-	59,  // 110: parley.node.v1.ListEvents.page:type_name -> parley.node.v1.Page
-	59,  // 111: parley.node.v1.ListMemberships.page:type_name -> parley.node.v1.Page
-	114, // 112: parley.node.v1.ListMemberships.states:type_name -> parley.event.v1.MemberState
-	59,  // 113: parley.node.v1.ListApplications.page:type_name -> parley.node.v1.Page
-	59,  // 114: parley.node.v1.ListConversations.page:type_name -> parley.node.v1.Page
-	59,  // 115: parley.node.v1.ListUsers.page:type_name -> parley.node.v1.Page
-	59,  // 116: parley.node.v1.ListDeadLetters.page:type_name -> parley.node.v1.Page
-	0,   // 117: parley.node.v1.ListDeadLetters.kind:type_name -> parley.node.v1.Kind
-	96,  // 118: parley.node.v1.Reply.conversation:type_name -> parley.event.v1.Conversation
-	115, // 119: parley.node.v1.Reply.head:type_name -> parley.event.v1.Head
-	116, // 120: parley.node.v1.Reply.member:type_name -> parley.event.v1.Member
-	88,  // 121: parley.node.v1.Reply.event:type_name -> parley.node.v1.EventView
-	100, // 122: parley.node.v1.Reply.user:type_name -> parley.event.v1.User
-	117, // 123: parley.node.v1.Reply.name:type_name -> parley.event.v1.Name
-	104, // 124: parley.node.v1.Reply.application:type_name -> parley.event.v1.Application
-	105, // 125: parley.node.v1.Reply.credential:type_name -> parley.event.v1.Credential
-	106, // 126: parley.node.v1.Reply.settings:type_name -> parley.event.v1.ClusterSettings
-	118, // 127: parley.node.v1.Reply.cursor:type_name -> parley.event.v1.Cursor
-	119, // 128: parley.node.v1.Reply.blob:type_name -> parley.event.v1.Blob
-	110, // 129: parley.node.v1.Reply.image:type_name -> parley.event.v1.Image
-	116, // 130: parley.node.v1.Reply.members:type_name -> parley.event.v1.Member
-	88,  // 131: parley.node.v1.Reply.events:type_name -> parley.node.v1.EventView
-	101, // 132: parley.node.v1.Reply.memberships:type_name -> parley.event.v1.Membership
-	104, // 133: parley.node.v1.Reply.applications:type_name -> parley.event.v1.Application
-	96,  // 134: parley.node.v1.Reply.conversations:type_name -> parley.event.v1.Conversation
-	100, // 135: parley.node.v1.Reply.users:type_name -> parley.event.v1.User
-	111, // 136: parley.node.v1.Reply.store:type_name -> parley.event.v1.Store
-	112, // 137: parley.node.v1.Reply.shard_map:type_name -> parley.event.v1.ShardMap
-	86,  // 138: parley.node.v1.Reply.observed:type_name -> parley.node.v1.ObservedShard
-	120, // 139: parley.node.v1.Reply.public:type_name -> parley.event.v1.PublicCopy
-	95,  // 140: parley.node.v1.Reply.dead_letters:type_name -> parley.node.v1.DeadLetter
-	121, // 141: parley.node.v1.Reply.devices:type_name -> parley.event.v1.Devices
-	115, // 142: parley.node.v1.Reply.heads:type_name -> parley.event.v1.Head
-	87,  // 143: parley.node.v1.ObservedShard.replicas:type_name -> parley.node.v1.ObservedReplica
-	102, // 144: parley.node.v1.EventView.event:type_name -> parley.event.v1.Event
-	99,  // 145: parley.node.v1.EventView.author:type_name -> parley.event.v1.Author
-	122, // 146: parley.node.v1.EventView.receipts:type_name -> parley.event.v1.Receipt
-	88,  // 147: parley.node.v1.Fanout.event:type_name -> parley.node.v1.EventView
-	88,  // 148: parley.node.v1.Fanout.soft:type_name -> parley.node.v1.EventView
-	118, // 149: parley.node.v1.Fanout.cursor:type_name -> parley.event.v1.Cursor
-	90,  // 150: parley.node.v1.Fanout.membership:type_name -> parley.node.v1.MembershipChange
-	101, // 151: parley.node.v1.MembershipChange.membership:type_name -> parley.event.v1.Membership
-	88,  // 152: parley.node.v1.MembershipChange.event:type_name -> parley.node.v1.EventView
-	89,  // 153: parley.node.v1.FanoutBatch.items:type_name -> parley.node.v1.Fanout
-	0,   // 154: parley.node.v1.OutboxRow.target_kind:type_name -> parley.node.v1.Kind
-	9,   // 155: parley.node.v1.OutboxRow.command:type_name -> parley.node.v1.Command
-	94,  // 156: parley.node.v1.DeadLetter.row:type_name -> parley.node.v1.OutboxRow
-	157, // [157:157] is the sub-list for method output_type
-	157, // [157:157] is the sub-list for method input_type
-	157, // [157:157] is the sub-list for extension type_name
-	157, // [157:157] is the sub-list for extension extendee
-	0,   // [0:157] is the sub-list for field type_name
+	23,  // 18: parley.node.v1.Command.import_conversation:type_name -> parley.node.v1.ImportConversation
+	24,  // 19: parley.node.v1.Command.import_members:type_name -> parley.node.v1.ImportMembers
+	25,  // 20: parley.node.v1.Command.import_events:type_name -> parley.node.v1.ImportEvents
+	27,  // 21: parley.node.v1.Command.finish_import:type_name -> parley.node.v1.FinishImport
+	28,  // 22: parley.node.v1.Command.announce_members:type_name -> parley.node.v1.AnnounceMembers
+	29,  // 23: parley.node.v1.Command.create_user:type_name -> parley.node.v1.CreateUser
+	30,  // 24: parley.node.v1.Command.update_user:type_name -> parley.node.v1.UpdateUser
+	31,  // 25: parley.node.v1.Command.delete_user:type_name -> parley.node.v1.DeleteUser
+	33,  // 26: parley.node.v1.Command.index_membership:type_name -> parley.node.v1.IndexMembership
+	34,  // 27: parley.node.v1.Command.propagate_user:type_name -> parley.node.v1.PropagateUser
+	35,  // 28: parley.node.v1.Command.put_device:type_name -> parley.node.v1.PutDevice
+	36,  // 29: parley.node.v1.Command.delete_device:type_name -> parley.node.v1.DeleteDevice
+	37,  // 30: parley.node.v1.Command.mute_push:type_name -> parley.node.v1.MutePush
+	32,  // 31: parley.node.v1.Command.import_user:type_name -> parley.node.v1.ImportUser
+	38,  // 32: parley.node.v1.Command.reserve_name:type_name -> parley.node.v1.ReserveName
+	39,  // 33: parley.node.v1.Command.confirm_name:type_name -> parley.node.v1.ConfirmName
+	40,  // 34: parley.node.v1.Command.release_name:type_name -> parley.node.v1.ReleaseName
+	41,  // 35: parley.node.v1.Command.put_application:type_name -> parley.node.v1.PutApplication
+	42,  // 36: parley.node.v1.Command.delete_application:type_name -> parley.node.v1.DeleteApplication
+	43,  // 37: parley.node.v1.Command.put_credential:type_name -> parley.node.v1.PutCredential
+	44,  // 38: parley.node.v1.Command.put_settings:type_name -> parley.node.v1.PutSettings
+	45,  // 39: parley.node.v1.Command.put_push_credential:type_name -> parley.node.v1.PutPushCredential
+	46,  // 40: parley.node.v1.Command.delete_push_credential:type_name -> parley.node.v1.DeletePushCredential
+	47,  // 41: parley.node.v1.Command.note_push:type_name -> parley.node.v1.NotePush
+	48,  // 42: parley.node.v1.Command.hold_blob:type_name -> parley.node.v1.HoldBlob
+	49,  // 43: parley.node.v1.Command.put_chunk:type_name -> parley.node.v1.PutChunk
+	50,  // 44: parley.node.v1.Command.seal_blob:type_name -> parley.node.v1.SealBlob
+	51,  // 45: parley.node.v1.Command.confirm_hold:type_name -> parley.node.v1.ConfirmHold
+	52,  // 46: parley.node.v1.Command.release_hold:type_name -> parley.node.v1.ReleaseHold
+	53,  // 47: parley.node.v1.Command.purge_object:type_name -> parley.node.v1.PurgeObject
+	54,  // 48: parley.node.v1.Command.create_image:type_name -> parley.node.v1.CreateImage
+	55,  // 49: parley.node.v1.Command.delete_image:type_name -> parley.node.v1.DeleteImage
+	56,  // 50: parley.node.v1.Command.found_placement:type_name -> parley.node.v1.FoundPlacement
+	57,  // 51: parley.node.v1.Command.put_store:type_name -> parley.node.v1.PutStore
+	58,  // 52: parley.node.v1.Command.set_store:type_name -> parley.node.v1.SetStore
+	59,  // 53: parley.node.v1.Command.put_shard:type_name -> parley.node.v1.PutShard
+	60,  // 54: parley.node.v1.Command.announce:type_name -> parley.node.v1.Announce
+	62,  // 55: parley.node.v1.Command.order:type_name -> parley.node.v1.Order
+	63,  // 56: parley.node.v1.Command.raise_version:type_name -> parley.node.v1.RaiseVersion
+	64,  // 57: parley.node.v1.Command.recover_placement:type_name -> parley.node.v1.RecoverPlacement
+	10,  // 58: parley.node.v1.Command.deliver_event:type_name -> parley.node.v1.DeliverEvent
+	11,  // 59: parley.node.v1.Command.redeliver:type_name -> parley.node.v1.Redeliver
+	0,   // 60: parley.node.v1.Redeliver.kind:type_name -> parley.node.v1.Kind
+	103, // 61: parley.node.v1.CreateConversation.conversation:type_name -> parley.event.v1.Conversation
+	104, // 62: parley.node.v1.UpdateConversation.properties:type_name -> parley.event.v1.Properties
+	105, // 63: parley.node.v1.UpdateConversation.callback:type_name -> parley.event.v1.Callback
+	106, // 64: parley.node.v1.AddMember.user:type_name -> parley.event.v1.Author
+	2,   // 65: parley.node.v1.AddMember.action:type_name -> parley.node.v1.MemberAction
+	2,   // 66: parley.node.v1.UpdateMember.action:type_name -> parley.node.v1.MemberAction
+	106, // 67: parley.node.v1.UserChanged.user:type_name -> parley.event.v1.Author
+	103, // 68: parley.node.v1.ImportConversation.conversation:type_name -> parley.event.v1.Conversation
+	107, // 69: parley.node.v1.ImportMembers.members:type_name -> parley.event.v1.Member
+	26,  // 70: parley.node.v1.ImportEvents.events:type_name -> parley.node.v1.ImportedEvent
+	108, // 71: parley.node.v1.ImportedEvent.event:type_name -> parley.event.v1.Event
+	109, // 72: parley.node.v1.ImportedEvent.receipts:type_name -> parley.event.v1.Receipt
+	110, // 73: parley.node.v1.CreateUser.user:type_name -> parley.event.v1.User
+	110, // 74: parley.node.v1.ImportUser.user:type_name -> parley.event.v1.User
+	111, // 75: parley.node.v1.IndexMembership.membership:type_name -> parley.event.v1.Membership
+	108, // 76: parley.node.v1.IndexMembership.event:type_name -> parley.event.v1.Event
+	106, // 77: parley.node.v1.IndexMembership.author:type_name -> parley.event.v1.Author
+	112, // 78: parley.node.v1.PutDevice.device:type_name -> parley.event.v1.Device
+	113, // 79: parley.node.v1.PutApplication.application:type_name -> parley.event.v1.Application
+	114, // 80: parley.node.v1.PutCredential.credential:type_name -> parley.event.v1.Credential
+	115, // 81: parley.node.v1.PutSettings.settings:type_name -> parley.event.v1.ClusterSettings
+	116, // 82: parley.node.v1.PutPushCredential.credential:type_name -> parley.event.v1.PushCredential
+	117, // 83: parley.node.v1.DeletePushCredential.platform:type_name -> parley.event.v1.Platform
+	117, // 84: parley.node.v1.NotePush.platform:type_name -> parley.event.v1.Platform
+	118, // 85: parley.node.v1.NotePush.status:type_name -> parley.event.v1.PushStatus
+	119, // 86: parley.node.v1.CreateImage.image:type_name -> parley.event.v1.Image
+	120, // 87: parley.node.v1.FoundPlacement.founder:type_name -> parley.event.v1.Store
+	121, // 88: parley.node.v1.FoundPlacement.shards:type_name -> parley.event.v1.ShardMap
+	120, // 89: parley.node.v1.PutStore.store:type_name -> parley.event.v1.Store
+	122, // 90: parley.node.v1.SetStore.state:type_name -> parley.event.v1.StoreState
+	121, // 91: parley.node.v1.PutShard.shard:type_name -> parley.event.v1.ShardMap
+	61,  // 92: parley.node.v1.Announce.leads:type_name -> parley.node.v1.ShardLead
+	3,   // 93: parley.node.v1.Order.kind:type_name -> parley.node.v1.OrderKind
+	65,  // 94: parley.node.v1.Order.changes:type_name -> parley.node.v1.ConfChange
+	121, // 95: parley.node.v1.RecoverPlacement.shards:type_name -> parley.event.v1.ShardMap
+	4,   // 96: parley.node.v1.Query.principal:type_name -> parley.node.v1.Principal
+	68,  // 97: parley.node.v1.Query.get_conversation:type_name -> parley.node.v1.GetConversation
+	69,  // 98: parley.node.v1.Query.get_member:type_name -> parley.node.v1.GetMember
+	70,  // 99: parley.node.v1.Query.list_members:type_name -> parley.node.v1.ListMembers
+	71,  // 100: parley.node.v1.Query.get_event:type_name -> parley.node.v1.GetEvent
+	72,  // 101: parley.node.v1.Query.list_events:type_name -> parley.node.v1.ListEvents
+	73,  // 102: parley.node.v1.Query.get_user:type_name -> parley.node.v1.GetUser
+	74,  // 103: parley.node.v1.Query.list_memberships:type_name -> parley.node.v1.ListMemberships
+	75,  // 104: parley.node.v1.Query.get_devices:type_name -> parley.node.v1.GetDevices
+	76,  // 105: parley.node.v1.Query.get_name:type_name -> parley.node.v1.GetName
+	77,  // 106: parley.node.v1.Query.get_application:type_name -> parley.node.v1.GetApplication
+	78,  // 107: parley.node.v1.Query.list_applications:type_name -> parley.node.v1.ListApplications
+	79,  // 108: parley.node.v1.Query.get_credential:type_name -> parley.node.v1.GetCredential
+	80,  // 109: parley.node.v1.Query.get_settings:type_name -> parley.node.v1.GetSettings
+	81,  // 110: parley.node.v1.Query.list_conversations:type_name -> parley.node.v1.ListConversations
+	82,  // 111: parley.node.v1.Query.list_users:type_name -> parley.node.v1.ListUsers
+	83,  // 112: parley.node.v1.Query.list_dead_letters:type_name -> parley.node.v1.ListDeadLetters
+	84,  // 113: parley.node.v1.Query.get_blob:type_name -> parley.node.v1.GetBlob
+	85,  // 114: parley.node.v1.Query.get_chunk:type_name -> parley.node.v1.GetChunk
+	86,  // 115: parley.node.v1.Query.get_image:type_name -> parley.node.v1.GetImage
+	87,  // 116: parley.node.v1.Query.observe:type_name -> parley.node.v1.Observe
+	88,  // 117: parley.node.v1.Query.get_public:type_name -> parley.node.v1.GetPublic
+	89,  // 118: parley.node.v1.Query.list_sessions:type_name -> parley.node.v1.ListSessions
+	90,  // 119: parley.node.v1.Query.list_live:type_name -> parley.node.v1.ListLive
+	91,  // 120: parley.node.v1.Query.renew_session:type_name -> parley.node.v1.RenewSession
+	66,  // 121: parley.node.v1.ListMembers.page:type_name -> parley.node.v1.Page
+	66,  // 122: parley.node.v1.ListEvents.page:type_name -> parley.node.v1.Page
+	66,  // 123: parley.node.v1.ListMemberships.page:type_name -> parley.node.v1.Page
+	123, // 124: parley.node.v1.ListMemberships.states:type_name -> parley.event.v1.MemberState
+	66,  // 125: parley.node.v1.ListApplications.page:type_name -> parley.node.v1.Page
+	66,  // 126: parley.node.v1.ListConversations.page:type_name -> parley.node.v1.Page
+	66,  // 127: parley.node.v1.ListUsers.page:type_name -> parley.node.v1.Page
+	66,  // 128: parley.node.v1.ListDeadLetters.page:type_name -> parley.node.v1.Page
+	0,   // 129: parley.node.v1.ListDeadLetters.kind:type_name -> parley.node.v1.Kind
+	103, // 130: parley.node.v1.Reply.conversation:type_name -> parley.event.v1.Conversation
+	124, // 131: parley.node.v1.Reply.head:type_name -> parley.event.v1.Head
+	107, // 132: parley.node.v1.Reply.member:type_name -> parley.event.v1.Member
+	95,  // 133: parley.node.v1.Reply.event:type_name -> parley.node.v1.EventView
+	110, // 134: parley.node.v1.Reply.user:type_name -> parley.event.v1.User
+	125, // 135: parley.node.v1.Reply.name:type_name -> parley.event.v1.Name
+	113, // 136: parley.node.v1.Reply.application:type_name -> parley.event.v1.Application
+	114, // 137: parley.node.v1.Reply.credential:type_name -> parley.event.v1.Credential
+	115, // 138: parley.node.v1.Reply.settings:type_name -> parley.event.v1.ClusterSettings
+	126, // 139: parley.node.v1.Reply.cursor:type_name -> parley.event.v1.Cursor
+	127, // 140: parley.node.v1.Reply.blob:type_name -> parley.event.v1.Blob
+	119, // 141: parley.node.v1.Reply.image:type_name -> parley.event.v1.Image
+	107, // 142: parley.node.v1.Reply.members:type_name -> parley.event.v1.Member
+	95,  // 143: parley.node.v1.Reply.events:type_name -> parley.node.v1.EventView
+	111, // 144: parley.node.v1.Reply.memberships:type_name -> parley.event.v1.Membership
+	113, // 145: parley.node.v1.Reply.applications:type_name -> parley.event.v1.Application
+	103, // 146: parley.node.v1.Reply.conversations:type_name -> parley.event.v1.Conversation
+	110, // 147: parley.node.v1.Reply.users:type_name -> parley.event.v1.User
+	120, // 148: parley.node.v1.Reply.store:type_name -> parley.event.v1.Store
+	121, // 149: parley.node.v1.Reply.shard_map:type_name -> parley.event.v1.ShardMap
+	93,  // 150: parley.node.v1.Reply.observed:type_name -> parley.node.v1.ObservedShard
+	128, // 151: parley.node.v1.Reply.public:type_name -> parley.event.v1.PublicCopy
+	102, // 152: parley.node.v1.Reply.dead_letters:type_name -> parley.node.v1.DeadLetter
+	129, // 153: parley.node.v1.Reply.devices:type_name -> parley.event.v1.Devices
+	124, // 154: parley.node.v1.Reply.heads:type_name -> parley.event.v1.Head
+	94,  // 155: parley.node.v1.ObservedShard.replicas:type_name -> parley.node.v1.ObservedReplica
+	108, // 156: parley.node.v1.EventView.event:type_name -> parley.event.v1.Event
+	106, // 157: parley.node.v1.EventView.author:type_name -> parley.event.v1.Author
+	109, // 158: parley.node.v1.EventView.receipts:type_name -> parley.event.v1.Receipt
+	95,  // 159: parley.node.v1.Fanout.event:type_name -> parley.node.v1.EventView
+	95,  // 160: parley.node.v1.Fanout.soft:type_name -> parley.node.v1.EventView
+	126, // 161: parley.node.v1.Fanout.cursor:type_name -> parley.event.v1.Cursor
+	97,  // 162: parley.node.v1.Fanout.membership:type_name -> parley.node.v1.MembershipChange
+	111, // 163: parley.node.v1.MembershipChange.membership:type_name -> parley.event.v1.Membership
+	95,  // 164: parley.node.v1.MembershipChange.event:type_name -> parley.node.v1.EventView
+	96,  // 165: parley.node.v1.FanoutBatch.items:type_name -> parley.node.v1.Fanout
+	0,   // 166: parley.node.v1.OutboxRow.target_kind:type_name -> parley.node.v1.Kind
+	9,   // 167: parley.node.v1.OutboxRow.command:type_name -> parley.node.v1.Command
+	101, // 168: parley.node.v1.DeadLetter.row:type_name -> parley.node.v1.OutboxRow
+	169, // [169:169] is the sub-list for method output_type
+	169, // [169:169] is the sub-list for method input_type
+	169, // [169:169] is the sub-list for extension type_name
+	169, // [169:169] is the sub-list for extension extendee
+	0,   // [0:169] is the sub-list for field type_name
 }
 
 func init() { file_node_v1_node_proto_init() }
@@ -7748,6 +8251,11 @@ func file_node_v1_node_proto_init() {
 		(*Command_Probe)(nil),
 		(*Command_UserChanged)(nil),
 		(*Command_PurgeConversation)(nil),
+		(*Command_ImportConversation)(nil),
+		(*Command_ImportMembers)(nil),
+		(*Command_ImportEvents)(nil),
+		(*Command_FinishImport)(nil),
+		(*Command_AnnounceMembers)(nil),
 		(*Command_CreateUser)(nil),
 		(*Command_UpdateUser)(nil),
 		(*Command_DeleteUser)(nil),
@@ -7756,6 +8264,7 @@ func file_node_v1_node_proto_init() {
 		(*Command_PutDevice)(nil),
 		(*Command_DeleteDevice)(nil),
 		(*Command_MutePush)(nil),
+		(*Command_ImportUser)(nil),
 		(*Command_ReserveName)(nil),
 		(*Command_ConfirmName)(nil),
 		(*Command_ReleaseName)(nil),
@@ -7786,8 +8295,8 @@ func file_node_v1_node_proto_init() {
 		(*Command_Redeliver)(nil),
 	}
 	file_node_v1_node_proto_msgTypes[9].OneofWrappers = []any{}
-	file_node_v1_node_proto_msgTypes[20].OneofWrappers = []any{}
-	file_node_v1_node_proto_msgTypes[56].OneofWrappers = []any{
+	file_node_v1_node_proto_msgTypes[26].OneofWrappers = []any{}
+	file_node_v1_node_proto_msgTypes[63].OneofWrappers = []any{
 		(*Query_GetConversation)(nil),
 		(*Query_GetMember)(nil),
 		(*Query_ListMembers)(nil),
@@ -7813,7 +8322,7 @@ func file_node_v1_node_proto_init() {
 		(*Query_ListLive)(nil),
 		(*Query_RenewSession)(nil),
 	}
-	file_node_v1_node_proto_msgTypes[85].OneofWrappers = []any{
+	file_node_v1_node_proto_msgTypes[92].OneofWrappers = []any{
 		(*Fanout_Event)(nil),
 		(*Fanout_Soft)(nil),
 		(*Fanout_Cursor)(nil),
@@ -7826,7 +8335,7 @@ func file_node_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_node_v1_node_proto_rawDesc), len(file_node_v1_node_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   92,
+			NumMessages:   99,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,203 @@
+package export
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// link puts everything in order and checks it: first the conversations with their histories, because
+// events tell of members and users that no list has.
+func (x *Export) link() error {
+	for _, id := range slices.Sorted(maps.Keys(x.known)) {
+		c := x.known[id]
+		events, err := x.history(c)
+		if err != nil {
+			return err
+		}
+		c.events = len(events)
+		x.derive(c, events)
+		x.checkConversation(c, events)
+		x.Conversations = append(x.Conversations, c)
+	}
+	for _, id := range slices.Sorted(maps.Keys(x.users)) {
+		x.checkUser(x.users[id])
+		x.Users = append(x.Users, x.users[id])
+	}
+	x.checkNames()
+	return nil
+}
+
+// Events reads a conversation's history: dense from 1, times that never go back. Problems were told by
+// Read, and the files must be as they were then.
+func (c *Conversation) Events() ([]*Event, error) {
+	quiet := &Export{}
+	return quiet.history(c)
+}
+
+func (x *Export) history(c *Conversation) ([]*Event, error) {
+	byID := map[uint64]*Event{}
+	size := int64(0)
+	for _, s := range c.spans {
+		if size += s.end - s.start; size > FileBytesMax {
+			return nil, fmt.Errorf("conversation %s: its history is larger than %d bytes", c.ID, FileBytesMax)
+		}
+		if err := x.readSpan(c, s, byID); err != nil {
+			return nil, fmt.Errorf("read %s: %w", s.file, err)
+		}
+	}
+	events := slices.SortedFunc(maps.Values(byID), func(a, b *Event) int { return cmp.Compare(a.ID, b.ID) })
+	return x.complete(c, events), nil
+}
+
+func (x *Export) readSpan(c *Conversation, s span, byID map[uint64]*Event) error {
+	f, err := os.Open(s.file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.NewSectionReader(f, s.start, s.end-s.start))
+	if err != nil {
+		return err
+	}
+	found := func(i *item) {
+		f := fieldsOf(i.raw)
+		if i.kindOf(f) != "events" || i.conversationOf(f) != c.ID {
+			return
+		}
+		e := eventOf(i.at, f)
+		if x.checkEvent(e) && byID[e.ID] == nil {
+			byID[e.ID] = e
+		}
+	}
+	if filepath.Ext(s.file) == ".json" {
+		return eachItem(raw, s.file, found, func(Place, bool, string, string, ...any) {})
+	}
+	at := Place{s.file, s.line}
+	for line := range bytes.Lines(raw) {
+		walkItems(line, &item{at: at}, found)
+		at.Line++
+	}
+	return nil
+}
+
+// complete fills holes with deleted events, and lifts times that lie before that of the event before.
+func (x *Export) complete(c *Conversation, events []*Event) []*Event {
+	var all []*Event
+	next, before := uint64(1), time.Time{}
+	for _, e := range events {
+		if e.ID-next > GapMax {
+			x.problem(e.at, true, "id", "events %d to %d are missing from the export", next, e.ID-1)
+			return all
+		}
+		now, err := moment(e.Timestamp)
+		if err == nil && now.Before(before) {
+			x.problem(e.at, false, "timestamp", "lies before that of event %d, whose time it gets", next-1)
+			now, e.Timestamp = before, stamp(before)
+		}
+		if e.ID > next {
+			x.problem(e.at, false, "id", "events %d to %d are missing; deleted ones of type %s stand for them", next, e.ID-1, MissingType)
+		}
+		for ; next < e.ID; next++ {
+			all = append(all, &Event{ID: next, Type: MissingType, Timestamp: e.Timestamp, Deleted: e.Timestamp, at: e.at})
+		}
+		all, next, before = append(all, e), e.ID+1, now
+	}
+	if c.sequence >= next && next > 1 {
+		x.problem(c.at, false, "sequence_number", "the conversation had %d events, and the export has them up to %d", c.sequence, next-1)
+	}
+	return all
+}
+
+// derive makes the members that no list has, but events tell of, and the users that no list has, but
+// members tell of.
+func (x *Export) derive(c *Conversation, events []*Event) {
+	listed := len(c.members) > 0
+	unknown := map[string]bool{}
+	for _, e := range events {
+		m := c.byID[e.From]
+		if m == nil && e.From != "" && e.author.ID != "" {
+			m = &Member{ID: e.From, User: e.author, at: e.at, derived: true}
+			c.byID[e.From], c.members = m, append(c.members, m)
+		}
+		if m == nil {
+			if e.From != "" && !unknown[e.From] {
+				unknown[e.From] = true
+				x.problem(e.at, false, "from", "nothing says which user %s is; its events are imported without a name", e.From)
+			}
+			continue
+		}
+		m.told(e)
+	}
+	for _, m := range c.members {
+		if m.derived && (listed || m.State == "") {
+			m.State = "LEFT"
+		}
+		x.deriveUser(m)
+	}
+	slices.SortStableFunc(c.members, func(a, b *Member) int {
+		if gone := cmp.Compare(rank(a), rank(b)); gone != 0 && a.User.ID == b.User.ID {
+			return gone // of one user, who has left came first
+		}
+		return strings.Compare(a.since(), b.since())
+	})
+	fill(&c.Name, "NAM-"+strings.TrimPrefix(c.ID, "CON-"))
+	if len(events) > 0 {
+		fill(&c.Timestamp.Created, events[0].Timestamp)
+	}
+}
+
+// told takes the times of a member from an event of its own.
+func (m *Member) told(e *Event) {
+	state := ""
+	switch e.Type {
+	case "member:invited":
+		fill(&m.Timestamp.Invited, e.Timestamp)
+		state = "INVITED"
+	case "member:joined":
+		fill(&m.Timestamp.Joined, e.Timestamp)
+		state = "JOINED"
+	case "member:left":
+		fill(&m.Timestamp.Left, e.Timestamp)
+		state = "LEFT"
+	}
+	if m.derived && state != "" {
+		m.State = state
+	}
+}
+
+func (m *Member) since() string {
+	return cmp.Or(m.Timestamp.Invited, m.Timestamp.Joined, m.Timestamp.Left)
+}
+
+func rank(m *Member) int {
+	if m.State == "LEFT" {
+		return 0
+	}
+	return 1
+}
+
+func (x *Export) deriveUser(m *Member) {
+	if x.users[m.User.ID] != nil || m.State == "LEFT" || m.User.ID == "" || m.User.Name == "" {
+		return
+	}
+	x.problem(m.at, false, "user", "no list of users has %s; it is made with the name %q", m.User.ID, m.User.Name)
+	x.users[m.User.ID] = &User{ID: m.User.ID, Name: m.User.Name, DisplayName: m.User.DisplayName, at: m.at}
+}
+
+// Count says how much there is to import.
+func (x *Export) Count() Counts {
+	n := Counts{Users: len(x.Users), Conversations: len(x.Conversations)}
+	for _, c := range x.Conversations {
+		n.Members += len(c.members)
+		n.Events += c.events
+	}
+	return n
+}
