@@ -64,8 +64,7 @@ func (s *session) Membership(m *nodev1.MembershipChange) {
 	j := joining{conversation: m.GetMembership().GetConversationId(), after: &before}
 	switch f := s.follows[j.conversation]; {
 	case f != nil:
-		// Perhaps the end of an earlier membership has yet to be heard of, and ends the subscription.
-		f.again = &j
+		f.later(j)
 		return
 	case len(s.changes) < changesMax:
 		s.changes = append(s.changes, j)
@@ -181,9 +180,12 @@ func (s *session) join(ctx context.Context, j joining) error {
 	h, conversation, after := s.conn.handler, j.conversation, j.after
 	s.mu.Lock()
 	position, resumed := s.positions[conversation]
-	known, full := s.follows[conversation] != nil, len(s.follows) >= h.options.Subscriptions
+	f, full := s.follows[conversation], len(s.follows) >= h.options.Subscriptions
+	if f != nil && j.after != nil {
+		f.later(j)
+	}
 	s.mu.Unlock()
-	if known {
+	if f != nil {
 		return nil
 	}
 	if full {
@@ -252,6 +254,14 @@ func (s *session) known(ctx context.Context, conversation string, head *eventv1.
 		page = &nodev1.Page{Descending: true, After: r.GetNext()}
 	}
 	return position, nil
+}
+
+// later keeps news of a joining that f may not be about: perhaps the end of an earlier membership has
+// yet to be heard of, and ends the subscription. The session's mu is held.
+func (f *followed) later(j joining) {
+	if f.position <= *j.after { // else the joining itself was told
+		f.again = &j
+	}
 }
 
 // keepFollowing notes a subscription; false = nobody wants it any more.

@@ -2,6 +2,7 @@ package socketio_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -125,5 +126,38 @@ func TestTheListMayBeOlder(t *testing.T) {
 				t.Errorf("told %v, asked %d times", told, asked)
 			}
 		})
+	}
+}
+
+// TestAnOldListMeetsAReturn: a session begins to follow a conversation from a list that is older than
+// its user's leaving and return, and hears of the return before it hears of the leaving.
+func TestAnOldListMeetsAReturn(t *testing.T) {
+	var con, member string
+	var once sync.Once
+	l := &listing{}
+	n := newNode(t, tune{cluster: func(c api.Cluster) api.Cluster {
+		l.Cluster = c
+		return l
+	}})
+	l.change = func(*nodev1.Reply) {
+		once.Do(func() {
+			leave := &nodev1.UpdateMember{MemberId: member, Action: nodev1.MemberAction_MEMBER_ACTION_LEAVE}
+			if _, err := n.cluster.UpdateMember(t.Context(), n.admin, con, "", leave); err != nil {
+				t.Error(err)
+			}
+			n.join(con, "bob")
+		})
+	}
+	n.users("ann", "bob")
+	con = n.conversation("ann")
+	member = n.join(con, "bob")
+	marker := n.conversation("ann")
+	b := n.login("bob", "4.0.2")
+	n.join(marker, "bob")
+	for b.next("member:joined").payload["cid"] != marker { // the news of the return came before that
+	}
+	n.post(con, "ann", "hello")
+	if e := b.next("text"); e.payload["cid"] != con {
+		t.Errorf("%+v", e)
 	}
 }
