@@ -33,7 +33,7 @@ func (r *Runtime) self() *eventv1.Store {
 // enlist has this node written as a member, with where it is now. It repeats that until it is
 // done; a refusal, which is for ever, is told to Expelled.
 func (r *Runtime) enlist(ctx context.Context) {
-	told := ""
+	previous, told := "", ""
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -53,10 +53,13 @@ func (r *Runtime) enlist(ctx context.Context) {
 			r.expel(err)
 			return
 		}
-		if why := err.Error(); why != told {
-			told = why // once: it may be for an operator to do something
+		// Once, if it lasts: it may be for an operator to do something.
+		why := err.Error()
+		if why == previous && why != told {
+			told = why
 			r.options.Logger.Info("not a member yet", "error", err)
 		}
+		previous = why
 		timer.Reset(enlistEvery)
 	}
 }
