@@ -274,6 +274,10 @@ func (s *session) keepFollowing(conversation string, sub *hub.Subscription, posi
 	if sub.Over() {
 		return true
 	}
+	if h := s.conn.handler; len(s.follows) >= h.options.Subscriptions { // others came in between
+		h.metrics.dropped.WithLabelValues("too_many_conversations").Inc()
+		return false
+	}
 	f := &followed{subscription: sub, position: position}
 	s.follows[conversation] = f
 	key := nexmo.AckID(conversation, 0)
