@@ -162,7 +162,12 @@ func (s *session) followAll(ctx context.Context) error {
 			if known.Member == nil {
 				known = nil
 			}
-			g.Go(func() error { return s.join(gctx, joining{conversation: m.GetConversationId(), known: known}) })
+			j := joining{conversation: m.GetConversationId(), known: known}
+			if !s.moved && m.GetJoinedMs() >= s.since.UnixMilli() {
+				before := m.GetSequence() - 1 // the news of the joining may come after the list, or never
+				j.after = &before
+			}
+			g.Go(func() error { return s.join(gctx, j) })
 		}
 		if err := g.Wait(); err != nil {
 			return err
@@ -256,10 +261,10 @@ func (s *session) known(ctx context.Context, conversation string, head *eventv1.
 	return position, nil
 }
 
-// later keeps news of a joining that f may not be about: perhaps the end of an earlier membership has
-// yet to be heard of, and ends the subscription. The session's mu is held.
+// later keeps news of a joining for when f has ended, if f is of an earlier membership: then that one's
+// end lies between where f stands and the joining. The session's mu is held.
 func (f *followed) later(j joining) {
-	if f.position <= *j.after { // else the joining itself was told
+	if f.position < *j.after { // else f tells the joining, or has told it
 		f.again = &j
 	}
 }

@@ -77,12 +77,16 @@ func TestOnlySoManyAreFollowed(t *testing.T) {
 // listing changes the memberships that a login is told of.
 type listing struct {
 	counting
+	before func() // nil = nothing
 	change func(r *nodev1.Reply)
 }
 
 func (l *listing) ListMemberships(ctx context.Context, p *nodev1.Principal, user string, page *nodev1.Page, states []eventv1.MemberState) (*nodev1.Reply, error) {
+	if l.before != nil {
+		l.before()
+	}
 	r, err := l.Cluster.ListMemberships(ctx, p, user, page, states)
-	if err == nil {
+	if err == nil && l.change != nil {
 		l.change(r)
 	}
 	return r, err
@@ -158,6 +162,29 @@ func TestAnOldListMeetsAReturn(t *testing.T) {
 	}
 	n.post(con, "ann", "hello")
 	if e := b.next("text"); e.payload["cid"] != con {
+		t.Errorf("%+v", e)
+	}
+}
+
+// TestAJoiningThatTheListTells: a user joins while its memberships are being listed. Whichever comes
+// first, the list or the news, the session hears of the joining.
+func TestAJoiningThatTheListTells(t *testing.T) {
+	var con string
+	var once sync.Once
+	l := &listing{}
+	n := newNode(t, tune{cluster: func(c api.Cluster) api.Cluster {
+		l.Cluster = c
+		return l
+	}})
+	l.before = func() { once.Do(func() { n.join(con, "bob") }) }
+	n.users("ann", "bob")
+	con = n.conversation("ann")
+	b := n.login("bob", "4.0.2")
+	if e := b.next("member:joined"); e.payload["cid"] != con {
+		t.Errorf("%+v", e)
+	}
+	id := n.post(con, "ann", "hello")
+	if e := b.next("text"); e.payload["id"] != float64(id) {
 		t.Errorf("%+v", e)
 	}
 }

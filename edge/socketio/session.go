@@ -42,7 +42,7 @@ type session struct {
 	dialect   nexmo.Dialect
 	resumed   bool
 	moved     bool          // resumed, and another node had it before
-	since     time.Time     // resumed: when the connection before this ended; moved: what is older is known
+	since     time.Time     // when it began; resumed: when the connection before this ended; moved: what is older is known
 	synced    chan struct{} // closed when the conversations are followed for the first time
 
 	phase atomic.Int32
@@ -89,7 +89,7 @@ var (
 func newSession(c *conn, claims *auth.Claims, name string, d nexmo.Dialect) *session {
 	return &session{
 		conn: c, claims: claims, principal: claims.Principal(), name: name, dialect: d, synced: make(chan struct{}),
-		follows: map[string]*followed{}, byAck: map[uint64]*followed{},
+		since: time.Now(), follows: map[string]*followed{}, byAck: map[uint64]*followed{},
 	}
 }
 
