@@ -10,7 +10,7 @@ PACKAGES := ./...
 HELM_VERSION := v3.18.6
 NODES ?= ./actors/runtime ./edge/ws ./actors/webhook
 
-.PHONY: run build test race race-nodes check integration chaos chaos-short mutants sim sim-night e2e bench proto fuzz storm clean deploy-check
+.PHONY: run build test race race-nodes check integration chaos chaos-short mutants sim sim-night e2e bench proto fuzz storm clean deploy-check e2e-older
 
 run: build ## Build and start one node on ./data
 	$(BIN) serve
@@ -67,6 +67,13 @@ sim-night: ## Ten thousand simulated clusters
 
 e2e: build ## The demo page and the README in headless Chromium
 	cd test/e2e && npm ci --ignore-scripts --no-audit --no-fund && PARLEY=$(CURDIR)/$(BIN) node --test --test-concurrency=1 $(E2E_FLAGS) ./*.test.mjs
+
+# What may not be shipped is installed into a folder that is gone afterwards.
+OLDER := nexmo-conversation@0.1.21 nexmo-stitch-2@npm:nexmo-stitch@2.0.5 nexmo-stitch-3@npm:nexmo-stitch@3.0.1 @vonage/client-sdk@2.3.1
+e2e-older: build ## The SDKs whose licence forbids to ship them, in headless Chromium; asks npm for them
+	cd test/e2e && npm ci --ignore-scripts --no-audit --no-fund && modules=$$(mktemp -d) && trap 'rm -rf "'"$$modules"'"' EXIT && \
+	npm install --prefix "$$modules" --ignore-scripts --no-save --no-audit --no-fund $(OLDER) && \
+	UNSHIPPED_MODULES="$$modules/node_modules/" PARLEY=$(CURDIR)/$(BIN) node --test --test-concurrency=1 --test-timeout=600000 $(E2E_FLAGS) ./unshipped/*.test.mjs
 
 # GOFLAGS is for go test: the two builds are told theirs here.
 deploy-check: ## The files of deploy/ against promtool, Helm, systemd-analyze and the binary

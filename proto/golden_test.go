@@ -21,9 +21,9 @@ import (
 
 var rewrite = flag.Bool("rewrite", false, "rewrite the golden files; say in the commit why stored bytes may change")
 
-// TestGoldenBytes fills every field of every message with a fixed value and compares the bytes
-// with those of the first release: a renumbered or retyped field would make old disks and older
-// nodes unreadable. New fields and new messages only add lines.
+// TestGoldenBytes fills every field of every message with a fixed value and compares the bytes, and
+// the number of every value of an enum, with those it had first: one that is renumbered or retyped
+// would make old disks and older nodes unreadable. What is new only adds lines, and needs its line.
 func TestGoldenBytes(t *testing.T) {
 	for _, pkg := range []string{"parley.client.v1", "parley.event.v1", "parley.node.v1"} {
 		t.Run(pkg, func(t *testing.T) {
@@ -38,22 +38,41 @@ func TestGoldenBytes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			have := map[string]bool{}
-			for _, line := range strings.Split(now, "\n") {
-				have[line] = true
+			for _, line := range without(string(then), now) {
+				t.Errorf("changed or removed: %s", line)
 			}
-			for _, line := range strings.Split(string(then), "\n") {
-				if !have[line] {
-					t.Errorf("changed or removed: %s", line)
-				}
+			for _, line := range without(now, string(then)) {
+				t.Errorf("nothing holds this, run the test with -rewrite: %s", line)
 			}
 		})
 	}
 }
 
-// describe gives one line per field: its full name and the bytes of a message with it alone.
+// without gives the lines of one text that the other does not have.
+func without(text, other string) (lines []string) {
+	has := map[string]bool{}
+	for line := range strings.SplitSeq(other, "\n") {
+		has[line] = true
+	}
+	for line := range strings.SplitSeq(text, "\n") {
+		if !has[line] {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// describe gives a line for each field, its full name and the bytes of a message with it alone, and
+// for each value of an enum, its full name and number.
 func describe(t *testing.T, pkg string) []string {
 	var lines []string
+	protoregistry.GlobalTypes.RangeEnums(func(et protoreflect.EnumType) bool {
+		d := et.Descriptor()
+		for i := 0; string(d.ParentFile().Package()) == pkg && i < d.Values().Len(); i++ {
+			lines = append(lines, fmt.Sprintf("%s.%s %d", d.FullName(), d.Values().Get(i).Name(), d.Values().Get(i).Number()))
+		}
+		return true
+	})
 	protoregistry.GlobalTypes.RangeMessages(func(mt protoreflect.MessageType) bool {
 		d := mt.Descriptor()
 		if string(d.ParentFile().Package()) != pkg {

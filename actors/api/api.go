@@ -79,6 +79,12 @@ type Events interface {
 	DeleteEvent(ctx context.Context, p *nodev1.Principal, conversation, clientID string, d *nodev1.DeleteEvent) (*nodev1.Reply, error)
 	// AdvanceCursor moves how far the asker has received and read; max wins.
 	AdvanceCursor(ctx context.Context, p *nodev1.Principal, conversation string, c *nodev1.AdvanceCursor) (*nodev1.Reply, error)
+	// AdvanceCursors moves the cursors of many users of one large conversation, at most
+	// conversation.AdvanceCursorsMax, without waiting: each under its own user's rights, which the caller
+	// has verified. Reply.Cursors names those refused; the others are moved when done is called. When it
+	// says apart nothing was done, because receipts are events there or not every node of the cluster
+	// knows the call: post them one by one. Repeating it is harmless. done is as of PostAsync.
+	AdvanceCursors(ctx context.Context, application, conversation string, cursors []*nodev1.UserCursor, done func(*nodev1.Reply, error))
 	GetEvent(ctx context.Context, p *nodev1.Principal, conversation string, sequence uint64) (*nodev1.EventView, error)
 	// ListEvents gives events, positions, next and the head. l.BytesMax ends it after about that many
 	// bytes of events, but not before the first.

@@ -6,16 +6,14 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"parley/actors/application"
+	"parley/actors/conversation/row"
 	"parley/persistence/keys"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	"parley/proto/id"
 	nodev1 "parley/proto/node/v1"
 )
-
-// Operators is the id of the entity that owns the API keys and the cluster's settings. It is of
-// the application kind, so it lives in the meta shard.
-const Operators = "00000000-0000-0000-0000-000000000000"
 
 func operator() *nodev1.Principal { return &nodev1.Principal{Admin: true} }
 
@@ -55,7 +53,7 @@ func (a *API) ListApplications(ctx context.Context, page *nodev1.Page) (*nodev1.
 	ctx, cancel := a.deadline(ctx)
 	defer cancel()
 	return gather(page, BytesMax, func(page *nodev1.Page) (*nodev1.Reply, error) {
-		return a.query(ctx, applicationOf(Operators), &nodev1.Query{Principal: operator(), Body: &nodev1.Query_ListApplications{
+		return a.query(ctx, applicationOf(application.OperatorID), &nodev1.Query{Principal: operator(), Body: &nodev1.Query_ListApplications{
 			ListApplications: &nodev1.ListApplications{Page: page},
 		}})
 	})
@@ -127,17 +125,12 @@ func (a *API) Credential(ctx context.Context, key string) (*eventv1.Credential, 
 
 // credential reads an API key, nil when there is none.
 func (a *API) credential(key string) (*eventv1.Credential, error) {
-	row, ok, err := a.options.Meta.Get(keys.Credential(key))
-	if err != nil || !ok {
-		return nil, err
-	}
-	c := &eventv1.Credential{}
-	return c, c.UnmarshalVT(row)
+	return row.Find[eventv1.Credential](a.options.Meta, keys.Credential(key))
 }
 
 // PutCredential implements Applications.
 func (a *API) PutCredential(ctx context.Context, c *eventv1.Credential, onlyIfNone bool) (*eventv1.Credential, error) {
-	reply, err := a.command(ctx, applicationOf(Operators), &nodev1.Command{Principal: operator(), Body: &nodev1.Command_PutCredential{
+	reply, err := a.command(ctx, applicationOf(application.OperatorID), &nodev1.Command{Principal: operator(), Body: &nodev1.Command_PutCredential{
 		PutCredential: &nodev1.PutCredential{Credential: c, OnlyIfNone: onlyIfNone},
 	}})
 	if err != nil {

@@ -20,14 +20,30 @@ func (a *API) Post(ctx context.Context, p *nodev1.Principal, conv, clientID stri
 
 // PostAsync implements Events.
 func (a *API) PostAsync(ctx context.Context, p *nodev1.Principal, conv, clientID string, e *nodev1.PostEvent, done func(*nodev1.Reply, error)) {
+	a.inConversationAsync(ctx, conv, &nodev1.Command{
+		Principal: p, ClientId: clientID, Body: &nodev1.Command_PostEvent{PostEvent: e},
+	}, done)
+}
+
+// AdvanceCursors implements Events.
+func (a *API) AdvanceCursors(ctx context.Context, application, conv string, cursors []*nodev1.UserCursor, done func(*nodev1.Reply, error)) {
+	if a.options.Gate != nil && !a.options.Gate.Allows("Command.advance_cursors") {
+		done(&nodev1.Reply{Cursors: &nodev1.AdvancedCursors{Apart: true}}, nil)
+		return
+	}
+	a.inConversationAsync(ctx, conv, &nodev1.Command{
+		Principal: node(application), Body: &nodev1.Command_AdvanceCursors{AdvanceCursors: &nodev1.AdvanceCursors{Cursors: cursors}},
+	}, done)
+}
+
+// inConversationAsync is inConversation without waiting.
+func (a *API) inConversationAsync(ctx context.Context, conv string, c *nodev1.Command, done func(*nodev1.Reply, error)) {
 	if !isConversation(conv) {
 		done(nil, errConversation())
 		return
 	}
-	t := conversation(p, conv)
-	req := &nodev1.GrainRequest{Kind: t.kind, ApplicationId: t.application, Id: t.id, Command: &nodev1.Command{
-		Principal: p, ClientId: clientID, Body: &nodev1.Command_PostEvent{PostEvent: e},
-	}}
+	t := conversation(c.Principal, conv)
+	req := &nodev1.GrainRequest{Kind: t.kind, ApplicationId: t.application, Id: t.id, Command: c}
 	if _, ok := ctx.Deadline(); !ok {
 		ctx = until{ctx, time.Now().Add(a.options.Timeout)}
 	}

@@ -160,7 +160,7 @@ func (k kindOfName) thing(reply *nodev1.Reply) *thing {
 	c := reply.GetConversation()
 	return &thing{
 		reply: reply, known: c != nil, never: c.GetState() == eventv1.ConversationState_CONVERSATION_STATE_NEVER,
-		alive: actor.Alive(c),
+		alive: actor.BearsName(c),
 		name:  c.GetName(), fence: c.GetNameFence(),
 	}
 }

@@ -1,43 +1,22 @@
 package api_test
 
 import (
-	"context"
-	"log/slog"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"parley/actors/api"
-	"parley/actors/runtime"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
+	"parley/test/solo"
 )
 
 // newNode opens a whole node over a disk in memory, and gives its API.
 func newNode(t *testing.T) *api.API {
-	o := runtime.DefaultOptions()
-	o.DataDir, o.NodeName, o.Shards = "data", "n1", 8
-	o.Logger, o.Metrics = slog.New(slog.DiscardHandler), prometheus.NewRegistry()
-	o.Store.FS = vfs.NewMem()
-	o.Store.LogMemTableBytes, o.Store.StateMemTableBytes, o.Store.CacheBytes = 1<<20, 1<<20, 4<<20
-	r, err := runtime.Open(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	if err := r.WaitReady(ctx); err != nil {
-		t.Fatal(err)
-	}
+	r := solo.Open(t, solo.Options(t, vfs.NewMem()))
+	t.Cleanup(func() { solo.Close(t, r) })
 	return r.API()
 }
 

@@ -12,6 +12,7 @@ import (
 	"parley/actors/application"
 	"parley/actors/grain"
 	"parley/actors/outbox"
+	"parley/cluster/version"
 	"parley/persistence/keys"
 	"parley/persistence/store"
 	"parley/proto/code"
@@ -43,6 +44,8 @@ type Options struct {
 	Fresh func(ctx context.Context) error
 	// Interest brings a registration to the leader of its shard.
 	Interest func(ctx context.Context, i *nodev1.Interest) (*nodev1.InterestReply, error)
+	// Gate says what all nodes of the cluster know; nil = all that this one does.
+	Gate *version.Gate
 	// Node is this node's name, the edge of its registrations.
 	Node string
 	// Shards is the cluster's number of data shards.

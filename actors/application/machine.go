@@ -6,8 +6,6 @@
 package application
 
 import (
-	"fmt"
-
 	"parley/actors/conversation/document"
 	"parley/actors/conversation/row"
 	"parley/actors/grain"
@@ -61,13 +59,6 @@ func (m *machine) Load(r store.Reader, _ uint64, _ []byte, cmd *nodev1.Command) 
 	if !m.exists {
 		return nil
 	}
-	if err := m.load(r, cmd); err != nil {
-		return fmt.Errorf("load application %s: %w", m.entity.ID, err)
-	}
-	return nil
-}
-
-func (m *machine) load(r store.Reader, cmd *nodev1.Command) error {
 	if !m.loaded {
 		if err := m.loadOnce(r); err != nil {
 			return err
@@ -75,53 +66,30 @@ func (m *machine) load(r store.Reader, cmd *nodev1.Command) error {
 		m.loaded = true
 	}
 	key := cmd.GetPutCredential().GetCredential().GetKey()
-	if _, known := m.credentials[key]; known || key == "" {
+	if key == "" {
 		return nil
 	}
-	c := &eventv1.Credential{}
-	ok, err := row.Read(r, keys.Credential(key), c)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		c = nil
-	}
-	m.credentials[key] = c
-	return nil
+	return row.Learn(m.credentials, key, r, keys.Credential(key))
 }
 
-func (m *machine) loadOnce(r store.Reader) error {
-	if m.operator() {
-		return m.loadOperator(r)
-	}
-	a := &eventv1.Application{}
-	ok, err := row.Read(r, keys.Application(m.id), a)
-	if ok {
-		m.app = a
-	}
-	return err
-}
-
-func (m *machine) loadOperator(r store.Reader) error {
-	s := &eventv1.ClusterSettings{}
-	ok, err := row.Read(r, keys.Settings(), s)
-	if err != nil {
+func (m *machine) loadOnce(r store.Reader) (err error) {
+	if !m.operator() {
+		m.app, err = row.Find[eventv1.Application](r, keys.Application(m.id))
 		return err
 	}
-	if ok {
-		m.settings = s
+	if m.settings, err = row.Find[eventv1.ClusterSettings](r, keys.Settings()); err != nil {
+		return err
 	}
 	m.first, err = FirstCredential(r)
 	return err
 }
 
 // FirstCredential reads the first API key in byte order; nil when there is none.
-func FirstCredential(r store.Reader) (*eventv1.Credential, error) {
-	var first *eventv1.Credential
+func FirstCredential(r store.Reader) (first *eventv1.Credential, err error) {
 	prefix := keys.Credentials()
-	err := r.Scan(prefix, keys.End(prefix), false, func(_, value []byte) (bool, error) {
-		first = &eventv1.Credential{}
-		return false, first.UnmarshalVT(value)
+	err = row.Scan(r, prefix, keys.End(prefix), func(c *eventv1.Credential) bool {
+		first = c
+		return false
 	})
 	return first, err
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"sync"
 
+	"parley/actors/conversation/row"
 	"parley/actors/grain"
 	"parley/persistence/keys"
 	"parley/persistence/store"
@@ -46,11 +47,11 @@ func (v *View) Get(app string) (*eventv1.Application, error) {
 		}
 		p.head = head
 	}
-	row, ok, err := v.meta.Get(p.head)
-	if err != nil || !ok || len(row) < 8 {
+	head, ok, err := v.meta.Get(p.head)
+	if err != nil || !ok || len(head) < 8 {
 		return nil, err
 	}
-	if revision := binary.BigEndian.Uint64(row); !known || p.revision != revision {
+	if revision := binary.BigEndian.Uint64(head); !known || p.revision != revision {
 		p.revision = revision
 		return v.read(app, p)
 	}
@@ -64,12 +65,8 @@ func (v *View) read(app string, p parsed) (*eventv1.Application, error) {
 	if err != nil {
 		return nil, nil
 	}
-	row, ok, err := v.meta.Get(keys.Application(entity))
-	if err != nil || !ok {
-		return nil, err
-	}
-	p.application = &eventv1.Application{}
-	if err := p.application.UnmarshalVT(row); err != nil {
+	p.application, err = row.Find[eventv1.Application](v.meta, keys.Application(entity))
+	if err != nil || p.application == nil {
 		return nil, err
 	}
 	v.mu.Lock()

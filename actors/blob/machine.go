@@ -100,26 +100,15 @@ func (m *machine) Load(r store.Reader, _ uint64, head []byte, cmd *nodev1.Comman
 	if !m.exists {
 		return nil
 	}
-	if err := m.load(r, head, cmd); err != nil {
-		return fmt.Errorf("load blob %s: %w", m.entity.ID, err)
-	}
-	return nil
-}
-
-func (m *machine) load(r store.Reader, head []byte, cmd *nodev1.Command) error {
 	if !m.loaded {
-		b := &eventv1.Blob{}
-		ok, err := row.Read(r, keys.Blob(m.entity.Shard, m.app, m.sum), b)
+		b, err := row.Find[eventv1.Blob](r, keys.Blob(m.entity.Shard, m.app, m.sum))
 		if err != nil {
 			return err
 		}
-		if ok {
-			m.blob = b
-		}
+		m.blob, m.loaded = b, true
 		if len(head) == 8 {
 			m.generation = binary.BigEndian.Uint64(head)
 		}
-		m.loaded = true
 	}
 	switch b := cmd.Body.(type) {
 	case *nodev1.Command_HoldBlob:
@@ -134,19 +123,10 @@ func (m *machine) load(r store.Reader, head []byte, cmd *nodev1.Command) error {
 
 func (m *machine) loadHold(r store.Reader, holder string) error {
 	u, err := id.Parse(id.Image, holder)
-	if _, known := m.holds[holder]; known || err != nil {
+	if err != nil {
 		return nil
 	}
-	h := &eventv1.Hold{}
-	ok, err := row.Read(r, keys.Hold(m.entity.Shard, m.app, m.sum, u), h)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		h = nil
-	}
-	m.holds[holder] = h
-	return nil
+	return row.Learn(m.holds, holder, r, keys.Hold(m.entity.Shard, m.app, m.sum, u))
 }
 
 // Decide implements grain.Machine.

@@ -33,11 +33,14 @@ func joined(m *eventv1.Member) bool {
 func (d *draft) admin() bool { return d.cmd.GetPrincipal().GetAdmin() }
 
 // own is the newest member of the asking user; nil for administrators and those who never were one.
-func (d *draft) own() *eventv1.Member {
-	if d.admin() {
+func (d *draft) own() *eventv1.Member { return d.view.own(d.cmd.GetPrincipal()) }
+
+// own is described at draft.own.
+func (v *view) own(p *nodev1.Principal) *eventv1.Member {
+	if p.GetAdmin() {
 		return nil
 	}
-	return d.view.memberOf(d.cmd.GetPrincipal().GetUserId())
+	return v.memberOf(p.GetUserId())
 }
 
 func (d *draft) mustRead() error {
@@ -72,14 +75,19 @@ func (d *draft) mustJoin(what string) (*eventv1.Member, error) {
 // sender is the member that a command acts as. Users act as their own joined member and as no
 // other; administrators as the joined member they name, or as nobody (nil).
 func (d *draft) sender(from string) (*eventv1.Member, error) {
-	if d.admin() {
-		return d.named(from)
+	return d.view.sender(d.cmd.GetPrincipal(), from)
+}
+
+// sender is described at draft.sender.
+func (v *view) sender(p *nodev1.Principal, from string) (*eventv1.Member, error) {
+	if p.GetAdmin() {
+		return v.named(from)
 	}
-	own := d.own()
-	if own == nil && !created(d.cmd.GetPrincipal(), d.view.meta) {
+	own := v.own(p)
+	if own == nil && !created(p, v.meta) {
 		return nil, notFound()
 	}
-	if from != "" && from != own.GetId() && d.view.members[from].GetUser().GetUserId() != d.cmd.GetPrincipal().GetUserId() {
+	if from != "" && from != own.GetId() && v.members[from].GetUser().GetUserId() != p.GetUserId() {
 		return nil, code.New(code.EventPermission, "a user acts only as its own member, not as %s", from)
 	}
 	if !joined(own) || from != "" && from != own.Id {
@@ -89,11 +97,11 @@ func (d *draft) sender(from string) (*eventv1.Member, error) {
 }
 
 // named is the joined member that an administrator acts as; nil when it names none.
-func (d *draft) named(from string) (*eventv1.Member, error) {
+func (v *view) named(from string) (*eventv1.Member, error) {
 	if from == "" {
 		return nil, nil
 	}
-	m := d.view.members[from]
+	m := v.members[from]
 	if m == nil {
 		return nil, code.New(code.MemberNotFound, "the member named by from does not exist")
 	}

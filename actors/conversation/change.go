@@ -104,7 +104,7 @@ func (c cursorMoved) encode(w Rows, ops []store.Op) []store.Op {
 func (c cursorMoved) fold(v *view) { v.cursors[c.cursor.MemberId] = c.cursor }
 
 func (rowsPurged) encode(w Rows, ops []store.Op) []store.Op {
-	for _, prefix := range keys.ConversationRows(w.Shard, w.App, w.Conversation) {
+	for _, prefix := range keys.ConversationPrefixes(w.Shard, w.App, w.Conversation) {
 		ops = append(ops, store.DeleteRange(prefix, keys.End(prefix)))
 	}
 	return ops

@@ -36,6 +36,8 @@ package conversation
 const (
 	// ReceiptMembersMax is up to how many joined members receipts are stored as events.
 	ReceiptMembersMax = 100
+	// AdvanceCursorsMax bounds the cursors that one command moves.
+	AdvanceCursorsMax = 1024
 	// BodyBytesMax bounds an event's body.
 	BodyBytesMax = 64 << 10
 	// CustomBodyBytesMax bounds the body of a custom event.

@@ -62,6 +62,8 @@ func (d *draft) decide() (*nodev1.Reply, error) {
 		return d.deleteEvent(b.DeleteEvent)
 	case *nodev1.Command_AdvanceCursor:
 		return d.advance(b.AdvanceCursor)
+	case *nodev1.Command_AdvanceCursors:
+		return d.advanceAll(b.AdvanceCursors.GetCursors())
 	default:
 		return nil, code.New(code.InvalidEvent, "a conversation does not know this command")
 	}

@@ -76,11 +76,11 @@ func (d *draft) probe(p *nodev1.Probe) (*nodev1.Reply, error) {
 		meta.NameFence = p.Token
 		d.change(metadataChanged{meta})
 	}
-	return &nodev1.Reply{Conversation: meta, Head: d.head.message(), Exists: Alive(meta)}, nil
+	return &nodev1.Reply{Conversation: meta, Head: d.head.message(), Exists: BearsName(meta)}, nil
 }
 
-// Alive says whether c bears its name: it is in use, or being imported.
-func Alive(c *eventv1.Conversation) bool {
+// BearsName says whether c bears its name: it is in use, or being imported.
+func BearsName(c *eventv1.Conversation) bool {
 	return c.GetState() == stateActive || c.GetState() == stateImporting
 }
 

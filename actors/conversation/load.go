@@ -52,8 +52,23 @@ func (l *loader) command(cmd *nodev1.Command) {
 			l.event(sequence)
 			l.receipt(l.sender(cmd, c.GetFrom()), sequence)
 		}
+	case *nodev1.Command_AdvanceCursors:
+		l.advances(b.AdvanceCursors.GetCursors())
 	case *nodev1.Command_UserChanged:
 		l.newest(b.UserChanged.GetUser().GetUserId())
+	}
+}
+
+// advances brings whom the cursors of many users are of, and how far they are. Where receipts are
+// events nothing is done with them.
+func (l *loader) advances(cursors []*nodev1.UserCursor) {
+	if l.view.head.joined <= ReceiptMembersMax {
+		return
+	}
+	for _, c := range cursors[:min(len(cursors), AdvanceCursorsMax)] {
+		l.newest(c.GetUserId())
+		l.member(c.GetCursor().GetFrom())
+		l.cursor(l.view.newest[c.GetUserId()])
 	}
 }
 
@@ -120,15 +135,9 @@ func (l *loader) first(cmd *nodev1.Command) {
 
 func (l *loader) receipt(member string, sequence uint64) {
 	l.member(member)
+	l.cursor(member)
 	if member == "" || l.err != nil {
 		return
-	}
-	if _, known := l.view.cursors[member]; !known {
-		var c *eventv1.Cursor
-		if c, l.err = l.rows.Cursor(l.reader, member); l.err != nil {
-			return
-		}
-		l.view.cursors[member] = c
 	}
 	key := receiptOf{sequence, member}
 	if _, known := l.view.receipts[key]; known || sequence == 0 || sequence > l.view.head.sequence {
@@ -137,6 +146,16 @@ func (l *loader) receipt(member string, sequence uint64) {
 	var receipt *eventv1.Receipt
 	if receipt, l.err = l.rows.Receipt(l.reader, sequence, member); l.err == nil {
 		l.view.receipts[key] = receipt
+	}
+}
+
+func (l *loader) cursor(member string) {
+	if _, known := l.view.cursors[member]; known || member == "" || l.err != nil {
+		return
+	}
+	var c *eventv1.Cursor
+	if c, l.err = l.rows.Cursor(l.reader, member); l.err == nil {
+		l.view.cursors[member] = c
 	}
 }
 

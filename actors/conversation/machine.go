@@ -74,14 +74,11 @@ func (m *machine) Load(r store.Reader, _ uint64, row []byte, cmd *nodev1.Command
 		return nil
 	}
 	if err := m.loadOnce(r, row); err != nil {
-		return fmt.Errorf("load conversation %s: %w", m.entity.ID, err)
+		return err
 	}
 	l := loader{reader: r, rows: m.rows, view: m.view}
 	l.command(cmd)
-	if l.err != nil {
-		return fmt.Errorf("load conversation %s: %w", m.entity.ID, l.err)
-	}
-	return nil
+	return l.err
 }
 
 func (m *machine) loadOnce(r store.Reader, row []byte) error {

@@ -128,7 +128,7 @@ func (d *draft) invite(a *nodev1.AddMember) (*nodev1.Reply, error) {
 
 func (d *draft) inviter(a *nodev1.AddMember) (*eventv1.Member, error) {
 	if d.admin() {
-		return d.named(a.MemberIdInviting)
+		return d.view.named(a.MemberIdInviting)
 	}
 	return d.mustJoin("invite")
 }
@@ -226,7 +226,7 @@ func (d *draft) remover(m *eventv1.Member, u *nodev1.UpdateMember) (*eventv1.Mem
 		if u.From == m.Id {
 			return m, nil
 		}
-		return d.named(u.From)
+		return d.view.named(u.From)
 	}
 	if m.User.UserId == d.cmd.GetPrincipal().GetUserId() {
 		return m, nil

@@ -30,12 +30,7 @@ func RowsOf(e grain.Entity) (rows Rows, ok bool) {
 
 // Metadata reads the conversation's own row; nil when it was never heard of.
 func (w Rows) Metadata(r store.Reader) (*eventv1.Conversation, error) {
-	c := &eventv1.Conversation{}
-	ok, err := row.Read(r, keys.Conversation(w.Shard, w.App, w.Conversation), c)
-	if err != nil || !ok {
-		return nil, err
-	}
-	return c, nil
+	return row.Find[eventv1.Conversation](r, keys.Conversation(w.Shard, w.App, w.Conversation))
 }
 
 // headRevision is what stands before the kind's own part of a head row.
@@ -61,12 +56,7 @@ func (w Rows) Member(r store.Reader, member string) (*eventv1.Member, error) {
 	if err != nil {
 		return nil, nil
 	}
-	m := &eventv1.Member{}
-	ok, err := row.Read(r, keys.Member(w.Shard, w.App, w.Conversation, u), m)
-	if err != nil || !ok {
-		return nil, err
-	}
-	return m, nil
+	return row.Find[eventv1.Member](r, keys.Member(w.Shard, w.App, w.Conversation, u))
 }
 
 // MemberOfUser reads the id of a user's newest member; empty when it never had one.
@@ -120,24 +110,12 @@ func (w Rows) MemberAt(r store.Reader, value []byte) (*eventv1.Member, error) {
 
 // Receipts reads all receipts of one event, by member id.
 func (w Rows) Receipts(r store.Reader, sequence uint64) ([]*eventv1.Receipt, error) {
-	prefix := keys.Receipts(w.Shard, w.App, w.Conversation, sequence)
-	var receipts []*eventv1.Receipt
-	err := r.Scan(prefix, keys.End(prefix), false, func(_, value []byte) (bool, error) {
-		receipt := &eventv1.Receipt{}
-		receipts = append(receipts, receipt)
-		return true, receipt.UnmarshalVT(value)
-	})
-	return receipts, err
+	return row.All[eventv1.Receipt](r, keys.Receipts(w.Shard, w.App, w.Conversation, sequence))
 }
 
 // Event reads one event; nil when there is none.
 func (w Rows) Event(r store.Reader, sequence uint64) (*eventv1.Event, error) {
-	e := &eventv1.Event{}
-	ok, err := row.Read(r, keys.Event(w.Shard, w.App, w.Conversation, sequence), e)
-	if err != nil || !ok {
-		return nil, err
-	}
-	return e, nil
+	return row.Find[eventv1.Event](r, keys.Event(w.Shard, w.App, w.Conversation, sequence))
 }
 
 // Receipt reads one member's receipt of one event; an empty one when there is none.

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"parley/actors/conversation/world"
+	"parley/actors/grain"
 	"parley/actors/user"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
@@ -213,6 +214,18 @@ func (s *teller) command(t *testing.T, d *datadriven.TestData) *nodev1.Command {
 	case "advance":
 		cmd.Body = &nodev1.Command_AdvanceCursor{AdvanceCursor: &nodev1.AdvanceCursor{From: from,
 			Delivered: uint64(arg(d, "delivered", 0)), Seen: uint64(arg(d, "seen", 0))}}
+	case "advance-many": // a line each: user delivered seen, and perhaps the member that it names
+		m := &nodev1.AdvanceCursors{}
+		for line := range strings.Lines(d.Input) {
+			var c nodev1.AdvanceCursor
+			var who string
+			if _, err := fmt.Sscan(line+" .", &who, &c.Delivered, &c.Seen, &c.From); err != nil {
+				d.Fatalf(t, "%s: %v", line, err)
+			}
+			c.From = s.member(strings.Trim(c.From, "."))
+			m.Cursors = append(m.Cursors, &nodev1.UserCursor{UserId: s.userID(who), Cursor: &c})
+		}
+		cmd.Body = &nodev1.Command_AdvanceCursors{AdvanceCursors: m}
 	case "delete-user":
 		cmd.Body = &nodev1.Command_DeleteUser{DeleteUser: &nodev1.DeleteUser{}}
 	case "rename-user":
@@ -259,6 +272,12 @@ func (s *teller) reply(r *nodev1.Reply) string {
 	}
 	if r.Cursor != nil {
 		parts = append(parts, fmt.Sprintf("cursor delivered=%d seen=%d", r.Cursor.Delivered, r.Cursor.Seen))
+	}
+	if r.Cursors.GetApart() {
+		parts = append(parts, "apart")
+	}
+	for _, no := range r.Cursors.GetRefused() {
+		parts = append(parts, fmt.Sprintf("(%d: %s)", no.Index, s.refusal(grain.CodedError(no.Error))))
 	}
 	return strings.Join(parts, " ")
 }

@@ -30,10 +30,10 @@ type Cluster interface {
 	Public() store.Reader
 	// Live says whether gossip believes that a node is alive.
 	Live(node string) bool
-	// Leaving says whether a node is being stopped.
+	// Leaving says whether a node should be given nothing to lead: it is being stopped, or its disk is full.
 	Leaving(node string) bool
-	// Observe asks the nodes how the shards they lead fare. Who does not answer is left out.
-	Observe(ctx context.Context, nodes []string) []*nodev1.ObservedShard
+	// Observe asks the nodes how the shards they lead fare, and gives who has answered.
+	Observe(ctx context.Context, nodes []string) (shards []*nodev1.ObservedShard, answered []string)
 	// Order has a node change its replica of a shard. The node refuses it when it has heard of a
 	// later driver than the one that o names.
 	Order(ctx context.Context, node string, o *nodev1.Order) error
@@ -287,7 +287,7 @@ func (d *Driver) order(kind, node string, o *nodev1.Order) job {
 func (d *Driver) act(p *Picture, s *plan.Shard, a plan.Action) job {
 	leader := nodeOf(p.Seen[uint32(s.ID)])
 	order := func(kind nodev1.OrderKind) *nodev1.Order {
-		return &nodev1.Order{Shard: uint32(s.ID), Kind: kind, DriverEpoch: p.Epoch}
+		return &nodev1.Order{Shard: uint32(s.ID), Kind: kind, DriverEpoch: p.Epoch, Configured: p.Seen[uint32(s.ID)].GetConfigured()}
 	}
 	switch a.Kind {
 	case plan.Add:

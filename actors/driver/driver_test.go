@@ -26,17 +26,18 @@ type stage struct {
 	rows   world.Rows
 	shards map[uint32]*nodev1.ObservedShard
 	live   map[string]bool
+	silent map[string]bool // live, but without an answer
 	orders []string
 	epoch  uint64 // of the driver
 	heard  uint64 // the latest driver that the nodes have obeyed
 }
 
 func newStage(t *testing.T, shards uint32) *stage {
-	s := &stage{rows: world.Rows{}, shards: map[uint32]*nodev1.ObservedShard{}, live: map[string]bool{"a": true}, epoch: 6}
+	s := &stage{rows: world.Rows{}, shards: map[uint32]*nodev1.ObservedShard{}, live: map[string]bool{"a": true}, silent: map[string]bool{}, epoch: 6}
 	f := &nodev1.FoundPlacement{Founder: disk("a"), NextReplica: uint64(shards) + 1}
 	for n := range shards {
 		f.Shards = append(f.Shards, &eventv1.ShardMap{Shard: n, Replicas: []*eventv1.PlacedReplica{{Id: uint64(n) + 1, Node: "a", Role: eventv1.ReplicaRole_REPLICA_ROLE_VOTER}}})
-		s.shards[n] = &nodev1.ObservedShard{Shard: n, Epoch: 6, Leader: uint64(n) + 1, Replicas: []*nodev1.ObservedReplica{{Id: uint64(n) + 1, Node: "a", Voter: true, CaughtUp: true}}}
+		s.shards[n] = &nodev1.ObservedShard{Shard: n, Epoch: 6, Leader: uint64(n) + 1, Configured: 9, Replicas: []*nodev1.ObservedReplica{{Id: uint64(n) + 1, Node: "a", Voter: true, CaughtUp: true}}}
 	}
 	s.place(t, &nodev1.Command{Body: &nodev1.Command_FoundPlacement{FoundPlacement: f}})
 	return s
@@ -76,13 +77,14 @@ func (s *stage) Public() store.Reader     { return s.rows }
 func (s *stage) Live(node string) bool    { return s.live[node] }
 func (s *stage) Leaving(node string) bool { return false }
 
-func (s *stage) Observe(_ context.Context, nodes []string) (all []*nodev1.ObservedShard) {
+func (s *stage) Observe(_ context.Context, nodes []string) (all []*nodev1.ObservedShard, answered []string) {
+	answered = slices.DeleteFunc(slices.Clone(nodes), func(n string) bool { return s.silent[n] })
 	for _, o := range s.shards {
-		if slices.Contains(nodes, nodeOf(o)) {
+		if slices.Contains(answered, nodeOf(o)) {
 			all = append(all, o)
 		}
 	}
-	return all
+	return all, answered
 }
 
 // Order obeys at once.
@@ -100,6 +102,10 @@ func (s *stage) Order(_ context.Context, node string, o *nodev1.Order) error {
 		}
 		shard.Leader, shard.Epoch = o.Replica, shard.Epoch+1
 	case nodev1.OrderKind_ORDER_KIND_CONFIGURE:
+		if o.Configured != shard.Configured {
+			return fmt.Errorf("shard %d: a change of configuration %d, but it is %d", o.Shard, o.Configured, shard.Configured)
+		}
+		shard.Configured++
 		for _, c := range o.Changes {
 			i := slices.IndexFunc(shard.Replicas, func(r *nodev1.ObservedReplica) bool { return r.Id == c.Replica })
 			switch c.Kind {
@@ -190,6 +196,28 @@ func TestDeadNodesAreReplaced(t *testing.T) {
 		if err != nil || p.View.Node("d").Keeps != c.keeps {
 			t.Fatalf("after %v: %+v %v", c.after, p.View.Node("d"), err)
 		}
+	}
+}
+
+// TestTheSilentLeadNothing: a node that does not answer gets no leaderships, though gossip still
+// believes that it is alive.
+func TestTheSilentLeadNothing(t *testing.T) {
+	s := newStage(t, 12)
+	s.join(t, "b")
+	s.join(t, "c")
+	rounds(t, s)
+	for _, o := range s.shards { // as the death of c leaves them
+		i := slices.IndexFunc(o.Replicas, func(r *nodev1.ObservedReplica) bool { return r.Node == "a" })
+		o.Leader = o.Replicas[i].Id
+	}
+	s.silent["c"], s.orders = true, nil
+	rounds(t, s)
+	leads := map[string]int{}
+	for _, o := range s.shards {
+		leads[nodeOf(o)]++
+	}
+	if leads["a"] == 0 || leads["b"] == 0 || leads["c"] > 0 {
+		t.Errorf("leaderships: %v", leads)
 	}
 }
 

@@ -86,7 +86,8 @@ func Look(ctx context.Context, c Cluster, dead func(node string) time.Duration, 
 			live = append(live, s.Node)
 		}
 	}
-	for _, o := range c.Observe(ctx, live) {
+	shards, answered := c.Observe(ctx, live)
+	for _, o := range shards {
 		if known := p.Seen[o.Shard]; known == nil || known.Epoch < o.Epoch {
 			p.Seen[o.Shard] = o
 		}
@@ -95,9 +96,9 @@ func Look(ctx context.Context, c Cluster, dead func(node string) time.Duration, 
 		return nil, fmt.Errorf("look at the cluster: %w", context.Cause(ctx))
 	}
 	p.View = p.view(live, dead, deadAfter)
-	for i := range p.View.Nodes {
+	for i := range p.View.Nodes { // gossip may take seconds to notice that a node is dead
 		n := &p.View.Nodes[i]
-		n.Leads = n.Leads && !c.Leaving(n.Name)
+		n.Leads = n.Leads && !c.Leaving(n.Name) && slices.Contains(answered, n.Name)
 	}
 	return p, nil
 }

@@ -125,9 +125,11 @@ func (a *Activation) Stop() {
 }
 
 func (a *Activation) step(in Input) {
-	for _, out := range a.shell.Step(a.setting.Now(), in) {
+	outputs := a.shell.Step(a.setting.Now(), in)
+	for _, out := range outputs {
 		a.carryOut(out)
 	}
+	clear(outputs) // the last command and what came of it, which nobody may ask for until passivation
 }
 
 func (a *Activation) carryOut(out Output) {

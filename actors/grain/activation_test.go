@@ -1,7 +1,9 @@
 package grain
 
 import (
+	"runtime"
 	"testing"
+	"weak"
 
 	"parley/cluster/shard"
 	"parley/persistence/keys"
@@ -61,4 +63,33 @@ func TestWhatABrokenActivationCommits(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAnIdleActivationKeepsNoCommand: there may be a hundred thousand of them, so what was said last
+// must not stay in memory until somebody says something else.
+func TestAnIdleActivationKeepsNoCommand(t *testing.T) {
+	m, err := NewMetrics(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, posted, answers := &slowHost{shelf: newShelf()}, []any(nil), 0
+	a := Activate(Entity{Shard: 1, Kind: nodev1.Kind_KIND_CONVERSATION, Application: appID, ID: conID}, 1, newLedger,
+		&Setting{Host: host, Listener: &heard{}, Now: func() int64 { return 1000 }, Options: options(), Metrics: m},
+		func(msg any) { posted = append(posted, msg) })
+	said := func() weak.Pointer[nodev1.GrainRequest] {
+		r := &nodev1.GrainRequest{Command: &nodev1.Command{ClientId: "c1", Body: &nodev1.Command_PostEvent{PostEvent: &nodev1.PostEvent{Type: "text"}}}}
+		a.Receive(r, func(*nodev1.GrainReply) { answers += len(r.Command.ClientId) })
+		return weak.Make(r)
+	}()
+	host.done[0](nil)
+	host.done = nil
+	a.Wake(posted[0])
+	if answers == 0 || !a.Idle() {
+		t.Fatalf("%d answers, idle %v", answers, a.Idle())
+	}
+	runtime.GC()
+	if said.Value() != nil {
+		t.Error("an idle activation holds on to the last command")
+	}
+	runtime.KeepAlive(a)
 }

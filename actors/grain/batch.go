@@ -61,7 +61,7 @@ func (s *Shell) judge(now int64, c *nodev1.Command) (Decision, error) {
 		return Decision{}, err
 	}
 	if err := s.machine.Load(s.reader, s.revision, s.head, c); err != nil {
-		return Decision{}, err
+		return Decision{}, fmt.Errorf("load %s: %w", s.entity.ID, err)
 	}
 	return s.machine.Decide(now, c)
 }

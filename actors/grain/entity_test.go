@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"testing"
 
+	"parley/cluster/shard"
 	"parley/persistence/keys"
+	"parley/proto/code"
 	nodev1 "parley/proto/node/v1"
 )
 
@@ -75,5 +77,18 @@ func TestErrorsSurviveTheWire(t *testing.T) {
 	}
 	if CodedError(nil) != nil {
 		t.Error("no error arrived as one")
+	}
+}
+
+// TestNoSpaceIsTold: a write for which no disk has space is refused by a leader that goes on, in a code of its
+// own; a node that does not know the code takes it for one that it asks again after.
+func TestNoSpaceIsTold(t *testing.T) {
+	reply := fate(7, fmt.Errorf("propose: %w", shard.ErrNoSpace), true)
+	if reply.NotLeader || reply.Error.GetCode() != string(code.Unavailable) || !proceeds(shard.ErrNoSpace) {
+		t.Errorf("told as %v", reply)
+	}
+	e, ok := code.Of(CodedError(reply.Error))
+	if !ok || e.Code != code.NotStored || e.HTTPStatus() != 507 || e.RetryAfter != spaceAfter {
+		t.Errorf("arrived as %v", e)
 	}
 }

@@ -67,6 +67,7 @@ func (m *Metrics) failed(err error) {
 	}{
 		{shard.ErrUnknown, "unknown"}, {shard.ErrNotLeader, "not_leader"}, {shard.ErrStale, "stale"},
 		{shard.ErrOverloaded, "overloaded"}, {shard.ErrTooLarge, "too_large"}, {shard.ErrClosed, "closed"},
+		{shard.ErrNoSpace, "no_space"},
 	} {
 		if errors.Is(err, r.err) {
 			reason = r.name

@@ -1,6 +1,7 @@
 package grain
 
 import (
+	"cmp"
 	"errors"
 	"time"
 
@@ -13,6 +14,9 @@ import (
 // commit, short enough not to be felt.
 const retryAfter = 50 * time.Millisecond
 
+// spaceAfter is the same for want of space: people have to make some.
+const spaceAfter = time.Second
+
 // ErrorOf puts err on the wire between nodes. What carries no code is told as Internal, without
 // its text.
 func ErrorOf(err error) *nodev1.Error {
@@ -21,6 +25,9 @@ func ErrorOf(err error) *nodev1.Error {
 		return &nodev1.Error{Code: string(code.Internal), Message: "internal error"}
 	}
 	w := &nodev1.Error{Code: string(e.Code), Message: e.Message, RetryAfterMs: e.RetryAfter.Milliseconds()}
+	if e.Code == code.NotStored {
+		w.Code, w.Exact = string(code.Unavailable), w.Code // a node that does not know the code would take it for final
+	}
 	for _, f := range e.Fields {
 		w.Fields = append(w.Fields, &nodev1.Field{Name: f.Name, Reason: f.Reason})
 	}
@@ -32,7 +39,7 @@ func CodedError(w *nodev1.Error) error {
 	if w == nil {
 		return nil
 	}
-	e := &code.Error{Code: code.Code(w.Code), Message: w.Message, RetryAfter: time.Duration(w.RetryAfterMs) * time.Millisecond}
+	e := &code.Error{Code: code.Code(cmp.Or(w.Exact, w.Code)), Message: w.Message, RetryAfter: time.Duration(w.RetryAfterMs) * time.Millisecond}
 	for _, f := range w.Fields {
 		e.Fields = append(e.Fields, code.Field{Name: f.Name, Reason: f.Reason})
 	}
@@ -58,6 +65,8 @@ func fate(epoch shard.Epoch, err error, wrote bool) *nodev1.GrainReply {
 	switch {
 	case errors.Is(err, shard.ErrOverloaded):
 		return refusal(epoch, busy("too much waits to be stored"))
+	case errors.Is(err, shard.ErrNoSpace):
+		return refusal(epoch, &code.Error{Code: code.NotStored, Message: "the disks of the cluster are full; try again when there is space", RetryAfter: spaceAfter})
 	case errors.Is(err, shard.ErrTooLarge):
 		return refusal(epoch, code.New(code.TooLarge, "the change is too large to be stored at once"))
 	case surelyNotDone(err) || !wrote:
@@ -76,5 +85,5 @@ func surelyNotDone(err error) bool {
 
 // proceeds is true for refusals of one write by a leader that still leads.
 func proceeds(err error) bool {
-	return errors.Is(err, shard.ErrOverloaded) || errors.Is(err, shard.ErrTooLarge)
+	return errors.Is(err, shard.ErrOverloaded) || errors.Is(err, shard.ErrTooLarge) || errors.Is(err, shard.ErrNoSpace)
 }

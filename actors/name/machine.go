@@ -15,7 +15,6 @@
 package name
 
 import (
-	"fmt"
 	"strings"
 
 	"parley/actors/conversation/document"
@@ -77,16 +76,9 @@ func (m *machine) Load(r store.Reader, _ uint64, _ []byte, _ *nodev1.Command) er
 	if m.loaded || m.key == nil {
 		return nil
 	}
-	n := &eventv1.Name{}
-	ok, err := row.Read(r, m.key, n)
-	if err != nil {
-		return fmt.Errorf("load name: %w", err)
-	}
-	if ok {
-		m.held = n
-	}
-	m.loaded = true
-	return nil
+	held, err := row.Find[eventv1.Name](r, m.key)
+	m.held, m.loaded = held, err == nil
+	return err
 }
 
 // Decide implements grain.Machine.

@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"container/heap"
+	"fmt"
 
 	"parley/actors/grain"
 )
@@ -12,9 +13,11 @@ type lane struct {
 	group    *group
 	rows     []grain.Row
 	more     bool // later rows of this lane are on disk only
-	ready    bool // in the group's list
+	ready    bool // in one of the group's lists
 	flying   bool
-	attempts int
+	parked   bool  // its rows were left to the disk until it delivers again
+	attempts int   // that failed since a row was taken
+	since    int64 // when the row was committed that failed last, for as long as it is parked
 	retryAt  int64
 }
 
@@ -22,14 +25,37 @@ type lane struct {
 type group struct {
 	name   string
 	ready  []*lane // may deliver now
+	again  []*lane // may deliver now, and have failed the last time
 	rows   int     // in its lanes
+	parked int     // of its lanes
 	flying int
+	trying int  // of flying, those that had failed
+	tried  bool // the last one that was chosen had failed: the next one need not have
 	queued bool // in the queue's turns
 	more   bool // rows of lanes that are not held are on disk
 }
 
 // empty says that the group may be forgotten.
-func (g *group) empty() bool { return g.rows == 0 && g.flying == 0 && !g.more }
+func (g *group) empty() bool { return g.rows == 0 && g.parked == 0 && g.flying == 0 && !g.more }
+
+// retries says whether a lane that has failed may deliver now. Half of a group's deliveries is for
+// lanes that have not, so that those whose target does not answer cannot take all.
+func (q *Queue) retries(g *group) bool {
+	return len(g.again) > 0 && g.trying < max(1, q.limits.GroupFlightMax/2)
+}
+
+// choose takes the lane that delivers next: of those that have failed and of the others one in turn.
+func (q *Queue) choose(g *group) *lane {
+	from := &g.ready
+	if q.retries(g) && (len(g.ready) == 0 || !g.tried) {
+		from = &g.again
+		g.trying++
+	}
+	g.tried = from == &g.again
+	l := (*from)[0]
+	*from = (*from)[1:]
+	return l
+}
 
 // groupOf finds the group of a row, or makes it.
 func (q *Queue) groupOf(key []byte) *group {
@@ -81,13 +107,17 @@ func (q *Queue) makeReady(l *lane) {
 		return
 	}
 	l.ready = true
-	l.group.ready = append(l.group.ready, l)
+	if l.attempts > 0 {
+		l.group.again = append(l.group.again, l)
+	} else {
+		l.group.ready = append(l.group.ready, l)
+	}
 	q.takeTurn(l.group)
 }
 
 // takeTurn puts a group that may deliver at the end of the turns.
 func (q *Queue) takeTurn(g *group) {
-	if g.queued || len(g.ready) == 0 || g.flying >= q.limits.GroupFlightMax {
+	if g.queued || len(g.ready) == 0 && !q.retries(g) || g.flying >= q.limits.GroupFlightMax {
 		return
 	}
 	g.queued = true
@@ -96,18 +126,23 @@ func (q *Queue) takeTurn(g *group) {
 
 // deliver sends the first row of ready lanes, one of each group in turn, as far as deliveries are
 // free.
-func (q *Queue) deliver() {
+func (q *Queue) deliver() error {
 	for q.flying < q.limits.FlightMax && len(q.turns) > 0 {
 		g := q.turns[0]
 		q.turns = q.turns[1:]
-		l := g.ready[0]
-		g.ready = g.ready[1:]
+		l := q.choose(g)
 		g.queued, l.ready, l.flying = false, false, true
 		g.flying++
 		q.flying++
+		if l.parked {
+			if err := q.unpark(l); err != nil {
+				return err
+			}
+		}
 		q.takeTurn(g)
 		q.out = append(q.out, Deliver{Row: l.rows[0], Attempt: l.attempts + 1})
 	}
+	return nil
 }
 
 // advance readies a lane's next row, looks on disk for more, or lets the lane go.
@@ -126,15 +161,50 @@ func (q *Queue) advance(l *lane) error {
 	return q.refillGroup(l.group)
 }
 
-func (q *Queue) block(l *lane, until int64) {
+// block leaves a lane alone until a time. It is parked: its rows make room for others until it is its
+// turn again. Of very many at once the last keep their rows, because what is remembered has a limit.
+func (q *Queue) block(l *lane, until int64) error {
 	l.retryAt = until
 	heap.Push(&q.blocked, l)
+	if q.parked >= q.limits.ParkedMax {
+		return nil
+	}
+	l.since = l.rows[0].Row.CreatedMs
+	q.keep(l, 0)
+	l.parked = true
+	l.group.parked++
+	q.parked++
+	return q.refillGroup(l.group)
+}
+
+// keep leaves all but the first n rows of a lane to the disk.
+func (q *Queue) keep(l *lane, n int) {
+	for _, r := range l.rows[n:] {
+		delete(q.held, string(r.Key))
+	}
+	l.group.rows -= len(l.rows) - n
+	clear(l.rows[n:])
+	l.rows, l.more = l.rows[:n], true
 }
 
 func (q *Queue) unblock(now int64) {
 	for len(q.blocked) > 0 && q.blocked[0].retryAt <= now {
 		q.makeReady(heap.Pop(&q.blocked).(*lane))
 	}
+}
+
+// unpark brings the rows of a lane back that is about to deliver.
+func (q *Queue) unpark(l *lane) error {
+	l.parked, l.more = false, false
+	l.group.parked--
+	q.parked--
+	if err := q.refillLane(l); err != nil {
+		return err
+	}
+	if len(l.rows) == 0 {
+		return fmt.Errorf("the rows of a lane that was left alone are gone: shard %d, lane %x", q.shard, l.name)
+	}
+	return nil
 }
 
 // laneHeap orders blocked lanes by the time of their retry.

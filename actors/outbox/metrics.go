@@ -1,12 +1,24 @@
 package outbox
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	nodev1 "parley/proto/node/v1"
+)
 
 type metrics struct {
 	depth                                         prometheus.Gauge
+	oldest                                        *prometheus.GaugeVec // by kind of sink
 	age                                           prometheus.Histogram
 	delivered, retries, refused, deferred, broken prometheus.Counter
 	letters, droppedLetters                       prometheus.Counter
+}
+
+// sinkName is a kind of sink as a label.
+func sinkName(k nodev1.Kind) string {
+	return strings.ToLower(strings.TrimPrefix(k.String(), "KIND_"))
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -17,6 +29,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		depth: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "parley_actors_outbox_held_rows", Help: "Rows in memory that wait for their target.",
 		}),
+		oldest: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "parley_actors_outbox_oldest_seconds", Help: "Age of the oldest row of this kind of sink that was not taken; 0 = none.",
+		}, []string{"sink"}),
 		age: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "parley_actors_outbox_age_seconds", Help: "From the commit of a row to its target's ack.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 4, 10),
@@ -33,7 +48,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.depth, m.age, m.delivered, m.retries, m.refused, m.deferred, m.broken, m.letters, m.droppedLetters} {
+	for _, c := range []prometheus.Collector{m.depth, m.oldest, m.age, m.delivered, m.retries, m.refused, m.deferred, m.broken, m.letters, m.droppedLetters} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}

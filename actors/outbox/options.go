@@ -10,6 +10,7 @@ type Limits struct {
 	RowsMax        int           // rows held; more stay on disk until there is room
 	GroupRowsMax   int           // rows held for one shard, or for one sink of an application
 	LaneMax        int           // rows held of one (source, target)
+	ParkedMax      int           // lanes remembered without their rows while their target is left alone
 	FlightMax      int           // deliveries on their way at once
 	GroupFlightMax int           // of them for one shard, or for one sink of an application
 	DeleteMax      int           // rows deleted by one write
@@ -23,7 +24,7 @@ type Limits struct {
 // what they owe each other is never given up.
 func DefaultLimits() Limits {
 	return Limits{
-		RowsMax: 8192, GroupRowsMax: 4096, LaneMax: 64, FlightMax: 64, GroupFlightMax: 64, DeleteMax: 512,
+		RowsMax: 8192, GroupRowsMax: 4096, LaneMax: 64, ParkedMax: 16 << 10, FlightMax: 64, GroupFlightMax: 64, DeleteMax: 512,
 		BackoffMin: 50 * time.Millisecond, BackoffMax: 30 * time.Second,
 	}
 }
@@ -32,14 +33,14 @@ func DefaultLimits() Limits {
 // others.
 func DefaultSinkLimits() Limits {
 	return Limits{
-		RowsMax: 8192, GroupRowsMax: 512, LaneMax: 16, FlightMax: 64, GroupFlightMax: 8, DeleteMax: 512,
+		RowsMax: 8192, GroupRowsMax: 512, LaneMax: 16, ParkedMax: 16 << 10, FlightMax: 64, GroupFlightMax: 8, DeleteMax: 512,
 		BackoffMin: time.Second, BackoffMax: 10 * time.Minute, AgeMax: 24 * time.Hour, LettersMax: 256,
 	}
 }
 
 // Validate says what is wrong with the limits.
 func (l Limits) Validate() error {
-	for _, n := range []int{l.RowsMax, l.GroupRowsMax, l.LaneMax, l.FlightMax, l.GroupFlightMax, l.DeleteMax} {
+	for _, n := range []int{l.RowsMax, l.GroupRowsMax, l.LaneMax, l.ParkedMax, l.FlightMax, l.GroupFlightMax, l.DeleteMax} {
 		if n < 1 {
 			return errors.New("outbox limits: counts must be positive")
 		}

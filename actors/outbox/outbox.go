@@ -192,10 +192,28 @@ func (b *Outbox) send(m message) {
 	}
 }
 
+// agesEvery is how often the ages of the oldest rows are measured. Alerts look at minutes.
+const agesEvery = 5 * time.Second
+
+// measure shows how long the oldest row of each kind of sink has waited.
+func (b *Outbox) measure(now int64) {
+	for kind := range b.options.Sinks {
+		age := int64(0)
+		for p, l := range b.queues {
+			if oldest := l.queue.Oldest(); p.kind == kind && oldest > 0 {
+				age = max(age, now-oldest)
+			}
+		}
+		b.metrics.oldest.WithLabelValues(sinkName(kind)).Set(float64(age) / 1000)
+	}
+}
+
 // run is the one goroutine that steps the queues.
 func (b *Outbox) run(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	ages := time.NewTicker(agesEvery)
+	defer ages.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -205,6 +223,8 @@ func (b *Outbox) run(ctx context.Context) {
 			b.drain(ctx)
 		case <-timer.C:
 			b.tick()
+		case now := <-ages.C:
+			b.measure(now.UnixMilli())
 		}
 		timer.Reset(b.untilAlarm())
 	}
@@ -309,7 +329,7 @@ func final(err error) bool {
 		return false
 	}
 	switch e.Code {
-	case code.Unavailable, code.Unknown, code.RateLimited, code.Internal:
+	case code.Unavailable, code.NotStored, code.Unknown, code.RateLimited, code.Internal:
 		return false
 	}
 	return true

@@ -106,6 +106,7 @@ type Queue struct {
 	blocked laneHeap            // wait for their retryAt
 	held    map[string]struct{} // keys in lanes, delivered or being deleted
 	flying  int
+	parked  int // lanes
 	// behind: the disk has rows of lanes that are not held. Posted rows are then left there.
 	behind bool
 	lookAt int64 // when the disk may be looked at again for a few rows
@@ -155,6 +156,24 @@ func newQueue(s keys.Shard, r store.Reader, l Limits, jitter func() float64) *Qu
 // Held is the number of rows in memory that have not been delivered.
 func (q *Queue) Held() int { return len(q.held) - len(q.acked) - len(q.deleting) }
 
+// Oldest is when the oldest row was committed that is held or has failed (Unix milliseconds), 0 when
+// there is none. What waits on disk behind many others is not looked for.
+func (q *Queue) Oldest() (oldest int64) {
+	for _, l := range q.lanes {
+		at := l.since
+		if !l.parked {
+			if len(l.rows) == 0 {
+				continue
+			}
+			at = l.rows[0].Row.CreatedMs
+		}
+		if at > 0 && (oldest == 0 || at < oldest) {
+			oldest = at
+		}
+	}
+	return oldest
+}
+
 // Step takes one input at time now (Unix milliseconds). The outputs are valid until the next
 // Step. An error means that the state could not be read.
 func (q *Queue) Step(now int64, in Input) ([]Output, error) {
@@ -185,7 +204,9 @@ func (q *Queue) Step(now int64, in Input) ([]Output, error) {
 		return nil, err
 	}
 	q.unblock(now)
-	q.deliver()
+	if err := q.deliver(); err != nil {
+		return nil, err
+	}
 	if err := q.remove(now); err != nil {
 		return nil, err
 	}
@@ -214,6 +235,9 @@ func (q *Queue) onDelivered(now int64, d Delivered) error {
 	l.flying = false
 	l.group.flying--
 	q.flying--
+	if l.attempts > 0 {
+		l.group.trying--
+	}
 	q.takeTurn(l.group)
 	done := removal{key: d.Row.Key}
 	if d.Err != nil {
@@ -222,8 +246,7 @@ func (q *Queue) onDelivered(now int64, d Delivered) error {
 			l.attempts++
 		}
 		if !f.Final && !q.expired(now, d.Row) {
-			q.block(l, now+q.pause(l.attempts, f))
-			return nil
+			return q.block(l, now+q.pause(l.attempts, f))
 		}
 		done.letter = &nodev1.DeadLetter{
 			Row: d.Row.Row, Key: d.Row.Key, DiedMs: now, Attempts: uint32(l.attempts), Reason: f.Error(),

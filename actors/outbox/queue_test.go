@@ -68,6 +68,7 @@ type world struct {
 func limits() Limits {
 	l := DefaultLimits()
 	l.RowsMax, l.GroupRowsMax, l.LaneMax, l.FlightMax, l.GroupFlightMax, l.DeleteMax = 8, 5, 2, 3, 3, 5
+	l.ParkedMax = 2
 	return l
 }
 

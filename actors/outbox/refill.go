@@ -124,12 +124,8 @@ func (q *Queue) squeeze() bool {
 		if len(l.rows) < 2 {
 			continue
 		}
-		for _, r := range l.rows[1:] {
-			delete(q.held, string(r.Key))
-		}
-		l.group.rows -= len(l.rows) - 1
-		clear(l.rows[1:])
-		l.rows, l.more, freed = l.rows[:1], true, true
+		q.keep(l, 1)
+		freed = true
 	}
 	return freed
 }

@@ -3,6 +3,7 @@ package outbox
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -171,6 +172,47 @@ func TestDeadTargetLeavesRoom(t *testing.T) {
 	}
 	if n := w.queue.Held(); n > 4 {
 		t.Fatalf("%d rows are held for a target that does not answer", n)
+	}
+	w.settle()
+	w.check()
+}
+
+// TestDeadDestinationsDelayNoOther: the conversations of one application have callbacks of their own.
+// However many of them do not answer, they take neither the rows nor the deliveries of the others.
+func TestDeadDestinationsDelayNoOther(t *testing.T) {
+	w := newSinkWorld(t)
+	l := &w.queue.limits
+	l.RowsMax, l.GroupRowsMax, l.GroupFlightMax, l.FlightMax, l.ParkedMax = 100, 10, 4, 8, 1000
+	dead := errors.New("no answer")
+	const many = 40
+	for i := range many {
+		w.commitFor(fmt.Sprint("dead", i), "t1")
+		w.tell()
+	}
+	for tried := 0; tried < many; tried++ {
+		if len(w.flying) == 0 {
+			t.Fatalf("after %d attempts the next destination is not asked", tried)
+		}
+		w.fail(0, dead)
+	}
+	if w.queue.Held() != 0 {
+		t.Errorf("%d rows are held for destinations that are left alone", w.queue.Held())
+	}
+	for w.later(); len(w.flying) < 2; w.later() { // these never end
+	}
+	for i := range 20 {
+		w.commitFor("live", "t1")
+		w.tell()
+		at := slices.IndexFunc(w.flying, func(r grain.Row) bool { return r.Row.SourceId == "live" })
+		if at < 0 {
+			t.Fatalf("row %d waits behind %d deliveries to the dead", i, len(w.flying))
+		}
+		w.deliver(at, false)
+		w.commitWrite()
+		for w.alarm != 0 && w.alarm < w.now+100 {
+			w.later()
+		}
+		w.now += 100
 	}
 	w.settle()
 	w.check()
@@ -355,7 +397,7 @@ func (w *world) checkSinks(died map[string]bool) {
 // answer takes up what came for others while it was full.
 func TestFullQueueStillLooksAtTheDisk(t *testing.T) {
 	w := newSinkWorld(t)
-	w.queue.limits.LaneMax, w.queue.limits.GroupRowsMax = 1, w.queue.limits.RowsMax
+	w.queue.limits.LaneMax, w.queue.limits.GroupRowsMax, w.queue.limits.ParkedMax = 1, w.queue.limits.RowsMax, 0
 	for i := range w.queue.limits.RowsMax { // a lane each, so that nothing can be squeezed
 		w.commitFor(fmt.Sprint("s", i), "t1")
 		w.tell()
@@ -378,4 +420,28 @@ func TestFullQueueStillLooksAtTheDisk(t *testing.T) {
 		w.later()
 	}
 	t.Fatal("a row that came while the queue was full is not looked for")
+}
+
+// TestOldest: the age of what is owed is that of the oldest row, also while its target is left alone and the row is
+// not in memory.
+func TestOldest(t *testing.T) {
+	w := newSinkWorld(t)
+	if got := w.queue.Oldest(); got != 0 {
+		t.Fatalf("an empty queue owes something since %d", got)
+	}
+	w.commitFor("s1", "t1")
+	w.tell()
+	first := w.now
+	w.now += 500
+	w.commitFor("s2", "t1")
+	w.tell()
+	w.fail(0, errors.New("no answer"))
+	if got := w.queue.Oldest(); got != first || w.queue.Held() != 1 {
+		t.Fatalf("owed since %d with %d rows held, want %d", got, w.queue.Held(), first)
+	}
+	w.deliver(0, false)
+	w.settle()
+	if got := w.queue.Oldest(); got != 0 {
+		t.Fatalf("owed since %d when all is delivered", got)
+	}
 }

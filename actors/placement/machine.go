@@ -5,7 +5,6 @@
 package placement
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 
@@ -48,13 +47,6 @@ func (m *machine) Load(r store.Reader, _ uint64, _ []byte, cmd *nodev1.Command) 
 	if !m.valid {
 		return nil
 	}
-	if err := m.load(r, cmd); err != nil {
-		return fmt.Errorf("load placement: %w", err)
-	}
-	return nil
-}
-
-func (m *machine) load(r store.Reader, cmd *nodev1.Command) error {
 	if !m.loaded {
 		stores, err := Stores(r)
 		if err != nil {
@@ -63,8 +55,8 @@ func (m *machine) load(r store.Reader, cmd *nodev1.Command) error {
 		for _, s := range stores {
 			m.stores[s.Uuid] = s
 		}
-		p := &eventv1.Placement{}
-		if _, err := row.Read(r, keys.Placement(), p); err != nil {
+		p, err := Row(r)
+		if err != nil {
 			return err
 		}
 		m.row, m.loaded = p, true

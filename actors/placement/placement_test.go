@@ -222,7 +222,7 @@ func TestKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	public := 0
-	for _, prefix := range keys.Public() {
+	for _, prefix := range keys.PublicPrefixes() {
 		if err := b.rows.Scan(prefix, keys.End(prefix), false, func(_, _ []byte) (bool, error) { public++; return true, nil }); err != nil {
 			t.Fatal(err)
 		}

@@ -13,13 +13,7 @@ import (
 
 // Stores reads all members that r shows, removed ones included, by node name and then by uuid.
 func Stores(r store.Reader) ([]*eventv1.Store, error) {
-	var all []*eventv1.Store
-	prefix := keys.Stores()
-	err := r.Scan(prefix, keys.End(prefix), false, func(_, value []byte) (bool, error) {
-		s := &eventv1.Store{}
-		all = append(all, s)
-		return true, s.UnmarshalVT(value)
-	})
+	all, err := row.All[eventv1.Store](r, keys.Stores())
 	if err != nil {
 		return nil, fmt.Errorf("read the members: %w", err)
 	}
@@ -31,13 +25,7 @@ func Stores(r store.Reader) ([]*eventv1.Store, error) {
 
 // Shards reads the shard map that r shows, by shard.
 func Shards(r store.Reader) ([]*eventv1.ShardMap, error) {
-	var all []*eventv1.ShardMap
-	prefix := keys.ShardMaps()
-	err := r.Scan(prefix, keys.End(prefix), false, func(_, value []byte) (bool, error) {
-		s := &eventv1.ShardMap{}
-		all = append(all, s)
-		return true, s.UnmarshalVT(value)
-	})
+	all, err := row.All[eventv1.ShardMap](r, keys.ShardMaps())
 	if err != nil {
 		return nil, fmt.Errorf("read the shard map: %w", err)
 	}

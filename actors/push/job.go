@@ -41,12 +41,35 @@ func (j *job) run(ctx context.Context) error {
 	if j.story.event.Type == typeInvited {
 		return j.tellInvited(ctx)
 	}
-	for !j.progress.walked && j.progress.owes() < j.options.OwedMax {
-		if err := j.tellPage(ctx); err != nil {
+	return j.walk(ctx)
+}
+
+// walk tells the members page by page, and then the pages that were skipped. While as many devices are
+// owed as may be, a page of which nobody is reached is skipped for now, with what it would owe, and
+// the attempt ends: the provider may be down, and more would only add to what it gets when it is
+// back. A page of which somebody is reached shows that it works: then the oldest debts make room,
+// and the walk goes on.
+func (j *job) walk(ctx context.Context) error {
+	for {
+		at, more := j.progress.page()
+		if !more {
+			return nil
+		}
+		full := j.progress.owes() >= j.options.OwedMax
+		before := j.progress.mark()
+		next, err := j.tellPage(ctx, at)
+		if err != nil {
 			return err
 		}
+		if full && j.progress.nobodySince(before) {
+			j.progress.skip(before, at, next)
+			return nil
+		}
+		j.progress.turnPage(next)
+		if full {
+			j.metrics.givenUp.Add(float64(j.progress.forget(j.options.OwedMax)))
+		}
 	}
-	return nil
 }
 
 // prepare reads what the row is about; ok=false when nobody is to be told.
@@ -186,12 +209,13 @@ func (j *job) tellInvited(ctx context.Context) error {
 	return nil
 }
 
-// tellPage tells the next members: those who were in when the event was stored, but not its author.
-func (j *job) tellPage(ctx context.Context) error {
+// tellPage tells the members from a position on: those who were in when the event was stored, but not
+// its author. It gives the position of the next page, empty after the last.
+func (j *job) tellPage(ctx context.Context, at []byte) (next []byte, err error) {
 	reply, err := j.query(ctx, nodev1.Kind_KIND_CONVERSATION, j.row.SourceId, &nodev1.Query{Body: &nodev1.Query_ListMembers{
-		ListMembers: &nodev1.ListMembers{Page: &nodev1.Page{Size: j.options.PageSize, After: j.progress.at}, ExcludeLeft: true}}})
+		ListMembers: &nodev1.ListMembers{Page: &nodev1.Page{Size: j.options.PageSize, After: at}, ExcludeLeft: true}}})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var people []person
 	for _, m := range reply.Members {
@@ -200,12 +224,7 @@ func (j *job) tellPage(ctx context.Context) error {
 			people = append(people, person{id, m.User.Name})
 		}
 	}
-	if err := j.tellAway(ctx, people); err != nil {
-		return err
-	}
-	j.progress.at, j.progress.walked = reply.Next, len(reply.Next) == 0
-	j.progress.advance()
-	return nil
+	return reply.Next, j.tellAway(ctx, people)
 }
 
 // principal is the node itself within the row's application.

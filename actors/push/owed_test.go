@@ -48,6 +48,65 @@ func TestADeviceThatIsNotReachedIsGivenUp(t *testing.T) {
 	}
 }
 
+// However many devices are not reached, the walk goes on to the others at once, as long as any are: the oldest
+// debts make room. While nobody is reached it waits, and nobody is given up.
+func TestTheWalkGoesOnBehindManyDebts(t *testing.T) {
+	metrics := prometheus.NewRegistry()
+	s := newScene(t, func(o *push.Options) { o.PageSize, o.OwedMax, o.Metrics = 5, 10, metrics })
+	s.user("ann")
+	s.join("ann")
+	const members = 60
+	for i := range members {
+		name := fmt.Sprintf("user-%02d", i)
+		s.user(name, name)
+		s.join(name)
+	}
+	down := true
+	s.fail = func(token string, _ int) error {
+		if down || token[len(token)-1] < '8' { // of each page but one or two are never reached
+			return delivery.Fail(delivery.Retry, "no answer")
+		}
+		return nil
+	}
+	r := s.rowOf(s.post("ann", "text", `{"text":"x"}`))
+	for attempt := range 5 {
+		if err := s.deliverRow(t.Context(), r, attempt+1); err == nil {
+			t.Fatal("done while nobody is reached")
+		}
+	}
+	if got := counted(t, metrics, "parley_push_devices_given_up_total"); got != 0 || len(s.attempts) >= members {
+		t.Fatalf("with the provider down %v devices were given up, %d were tried", got, len(s.attempts))
+	}
+	down = false
+	told := func() (n int) {
+		for i := range members {
+			n += len(s.told[fmt.Sprintf("user-%02d", i)])
+		}
+		return n
+	}
+	const reachable, pages = members / 5, members / 5
+	for attempt := 6; told() < reachable; attempt++ {
+		if err := s.deliverRow(t.Context(), r, attempt); err == nil || attempt > 6+pages {
+			t.Fatalf("attempt %d: %v with %d told of %d", attempt, err, told(), reachable)
+		}
+	}
+	if got, want := counted(t, metrics, "parley_push_devices_given_up_total"), float64(members-reachable-10); got == 0 || got > want {
+		t.Errorf("%v devices were given up, want at most %v", got, want)
+	}
+	for token, n := range s.told {
+		if len(n) > 1 {
+			t.Errorf("%s was told %d times", token, len(n))
+		}
+	}
+	s.fail = nil // all are reached now, and nobody else is told again
+	if err := s.deliverRow(t.Context(), r, 100); err != nil {
+		t.Error(err)
+	}
+	if got, lost := told(), int(counted(t, metrics, "parley_push_devices_given_up_total")); got != members-lost {
+		t.Errorf("%d were told and %d given up, of %d", got, lost, members)
+	}
+}
+
 func counted(t *testing.T, r *prometheus.Registry, name string) (sum float64) {
 	t.Helper()
 	families, err := r.Gather()

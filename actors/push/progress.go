@@ -11,8 +11,9 @@ import (
 
 // progress is how far a row has come. It is one attempt's alone.
 type progress struct {
-	walked bool   // all members have been looked at
-	at     []byte // the position in the list of members to go on from
+	walked  bool     // all members have been looked at, but for the skipped
+	at      []byte   // the position in the list of members to go on from
+	skipped [][]byte // the positions of pages that have still to be told, at most one for each attempt
 
 	mu      sync.Mutex // guards what follows
 	owed    []debt
@@ -75,10 +76,74 @@ func (p *progress) owes() int {
 // giveUp ends a row of which nobody is to be told any more.
 func (p *progress) giveUp() {
 	p.settle()
-	p.walked = true
+	p.walked, p.skipped = true, nil
 }
 
-func (p *progress) finished() bool { return p.walked && p.owes() == 0 }
+func (p *progress) finished() bool { return p.walked && len(p.skipped) == 0 && p.owes() == 0 }
+
+// page is the position of the next page to tell.
+func (p *progress) page() (at []byte, more bool) {
+	switch {
+	case !p.walked:
+		return p.at, true
+	case len(p.skipped) > 0:
+		return p.skipped[0], true
+	default:
+		return nil, false
+	}
+}
+
+// turnPage goes on behind the page that page gave; next is the position after it.
+func (p *progress) turnPage(next []byte) {
+	if p.walked {
+		p.skipped = p.skipped[1:]
+	} else {
+		p.at, p.walked = next, len(next) == 0
+	}
+	p.advance()
+}
+
+// skippedMax bounds the positions that are remembered. The walk does not go on beyond.
+const skippedMax = 64
+
+// skip forgets what was owed since m, of a page that was not told, and puts the page last.
+func (p *progress) skip(m mark, at, next []byte) {
+	p.mu.Lock()
+	p.owed = p.owed[:m.owed]
+	p.mu.Unlock()
+	switch {
+	case p.walked:
+		p.skipped = append(p.skipped[1:], at)
+	case len(p.skipped) < skippedMax:
+		p.skipped = append(p.skipped, at)
+		p.at, p.walked = next, len(next) == 0
+	}
+}
+
+// mark is how far a row had come at one moment.
+type mark struct{ owed, settled int }
+
+func (p *progress) mark() mark {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return mark{len(p.owed), p.settled}
+}
+
+// nobodySince says that some were tried since m, and that nobody was reached.
+func (p *progress) nobodySince(m mark) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.owed) > m.owed && p.settled == m.settled
+}
+
+// forget gives up the oldest debts beyond limit, and says how many those are.
+func (p *progress) forget(limit int) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := max(0, len(p.owed)-limit)
+	p.owed = slices.Delete(p.owed, 0, n)
+	return n
+}
 
 // after is how long the providers asked to be left alone: as long as the most patient one.
 func (p *progress) after(now time.Time) time.Duration {

@@ -62,7 +62,8 @@ type Options struct {
 	Lasts time.Duration
 	// OwedLasts is how long a device that fails for now is tried; after it the row goes on without it.
 	OwedLasts time.Duration
-	// OwedMax bounds the devices of one row that wait for another attempt; the walk stops there.
+	// OwedMax bounds the devices of one row that wait for another attempt. One more gives up the oldest, as
+	// long as others are reached; while nobody is, the walk waits.
 	OwedMax int
 	// UnfinishedMax bounds the rows whose progress is remembered; one more forgets the oldest, which
 	// then begins anew.

@@ -150,7 +150,7 @@ func (j *job) trySend(ctx context.Context, c *eventv1.PushCredential, d *eventv1
 	}
 	began := j.options.Now()
 	defer func() { j.metrics.seconds.Observe(j.options.Now().Sub(began).Seconds()) }()
-	return delivery.Of(j.options.Senders[d.Platform].Send(ctx, c, d, n))
+	return delivery.FailureOf(j.options.Senders[d.Platform].Send(ctx, c, d, n))
 }
 
 // forget removes a device that its provider does not know any more, unless it has been registered

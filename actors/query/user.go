@@ -65,13 +65,9 @@ func (s *server) profile() (*eventv1.User, keys.UUID, error) {
 	if !ok || err != nil || !s.sameApplication() {
 		return nil, user, noUser()
 	}
-	u := &eventv1.User{}
-	found, err := row.Read(s.reader, keys.User(s.home(), app, user), u)
+	u, err := row.Find[eventv1.User](s.reader, keys.User(s.home(), app, user))
 	if err != nil {
 		return nil, user, fmt.Errorf("query: %w", err)
-	}
-	if !found {
-		return nil, user, nil
 	}
 	return u, user, nil
 }
@@ -113,9 +109,8 @@ func (s *server) memberships(q *nodev1.ListMemberships, user keys.UUID) (*nodev1
 	reply := &nodev1.Reply{}
 	err = p.walk(s.reader, under(keys.MembershipOrders(s.home(), app, user)), func(position, _ []byte) (*item, error) {
 		_, con := keys.ListedEntity(position)
-		m := &eventv1.Membership{}
-		found, err := row.Read(s.reader, keys.Membership(s.home(), app, user, con), m)
-		if err != nil || !found || !slices.Contains(states, m.State) {
+		m, err := row.Find[eventv1.Membership](s.reader, keys.Membership(s.home(), app, user, con))
+		if err != nil || m == nil || !slices.Contains(states, m.State) {
 			return nil, err
 		}
 		return &item{m.SizeVT(), func() { reply.Memberships = append(reply.Memberships, m) }}, nil
@@ -149,14 +144,11 @@ func (s *server) name(q *nodev1.Query) (*nodev1.Reply, error) {
 	if !okApp || !okName || !s.sameApplication() || document.CheckText(held, name.CharactersMax) != nil {
 		return &nodev1.Reply{}, nil
 	}
-	n := &eventv1.Name{}
-	err := s.read(keys.Name(s.home(), app, kind, held), n, errFree)
-	if err == errFree {
-		return &nodev1.Reply{}, nil
+	n, err := row.Find[eventv1.Name](s.reader, keys.Name(s.home(), app, kind, held))
+	if err != nil {
+		return nil, fmt.Errorf("query: %w", err)
 	}
-	return &nodev1.Reply{Name: n, Exists: err == nil}, err
+	return &nodev1.Reply{Name: n, Exists: n != nil}, nil
 }
-
-var errFree = code.New(code.NotFound, "name is free")
 
 func noUser() error { return code.New(code.UserNotFound, "user does not exist") }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
-	"parley/actors/api"
+	"parley/actors/placement"
 	"parley/cluster/membership"
 	"parley/cluster/shard"
 	"parley/persistence/keys"
@@ -174,10 +174,10 @@ func (r *Runtime) founding() *nodev1.Command {
 	return &nodev1.Command{Body: &nodev1.Command_FoundPlacement{FoundPlacement: f}}
 }
 
-// ask has the operator's rows or the placement changed, as a node.
+// ask has the operator's rows or the placement changed, as a node. The id of both is the nil UUID.
 func (r *Runtime) ask(ctx context.Context, kind nodev1.Kind, c *nodev1.Command) error {
 	c.Principal = &nodev1.Principal{Admin: true}
-	reply, err := r.system.Caller().Ask(ctx, &nodev1.GrainRequest{Kind: kind, ApplicationId: api.Operators, Id: api.Operators, Command: c})
+	reply, err := r.system.Caller().Ask(ctx, &nodev1.GrainRequest{Kind: kind, ApplicationId: placement.ID, Id: placement.ID, Command: c})
 	if err == nil && reply.Error != nil {
 		err = code.New(code.Code(reply.Error.Code), "%s", reply.Error.Message)
 	}

@@ -1,8 +1,12 @@
 package runtime
 
 import (
+	"context"
+
 	"parley/actors/api"
+	"parley/cluster/shard"
 	"parley/cluster/version"
+	"parley/persistence/keys"
 )
 
 // Say has a node open a stream to another one.
@@ -21,3 +25,8 @@ func StoppedAPI(r *Runtime, wrap func(api.Caller) api.Caller) (*api.API, error) 
 
 // Unready makes a started node look as if its start had not come to its end.
 func (r *Runtime) Unready() { r.ready = make(chan struct{}) }
+
+// Replica is a node's replica of a shard as it stands.
+func Replica(ctx context.Context, r *Runtime, s keys.Shard) (shard.Status, error) {
+	return r.host.Status(ctx, s)
+}

@@ -10,15 +10,12 @@ import (
 
 // current refuses the orders of a driver that has a successor: what it saw may be of the past.
 func (r *Runtime) current(driver uint64) error {
-	if latest := max(r.orders.Load(), uint64(r.directory.Get(keys.Meta).Epoch)); driver < latest {
-		return code.New(code.Unavailable, "the order is of the driver of epoch %d, which has a successor of epoch %d", driver, latest)
-	}
 	for {
-		latest := r.orders.Load()
-		if driver < latest {
+		newest := r.orders.Load()
+		if latest := max(newest, uint64(r.directory.Get(keys.Meta).Epoch)); driver < latest {
 			return code.New(code.Unavailable, "the order is of the driver of epoch %d, which has a successor of epoch %d", driver, latest)
 		}
-		if r.orders.CompareAndSwap(latest, driver) {
+		if r.orders.CompareAndSwap(newest, driver) {
 			return nil
 		}
 	}

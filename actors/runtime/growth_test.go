@@ -248,7 +248,7 @@ func TestDrainAndRemove(t *testing.T) {
 
 	again := start(t, "a", a.fs, b.Addresses().Gossip)
 	defer closed(t, again.Runtime)
-	if err := again.WaitReady(ctx); err == nil || again.Reason() == nil {
+	if err := again.WaitReady(ctx); err == nil || again.WhyExpelled() == nil {
 		t.Fatalf("a removed disk came back: %v", err)
 	}
 }

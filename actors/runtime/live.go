@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"parley/cluster/membership"
 	nodev1 "parley/proto/node/v1"
 )
 
@@ -28,23 +29,51 @@ func (r *Runtime) live(ctx context.Context, application string, users []string) 
 	defer cancel()
 	req := &nodev1.GrainRequest{ApplicationId: application, Query: &nodev1.Query{
 		Body: &nodev1.Query_ListLive{ListLive: &nodev1.ListLive{Users: users}}}}
-	nodes := r.members.View().Nodes
-	found := make([][]string, len(nodes)+1)
-	found[len(nodes)] = r.localLive(application, users)
+	return append(r.localLive(application, users), slices.Concat(r.gather(ctx, req, (*nodev1.Reply).GetLive)...)...)
+}
+
+// localConnected lists those of a user's sessions that are connected to this node's edge.
+func (r *Runtime) localConnected(application, user string) []string {
+	if r.options.Connected == nil {
+		return nil
+	}
+	return r.options.Connected(application, user)
+}
+
+// Connected lists those of a user's sessions that are connected to the edge of each other node. One that
+// does not answer in time has none.
+func (r *Runtime) Connected(ctx context.Context, application, user string) [][]string {
+	ctx, cancel := context.WithTimeout(ctx, liveWithin)
+	defer cancel()
+	return r.gather(ctx, &nodev1.GrainRequest{ApplicationId: application, Query: &nodev1.Query{
+		Body: &nodev1.Query_ListSessions{ListSessions: &nodev1.ListSessions{User: user, Connected: true}}}}, (*nodev1.Reply).GetSessions)
+}
+
+// Edges is how many other nodes there are, of which each may have an edge.
+func (r *Runtime) Edges() int { return len(r.elsewhere()) }
+
+// elsewhere is all nodes but this one, as gossip has them.
+func (r *Runtime) elsewhere() []membership.Node {
+	return slices.DeleteFunc(slices.Clone(r.members.View().Nodes), func(n membership.Node) bool {
+		return n.Name == r.options.NodeName || n.Meta.RPC == ""
+	})
+}
+
+// gather asks all other nodes at once. Those that do not answer give nothing.
+func (r *Runtime) gather(ctx context.Context, req *nodev1.GrainRequest, list func(*nodev1.Reply) []string) [][]string {
+	nodes := r.elsewhere()
+	found := make([][]string, len(nodes))
 	var g errgroup.Group
 	for i, n := range nodes {
-		if n.Name == r.options.NodeName || n.Meta.RPC == "" {
-			continue
-		}
 		g.Go(func() error {
 			reply, err := r.request(ctx, n.Name, req)
 			if err != nil {
 				r.options.Logger.Warn("who is connected to a node is not known", "node", n.Name, "error", err)
 			}
-			found[i] = reply.GetLive()
+			found[i] = list(reply)
 			return nil
 		})
 	}
 	_ = g.Wait() // its functions tell their errors themselves
-	return slices.Concat(found...)
+	return found
 }

@@ -79,11 +79,11 @@ func (r *Runtime) removed(by string, _ error) {
 }
 
 // Expelled is closed when the cluster refuses this node: it was removed, or its name belongs to
-// another. The node should be closed then; Reason says why.
+// another. The node should be closed then; WhyExpelled says why.
 func (r *Runtime) Expelled() <-chan struct{} { return r.expelled }
 
-// Reason says why the node was expelled, nil while it was not.
-func (r *Runtime) Reason() error {
+// WhyExpelled says why the node was expelled, nil while it was not.
+func (r *Runtime) WhyExpelled() error {
 	select {
 	case <-r.expelled:
 		return r.reason
@@ -196,29 +196,34 @@ func (r *Runtime) Live(node string) bool {
 // Leaving implements driver.Cluster.
 func (r *Runtime) Leaving(node string) bool {
 	n, ok := r.members.View().Find(node)
-	return ok && n.Meta.Leaving
+	return ok && (n.Meta.Leaving || n.Meta.Full)
 }
 
 // observeWithin bounds how long one node may take to say how its shards fare.
 const observeWithin = 2 * time.Second
 
 // Observe implements driver.Cluster.
-func (r *Runtime) Observe(ctx context.Context, nodes []string) []*nodev1.ObservedShard {
+func (r *Runtime) Observe(ctx context.Context, nodes []string) (shards []*nodev1.ObservedShard, answered []string) {
 	ctx, cancel := context.WithTimeout(ctx, observeWithin)
 	defer cancel()
-	replies := make([][]*nodev1.ObservedShard, len(nodes))
+	replies, silent := make([][]*nodev1.ObservedShard, len(nodes)), make([]bool, len(nodes))
 	var g errgroup.Group
 	for i, n := range nodes {
 		g.Go(func() error {
 			reply, err := r.request(ctx, n, &nodev1.GrainRequest{Query: &nodev1.Query{Body: &nodev1.Query_Observe{Observe: &nodev1.Observe{}}}})
-			replies[i] = reply.GetObserved()
+			replies[i], silent[i] = reply.GetObserved(), err != nil
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
 		r.options.Logger.Debug("a node did not say how its shards fare", "error", err)
 	}
-	return slices.Concat(replies...)
+	for i, n := range nodes {
+		if !silent[i] {
+			answered = append(answered, n)
+		}
+	}
+	return slices.Concat(replies...), answered
 }
 
 // Order implements driver.Cluster.

@@ -67,6 +67,9 @@ func (r *Runtime) serve(ctx context.Context, req *nodev1.GrainRequest) (*nodev1.
 		}
 		return r.public.page(q.GetPublic.GetAfter())
 	case *nodev1.Query_ListSessions:
+		if q.ListSessions.GetConnected() {
+			return &nodev1.Reply{Sessions: r.localConnected(req.ApplicationId, q.ListSessions.GetUser())}, nil
+		}
 		ids, err := r.localSessions(ctx, req.ApplicationId, q.ListSessions.GetUser())
 		return &nodev1.Reply{Sessions: ids}, err
 	case *nodev1.Query_RenewSession:
@@ -114,7 +117,7 @@ func (r *Runtime) obey(ctx context.Context, o *nodev1.Order) error {
 	case nodev1.OrderKind_ORDER_KIND_MAKE:
 		return r.makeReplica(ctx, s, replica)
 	case nodev1.OrderKind_ORDER_KIND_CONFIGURE:
-		return r.configure(ctx, s, o.Changes)
+		return r.configure(ctx, s, o)
 	case nodev1.OrderKind_ORDER_KIND_TRANSFER:
 		r.host.Transfer(s, replica)
 		return nil
@@ -147,13 +150,13 @@ func (r *Runtime) makeReplica(ctx context.Context, s keys.Shard, replica shard.R
 	return err
 }
 
-func (r *Runtime) configure(ctx context.Context, s keys.Shard, changes []*nodev1.ConfChange) error {
-	list := make([]shard.Change, len(changes))
-	for i, c := range changes {
+func (r *Runtime) configure(ctx context.Context, s keys.Shard, o *nodev1.Order) error {
+	list := make([]shard.Change, len(o.Changes))
+	for i, c := range o.Changes {
 		list[i] = shard.Change{Kind: shard.ChangeKind(c.Kind), Replica: shard.ReplicaID(c.Replica), Node: c.Node}
 	}
 	done := make(chan error, 1) // one answer, also when nobody waits any more
-	r.host.ChangeConf(s, list, func(err error) { done <- err })
+	r.host.ChangeConf(s, o.Configured, list, func(err error) { done <- err })
 	select {
 	case err := <-done:
 		return err
@@ -219,6 +222,7 @@ const (
 func (r *Runtime) observed(status shard.Status) *nodev1.ObservedShard {
 	o := &nodev1.ObservedShard{
 		Shard: uint32(status.Shard), Epoch: status.Term, Leader: uint64(status.Replica), Joint: status.Joint, Commit: status.Commit,
+		Configured: status.Configured,
 	}
 	for _, m := range status.Replicas {
 		follows := m.State == stateReplicate || m.Replica == status.Replica

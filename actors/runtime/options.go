@@ -57,6 +57,9 @@ type Options struct {
 	Edge fanout.Edge
 	// Sessions lists a user's sessions on this node's edge; nil for a node without clients.
 	Sessions func(ctx context.Context, application, user string) ([]string, error)
+	// Connected lists those of a user's sessions that are connected to this node's edge; nil for a node
+	// without clients.
+	Connected func(application, user string) []string
 	// Live gives those of the users that are connected to this node's edge; nil for a node without clients.
 	Live func(application string, users []string) []string
 	// Renew lets a session of this node's edge go on with another token; nil for a node without

@@ -137,7 +137,7 @@ func (p *public) page(after []byte) (*nodev1.Reply, error) {
 	page := &eventv1.PublicCopy{Version: version}
 	reply := &nodev1.Reply{Public: page}
 	size := 0
-	for _, prefix := range keys.Public() {
+	for _, prefix := range keys.PublicPrefixes() {
 		lo := prefix
 		if bytes.Compare(after, prefix) >= 0 {
 			lo = append(bytes.Clone(after), 0)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"parley/cluster/membership"
 	"parley/cluster/shard"
 	"parley/persistence/keys"
 )
@@ -91,10 +92,7 @@ const handoverEvery = 100 * time.Millisecond
 // somebody could take, or ctx ends.
 func (r *Runtime) Drain(ctx context.Context) error {
 	r.draining.Store(true)
-	r.meta.Leaving = true
-	if err := r.members.UpdateMeta(r.meta); err != nil {
-		r.options.Logger.Debug("others were not told that this node drains", "error", err)
-	}
+	r.describe(func(m *membership.Meta) { m.Leaving = true })
 	ticker := time.NewTicker(handoverEvery)
 	defer ticker.Stop()
 	for r.handOver(ctx) > 0 {

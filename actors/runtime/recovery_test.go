@@ -90,7 +90,7 @@ func TestUnsafeRecovery(t *testing.T) {
 	a.until(t, "the end of the recovery", healed(1))
 
 	old := start(t, "c", all[2].fs, a.Addresses().Gossip)
-	if err := old.WaitReady(t.Context()); err == nil || old.Reason() == nil {
+	if err := old.WaitReady(t.Context()); err == nil || old.WhyExpelled() == nil {
 		t.Errorf("a disk that was given up came back: %v", err)
 	}
 	closed(t, old.Runtime)

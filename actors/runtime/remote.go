@@ -38,7 +38,7 @@ func (r *Runtime) listen() error {
 	}
 	err = r.system.Listen(fanoutReceiver, func(msg proto.Message, respond func(proto.Message)) {
 		if b, ok := msg.(*nodev1.FanoutBatch); ok {
-			r.feeds.take(b)
+			r.inbound.Deliver(b)
 			respond(&nodev1.FanoutBatch{Feed: b.Feed}) // arrived: the next one may leave
 		}
 	})

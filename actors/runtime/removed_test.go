@@ -12,6 +12,7 @@ import (
 
 	"parley/actors/runtime"
 	"parley/cluster/transport"
+	"parley/cluster/version"
 	eventv1 "parley/proto/event/v1"
 	"parley/proto/id"
 	nodev1 "parley/proto/node/v1"
@@ -50,15 +51,16 @@ func TestASurvivorsWordIsEnough(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := survivor.Addr().String()
-	row := &eventv1.Store{Uuid: o.Identity.Store, Node: "survivor", Incarnation: 1, Gossip: at, Rpc: at, Raft: at, Roles: []string{"edge"}}
+	row := &eventv1.Store{Uuid: o.Identity.Store, Node: "survivor", Incarnation: 1, Gossip: at, Rpc: at, Raft: at, Roles: []string{"edge"},
+		VersionOldest: uint32(version.Oldest), VersionNewest: uint32(version.Newest)}
 	if err := r.Place(t.Context(), &nodev1.Command{Principal: &nodev1.Principal{Admin: true}, Body: &nodev1.Command_PutStore{PutStore: &nodev1.PutStore{Store: row}}}); err != nil {
 		t.Fatal(err)
 	}
 	runtime.Say(r, "survivor")
 	select {
 	case <-r.Expelled():
-		if !strings.Contains(r.Reason().Error(), "node survivor says that it was removed") {
-			t.Error(r.Reason())
+		if !strings.Contains(r.WhyExpelled().Error(), "node survivor says that it was removed") {
+			t.Error(r.WhyExpelled())
 		}
 	case <-time.After(time.Minute):
 		t.Error("it goes on")

@@ -60,12 +60,13 @@ type Runtime struct {
 	public      *public
 	book        addressBook
 	transport   *transport.TCP
-	meta        membership.Meta
+	describing  sync.Mutex      // guards meta
+	meta        membership.Meta // what the gossip says of this node
 	relay       *relay
 	host        *shard.Host
 	directory   *directory.Table
 	members     *membership.Members
-	feeds       *feeds
+	inbound     *fanout.Inbound
 	fanout      *fanout.Fanout
 	queries     *queries
 	system      *system.System
@@ -83,6 +84,7 @@ type Runtime struct {
 	draining  atomic.Bool
 	drained   atomic.Bool   // by an operator
 	drains    chan struct{} // capacity 1: an operator began to drain
+	spaces    chan struct{} // capacity 1: the disk became full, or has space again
 	ready     chan struct{} // closed once all shards are served and the node is a member
 	member    chan struct{} // closed once the node is a member
 	expelled  chan struct{} // closed once the cluster refuses the node
@@ -106,7 +108,8 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 		return nil, fmt.Errorf("open node: %w", err)
 	}
 	r := &Runtime{options: o, incarnation: uint64(time.Now().UnixNano()), relay: newRelay(), ready: make(chan struct{}),
-		member: make(chan struct{}), expelled: make(chan struct{}), drains: make(chan struct{}, 1), announcer: announcer{make(chan struct{}, 1)}, departed: newDeparted()}
+		member: make(chan struct{}), expelled: make(chan struct{}), drains: make(chan struct{}, 1), spaces: make(chan struct{}, 1),
+		announcer: announcer{make(chan struct{}, 1)}, departed: newDeparted()}
 	r.tasks.SetLimit(nodeTasksMax)
 	r.gate = version.NewGate(o.Versions, version.Features())
 	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -127,7 +130,7 @@ func (r *Runtime) open(ctx context.Context) error {
 	// Fan-out and outbox hear of a lead before the directory lets activations begin.
 	r.relay.attach(r.fanout, r.outbox, r.directory, r.announcer)
 	for _, loop := range []func(context.Context){
-		r.awaitReady, r.watch, r.announce, r.followPublic, r.beat, r.settle, r.enlist, r.dropDeparted,
+		r.awaitReady, r.watch, r.tellSpace, r.announce, r.followPublic, r.beat, r.settle, r.enlist, r.dropDeparted,
 	} {
 		r.group.Go(func() error { loop(r.ctx); return nil })
 	}
@@ -155,7 +158,7 @@ func (r *Runtime) openStore(context.Context) (err error) {
 
 func (r *Runtime) openShards(context.Context) (err error) {
 	r.options.fill(r.shards)
-	r.options.Host.Removed = r.departed.Removed
+	r.options.Host.Removed, r.options.Host.Space = r.departed.Removed, r.onSpace
 	o := r.options.Transport
 	o.Logger, o.Metrics = r.options.Logger, r.options.Metrics
 	o.Identity = transport.Identity{
@@ -202,10 +205,13 @@ func (r *Runtime) openMembership(context.Context) error {
 }
 
 func (r *Runtime) openActors(context.Context) (err error) {
-	r.feeds = newFeeds(r.options.Edge)
-	r.directory.OnChange(r.feeds.led)
+	r.inbound, err = fanout.NewInbound(r.options.NodeName, r.options.Edge, time.Now, r.options.Metrics)
+	if err != nil {
+		return err
+	}
+	r.directory.OnChange(func(l directory.Lead) { r.inbound.LeadChanged(l.Lead) })
 	o := r.options.Fanout
-	o.Head, o.Remote, o.Edge, o.Incarnation = r.head, r.deliver, r.feeds, r.incarnation
+	o.Head, o.Remote, o.Edge, o.Incarnation = r.head, r.deliver, r.inbound, r.incarnation
 	if r.fanout, err = fanout.New(o); err != nil {
 		return err
 	}
@@ -224,7 +230,7 @@ func (r *Runtime) openActors(context.Context) (err error) {
 	r.opened(r.tasks.Wait) // when nothing arrives any more
 	r.opened(r.system.Close)
 	a := r.Addresses()
-	r.meta.RPC, r.meta.Raft = a.RPC, a.Raft
+	r.meta.RPC, r.meta.Raft = a.RPC, a.Raft // nobody else runs yet who would change it
 	r.meta.Cluster, r.meta.Shards = r.identity.ClusterID, r.shards
 	if err := r.members.UpdateMeta(r.meta); err != nil {
 		return fmt.Errorf("tell the node's address: %w", err)
@@ -299,6 +305,7 @@ func (r *Runtime) openAPI(context.Context) (err error) {
 	o := r.options.API
 	o.Caller, o.Acks, o.Meta, o.Interest = r.system.Caller(), r.outbox, r.public, r.interest
 	o.Applications = r.tenants
+	o.Gate = r.gate
 	o.Fresh = r.fresh
 	if r.api, err = api.New(o); err != nil {
 		return err

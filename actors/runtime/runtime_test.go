@@ -1,21 +1,16 @@
 package runtime_test
 
 import (
-	"context"
-	"io"
-	"log/slog"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"parley/actors/api"
 	"parley/actors/runtime"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
+	"parley/test/solo"
 )
 
 // memberlist does not wait for a probe that it has begun; it ends by its own timeout.
@@ -27,54 +22,16 @@ const app = "0de7a7b5-0000-4000-8000-000000000001"
 
 var admin = &nodev1.Principal{ApplicationId: app, Admin: true}
 
-// output is a test's log until the test ends: a connection's last goroutine may speak after it.
-type output struct {
-	mu    sync.Mutex // guards ended
-	ended bool
-	to    io.Writer
-}
-
-func newOutput(t testing.TB) *output {
-	o := &output{to: t.Output()}
-	t.Cleanup(func() {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		o.ended = true
-	})
-	return o
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.ended {
-		return len(b), nil
-	}
-	return o.to.Write(b)
-}
-
 // options are for a small node in memory.
 func options(t testing.TB, fs vfs.FS) runtime.Options {
-	o := runtime.DefaultOptions()
-	o.DataDir, o.NodeName, o.Shards = "data", "n1", 8
-	o.Logger, o.Metrics = slog.New(slog.NewTextHandler(newOutput(t), &slog.HandlerOptions{Level: slog.LevelWarn})), prometheus.NewRegistry()
-	o.Store.FS = fs
-	o.Store.LogMemTableBytes, o.Store.StateMemTableBytes, o.Store.CacheBytes = 1<<20, 1<<20, 4<<20
+	o := solo.Options(t, fs)
+	o.Shards = 8
 	return o
 }
 
 func open(t testing.TB, o runtime.Options) *runtime.Runtime {
 	t.Helper()
-	r, err := runtime.Open(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	if err := r.WaitReady(ctx); err != nil {
-		t.Fatal(err)
-	}
-	return r
+	return solo.Open(t, o)
 }
 
 func closed(t testing.TB, r *runtime.Runtime) {

@@ -49,7 +49,7 @@ func TestUpgrade(t *testing.T) {
 	refused := func(r *runtime.Runtime) {
 		t.Helper()
 		err := r.WaitReady(ctx)
-		if err == nil || r.Reason() == nil || !strings.Contains(r.Reason().Error(), "start a later build") {
+		if err == nil || r.WhyExpelled() == nil || !strings.Contains(r.WhyExpelled().Error(), "start a later build") {
 			t.Errorf("an old build in a new cluster: %v", err)
 		}
 		closed(t, r)

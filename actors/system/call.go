@@ -1,6 +1,7 @@
 package system
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"time"
@@ -37,7 +38,7 @@ func safetyOf(req *nodev1.GrainRequest) safety {
 	}
 	switch cmd.Body.(type) {
 	case *nodev1.Command_CreateConversation, *nodev1.Command_CreateUser, // the id is in the request
-		*nodev1.Command_Probe, *nodev1.Command_AdvanceCursor, // the same answer, the larger cursor
+		*nodev1.Command_Probe, *nodev1.Command_AdvanceCursor, *nodev1.Command_AdvanceCursors, // the same answer, the larger cursor
 		*nodev1.Command_UserChanged, *nodev1.Command_IndexMembership, // by outbox: at least once anyway
 		*nodev1.Command_PurgeConversation, *nodev1.Command_PropagateUser, *nodev1.Command_AnnounceMembers, // likewise
 		*nodev1.Command_ImportUser, *nodev1.Command_ImportConversation, *nodev1.Command_ImportMembers, // carry ids and content
@@ -317,7 +318,7 @@ func errUnknown() error {
 
 // coded turns an error from the wire into one that Go code can branch on.
 func coded(e *nodev1.Error) *code.Error {
-	out := &code.Error{Code: code.Code(e.Code), Message: e.Message, RetryAfter: time.Duration(e.RetryAfterMs) * time.Millisecond}
+	out := &code.Error{Code: code.Code(cmp.Or(e.Exact, e.Code)), Message: e.Message, RetryAfter: time.Duration(e.RetryAfterMs) * time.Millisecond}
 	for _, f := range e.Fields {
 		out.Fields = append(out.Fields, code.Field{Name: f.Name, Reason: f.Reason})
 	}

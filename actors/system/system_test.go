@@ -119,7 +119,7 @@ func TestClosedSet(t *testing.T) {
 
 // TestEveryCommandIsSorted: a new command is sent at most once until somebody decides otherwise here.
 func TestEveryCommandIsSorted(t *testing.T) {
-	repeated := []string{"advance_cursor", "announce_members", "confirm_name", "create_conversation", "create_user", "finish_import",
+	repeated := []string{"advance_cursor", "advance_cursors", "announce_members", "confirm_name", "create_conversation", "create_user", "finish_import",
 		"found_placement", "import_conversation", "import_events", "import_members", "import_user", "index_membership",
 		"probe", "propagate_user", "purge_conversation", "put_credential", "put_settings", "put_store", "raise_version", "recover_placement", "release_name", "reserve_name",
 		"set_store", "user_changed"}

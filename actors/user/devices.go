@@ -61,9 +61,12 @@ func (m *machine) loadDevices(r store.Reader) error {
 	if m.devices != nil {
 		return nil
 	}
-	m.devices = &eventv1.Devices{}
-	_, err := row.Read(r, keys.Devices(m.entity.Shard, m.app, m.id), m.devices)
-	return err
+	devices := &eventv1.Devices{}
+	if _, err := row.Read(r, keys.Devices(m.entity.Shard, m.app, m.id), devices); err != nil {
+		return err
+	}
+	m.devices = devices
+	return nil
 }
 
 // decideDevices is what a user may ask about its own devices, and an administrator about anybody's.

@@ -9,8 +9,6 @@
 package user
 
 import (
-	"fmt"
-
 	"parley/actors/conversation/document"
 	"parley/actors/conversation/row"
 	"parley/actors/grain"
@@ -77,23 +75,12 @@ func (m *machine) Load(r store.Reader, _ uint64, _ []byte, cmd *nodev1.Command) 
 	if !m.exists {
 		return nil
 	}
-	if err := m.load(r, cmd); err != nil {
-		return fmt.Errorf("load user %s: %w", m.entity.ID, err)
-	}
-	return nil
-}
-
-func (m *machine) load(r store.Reader, cmd *nodev1.Command) error {
 	if !m.loaded {
-		u := &eventv1.User{}
-		ok, err := row.Read(r, keys.User(m.entity.Shard, m.app, m.id), u)
+		u, err := row.Find[eventv1.User](r, keys.User(m.entity.Shard, m.app, m.id))
 		if err != nil {
 			return err
 		}
-		if ok {
-			m.user = u
-		}
-		m.loaded = true
+		m.user, m.loaded = u, true
 	}
 	switch b := cmd.Body.(type) {
 	case *nodev1.Command_IndexMembership:
@@ -108,19 +95,10 @@ func (m *machine) load(r store.Reader, cmd *nodev1.Command) error {
 
 func (m *machine) loadMembership(r store.Reader, conversation string) error {
 	con, err := id.Parse(id.Conversation, conversation)
-	if _, known := m.memberships[conversation]; known || err != nil {
+	if err != nil {
 		return nil
 	}
-	membership := &eventv1.Membership{}
-	ok, err := row.Read(r, keys.Membership(m.entity.Shard, m.app, m.id, con), membership)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		membership = nil
-	}
-	m.memberships[conversation] = membership
-	return nil
+	return row.Learn(m.memberships, conversation, r, keys.Membership(m.entity.Shard, m.app, m.id, con))
 }
 
 // loadPage reads the next part of the index. What the same batch changes in the index needs no
@@ -132,13 +110,9 @@ func (m *machine) loadPage(r store.Reader, after string) error {
 	if con, err := id.Parse(id.Conversation, after); err == nil {
 		lo = keys.End(keys.Membership(m.entity.Shard, m.app, m.id, con))
 	}
-	return r.Scan(lo, keys.End(prefix), false, func(key, value []byte) (bool, error) {
-		membership := &eventv1.Membership{}
-		if err := membership.UnmarshalVT(value); err != nil {
-			return false, fmt.Errorf("row %x: %w", key, err)
-		}
+	return row.Scan(r, lo, keys.End(prefix), func(membership *eventv1.Membership) bool {
 		m.page = append(m.page, membership)
-		return len(m.page) < PropagateMax, nil
+		return len(m.page) < PropagateMax
 	})
 }
 

@@ -17,6 +17,7 @@ import (
 	"parley/actors/runtime"
 	"parley/persistence/keys"
 	nodev1 "parley/proto/node/v1"
+	"parley/test/solo"
 )
 
 // cluster starts nodes that know each other, and waits until every shard has a copy on each.
@@ -26,7 +27,7 @@ func cluster(t *testing.T, names ...string) map[string]*runtime.Runtime {
 	for _, name := range names {
 		o := quickly(t, vfs.NewMem())
 		o.NodeName, o.Join = name, join
-		nodes[name] = open(t, o)
+		nodes[name] = solo.Open(t, o)
 		join = append(join, nodes[name].Addresses().Gossip)
 	}
 	look(t, nodes[names[0]], "three copies of everything", func(p *driver.Picture) bool {
@@ -75,7 +76,7 @@ func TestTheNextLeaderDelivers(t *testing.T) {
 	nodes := cluster(t, "a", "b", "c")
 	defer func() {
 		for _, r := range nodes {
-			shut(t, r)
+			solo.Close(t, r)
 		}
 	}()
 	var status atomic.Int64
@@ -96,7 +97,7 @@ func TestTheNextLeaderDelivers(t *testing.T) {
 
 	home, lost := keys.Of(app, con, 2), ""
 	look(t, nodes["b"], "a leader", func(p *driver.Picture) bool { lost = leader(p, home); return lost != "" })
-	shut(t, nodes[lost])
+	solo.Close(t, nodes[lost])
 	delete(nodes, lost)
 	before := len(hooks.until(t, "nothing", func([]told) bool { return true }))
 	status.Store(http.StatusOK)

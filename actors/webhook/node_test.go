@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"parley/actors/api"
@@ -26,6 +25,7 @@ import (
 	"parley/internal/guard"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
+	"parley/test/solo"
 )
 
 // TestMain looks for leaks. A node that stopped may still have a probe of another under way, which
@@ -48,11 +48,8 @@ func admin(app string) *nodev1.Principal { return &nodev1.Principal{ApplicationI
 // quickly are options of a node that keeps its data in fs, may call this machine, and retries fast.
 func quickly(t testing.TB, fs vfs.FS) runtime.Options {
 	t.Helper()
-	o := runtime.DefaultOptions()
-	o.DataDir, o.NodeName, o.Shards = "data", "n1", 2
-	o.Logger, o.Metrics = slog.New(slog.DiscardHandler), prometheus.NewRegistry()
-	o.Store.FS = fs
-	o.Store.LogMemTableBytes, o.Store.StateMemTableBytes, o.Store.CacheBytes = 1<<20, 1<<20, 4<<20
+	o := solo.Options(t, fs)
+	o.Shards, o.Logger = 2, slog.New(slog.DiscardHandler)
 	g := guard.DefaultOptions()
 	g.Allow = []string{"127.0.0.0/8"}
 	var err error
@@ -62,27 +59,6 @@ func quickly(t testing.TB, fs vfs.FS) runtime.Options {
 	o.Webhook.PauseMin, o.Webhook.PauseMax = time.Millisecond, 2*time.Millisecond
 	o.Outbox.SinkLimits.BackoffMin, o.Outbox.SinkLimits.BackoffMax = time.Millisecond, 4*time.Millisecond
 	return o
-}
-
-func open(t testing.TB, o runtime.Options) *runtime.Runtime {
-	t.Helper()
-	r, err := runtime.Open(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if err := r.WaitReady(ctx); err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
-func shut(t testing.TB, r *runtime.Runtime) {
-	t.Helper()
-	if err := r.Close(); err != nil {
-		t.Error(err)
-	}
 }
 
 // hear gives an application a webhook.
@@ -220,8 +196,8 @@ func numbers(n int) []string {
 // TestEventsReachTheirWebhooks: every stored event reaches event_url, signed, and the types of its
 // mask the conversation's callback; in order.
 func TestEventsReachTheirWebhooks(t *testing.T) {
-	r := open(t, quickly(t, vfs.NewMem()))
-	defer shut(t, r)
+	r := solo.Open(t, quickly(t, vfs.NewMem()))
+	defer solo.Close(t, r)
 	hooks, callback := receive(t, nil), receive(t, nil)
 	secrets := webhook.Rotated(nil, time.Now())
 	hear(t, r, app, hooks.URL+"/events?tenant=1", secrets)
@@ -259,8 +235,8 @@ func TestEventsReachTheirWebhooks(t *testing.T) {
 // TestOrderUnderFailures: a receiver that fails, breaks off or asks for time gets every event at
 // least once, and no event of a conversation before an earlier one has been taken.
 func TestOrderUnderFailures(t *testing.T) {
-	r := open(t, quickly(t, vfs.NewMem()))
-	defer shut(t, r)
+	r := solo.Open(t, quickly(t, vfs.NewMem()))
+	defer solo.Close(t, r)
 	var mu sync.Mutex
 	taken, n := map[string]uint64{}, 0
 	hooks := receive(t, func(w http.ResponseWriter, one told) {
@@ -303,7 +279,7 @@ func TestOrderUnderFailures(t *testing.T) {
 // again under the same id, with everything that waited behind it.
 func TestKilledBetweenDeliveryAndDeletion(t *testing.T) {
 	fs := vfs.NewCrashableMem()
-	first := open(t, quickly(t, fs))
+	first := solo.Open(t, quickly(t, fs))
 	release := make(chan struct{})
 	var once sync.Once
 	hooks := receive(t, func(_ http.ResponseWriter, one told) {
@@ -320,11 +296,11 @@ func TestKilledBetweenDeliveryAndDeletion(t *testing.T) {
 	seen := hooks.until(t, "the first text", func(all []told) bool { return len(texts(all, con)) == 1 })
 	disk := fs.CrashClone(vfs.CrashCloneCfg{}) // what a kill leaves: all that was synced
 	once.Do(func() { close(release) })
-	shut(t, first)
+	solo.Close(t, first)
 
 	before := len(hooks.until(t, "nothing", func([]told) bool { return true }))
-	again := open(t, quickly(t, disk))
-	defer shut(t, again)
+	again := solo.Open(t, quickly(t, disk))
+	defer solo.Close(t, again)
 	all := hooks.until(t, "all texts from the second life", func(all []told) bool {
 		return len(texts(all[before:], con)) == 3
 	})
@@ -342,8 +318,8 @@ func TestKilledBetweenDeliveryAndDeletion(t *testing.T) {
 func TestDeadEndpointDelaysNobodyElse(t *testing.T) {
 	o := quickly(t, vfs.NewMem())
 	o.Outbox.SinkLimits.FlightMax, o.Outbox.SinkLimits.GroupFlightMax = 4, 2
-	r := open(t, o)
-	defer shut(t, r)
+	r := solo.Open(t, o)
+	defer solo.Close(t, r)
 	release := make(chan struct{})
 	dead := receive(t, func(http.ResponseWriter, told) { <-release })
 	defer close(release)
@@ -372,8 +348,8 @@ func TestDeadEndpointDelaysNobodyElse(t *testing.T) {
 // TestDeadLettersAndRedelivery: what was refused for good is listed with its reason, and delivered
 // when somebody asks for it; what is discarded is not.
 func TestDeadLettersAndRedelivery(t *testing.T) {
-	r := open(t, quickly(t, vfs.NewMem()))
-	defer shut(t, r)
+	r := solo.Open(t, quickly(t, vfs.NewMem()))
+	defer solo.Close(t, r)
 	var mu sync.Mutex
 	broken := true
 	hooks := receive(t, func(w http.ResponseWriter, one told) {
@@ -442,8 +418,8 @@ func untilLetters(t testing.TB, r *runtime.Runtime, n int) *nodev1.Reply {
 // TestWhatNobodyWantsAnyMore: a webhook that is taken away, and a conversation that is deleted, end
 // the deliveries that wait, and leave no letters.
 func TestWhatNobodyWantsAnyMore(t *testing.T) {
-	r := open(t, quickly(t, vfs.NewMem()))
-	defer shut(t, r)
+	r := solo.Open(t, quickly(t, vfs.NewMem()))
+	defer solo.Close(t, r)
 	hooks := receive(t, func(w http.ResponseWriter, _ told) { w.WriteHeader(http.StatusInternalServerError) })
 	hear(t, r, app, hooks.URL, nil)
 	con, ann := room(t, r, app, "tea", nil)
@@ -478,8 +454,8 @@ func TestPrivateTargetsAreNotCalled(t *testing.T) {
 	o := quickly(t, vfs.NewMem())
 	o.Webhook.Guard = nil
 	o.Outbox.SinkLimits.AgeMax = time.Millisecond
-	r := open(t, o)
-	defer shut(t, r)
+	r := solo.Open(t, o)
+	defer solo.Close(t, r)
 	hooks := receive(t, nil)
 	hear(t, r, app, hooks.URL, nil)
 	room(t, r, app, "tea", nil)
@@ -497,8 +473,8 @@ func TestPrivateTargetsAreNotCalled(t *testing.T) {
 func TestRedirectsAndProxiesAreNotFollowed(t *testing.T) {
 	elsewhere := receive(t, nil)
 	t.Setenv("HTTP_PROXY", elsewhere.URL)
-	r := open(t, quickly(t, vfs.NewMem()))
-	defer shut(t, r)
+	r := solo.Open(t, quickly(t, vfs.NewMem()))
+	defer solo.Close(t, r)
 	hooks := receive(t, func(w http.ResponseWriter, _ told) {
 		w.Header().Set("Location", elsewhere.URL)
 		w.WriteHeader(http.StatusTemporaryRedirect)
@@ -515,8 +491,8 @@ func TestRedirectsAndProxiesAreNotFollowed(t *testing.T) {
 func TestUnknownCertificatesAreRefused(t *testing.T) {
 	o := quickly(t, vfs.NewMem())
 	o.Outbox.SinkLimits.AgeMax = time.Millisecond
-	r := open(t, o)
-	defer shut(t, r)
+	r := solo.Open(t, o)
+	defer solo.Close(t, r)
 	called := make(chan struct{}, 1)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { called <- struct{}{} }))
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)

@@ -41,7 +41,7 @@ func (a authority) issue(node string, when time.Time) Files {
 	if err := Issue(a.dir, dir, node, when); err != nil {
 		a.t.Fatal(err)
 	}
-	return In(dir)
+	return FilesIn(dir)
 }
 
 func open(t *testing.T, f Files, now time.Time) *Source {

@@ -18,8 +18,8 @@ type Files struct {
 	Key       string // PEM
 }
 
-// In is where Issue has put a node's files.
-func In(dir string) Files {
+// FilesIn is where Issue has put a node's files.
+func FilesIn(dir string) Files {
 	return Files{filepath.Join(dir, AuthorityCert), filepath.Join(dir, NodeCert), filepath.Join(dir, NodeKey)}
 }
 

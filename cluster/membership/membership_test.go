@@ -237,3 +237,17 @@ func TestLogLines(t *testing.T) {
 		}
 	}
 }
+
+// TestStrangersDoNotFillTheLog: of one machine's lines the first is written; another machine's are its own.
+func TestStrangersDoNotFillTheLog(t *testing.T) {
+	var out bytes.Buffer
+	l := newLogger(slog.New(slog.NewTextHandler(&out, nil)))
+	for port := range 100 {
+		l.Printf("[ERR] memberlist: Decrypt packet failed: No installed keys could decrypt the message from=10.1.2.3:%d", 4000+port)
+	}
+	l.Print("[WARN] memberlist: odd from=10.1.2.4:1 (in a way)")
+	l.Print("[ERR] memberlist: odd from=<unknown address>")
+	if n := strings.Count(out.String(), "10.1.2.3"); n != 1 || strings.Count(out.String(), "\n") != 3 {
+		t.Errorf("%d lines of one stranger:\n%s", n, out.String())
+	}
+}

@@ -5,9 +5,13 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
+	"net"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"parley/internal/telemetry"
 )
 
 type metrics struct {
@@ -40,10 +44,19 @@ func (x *metrics) unregister() {
 	x.registerer.Unregister(x.nodes)
 }
 
-// newLogger gives memberlist, which writes lines that begin with a level, our structured log.
-func newLogger(l *slog.Logger) *log.Logger { return log.New(lines{l}, "", 0) }
+// strangerEvery is how often a line about one address is written. What comes from there is not ours to
+// stop: a node of another cluster knocks several times a second, for as long as it is told to join here.
+const strangerEvery = time.Minute
 
-type lines struct{ logger *slog.Logger }
+// newLogger gives memberlist, which writes lines that begin with a level, our structured log.
+func newLogger(l *slog.Logger) *log.Logger {
+	return log.New(lines{l, telemetry.NewSeldom(strangerEvery)}, "", 0)
+}
+
+type lines struct {
+	logger    *slog.Logger
+	strangers *telemetry.Seldom
+}
 
 // Write implements io.Writer.
 func (w lines) Write(line []byte) (int, error) {
@@ -55,11 +68,40 @@ func (w lines) Write(line []byte) (int, error) {
 	rest = strings.TrimPrefix(rest, "memberlist: ")
 	switch level {
 	case "ERR", "ERROR":
-		w.logger.Error("gossip", "detail", rest)
+		w.say(w.logger.Error, rest)
 	case "WARN":
-		w.logger.Warn("gossip", "detail", rest)
+		w.say(w.logger.Warn, rest)
 	default:
 		w.logger.Debug("gossip", "detail", rest)
 	}
 	return len(line), nil
+}
+
+// say writes a line, unless it is about an address of which there was one lately.
+func (w lines) say(log func(string, ...any), detail string) {
+	attributes := []any{"detail", detail}
+	if host := origin(detail); host != "" {
+		held, say := w.strangers.Says(host, time.Now())
+		if !say {
+			return
+		}
+		if held > 0 {
+			attributes = append(attributes, "held_back", held)
+		}
+	}
+	log("gossip", attributes...)
+}
+
+// origin is the host that memberlist's lines end with when they are about what came from there.
+func origin(detail string) string {
+	_, from, ok := strings.Cut(detail, "from=")
+	if !ok {
+		return ""
+	}
+	from, _, _ = strings.Cut(from, " ")
+	host, _, err := net.SplitHostPort(from)
+	if err != nil {
+		return from
+	}
+	return host
 }

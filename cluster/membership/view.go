@@ -22,6 +22,7 @@ type Meta struct {
 	Cluster     string   `json:"c,omitempty"` // id; empty while the node belongs to none
 	Shards      uint32   `json:"s,omitempty"` // data shards of the cluster, for who joins it
 	Leaving     bool     `json:"l,omitempty"` // the node is being stopped: it should be given nothing to lead
+	Full        bool     `json:"u,omitempty"` // its disk is full: the same, and no replica
 }
 
 func (m Meta) encode() ([]byte, error) {
@@ -85,5 +86,5 @@ func (v *View) same(o *View) bool {
 
 func (m Meta) same(o Meta) bool {
 	return m.HTTP == o.HTTP && m.RPC == o.RPC && m.Raft == o.Raft && m.Incarnation == o.Incarnation &&
-		m.Version == o.Version && m.Cluster == o.Cluster && m.Shards == o.Shards && m.Leaving == o.Leaving && slices.Equal(m.Roles, o.Roles)
+		m.Version == o.Version && m.Cluster == o.Cluster && m.Shards == o.Shards && m.Leaving == o.Leaving && m.Full == o.Full && slices.Equal(m.Roles, o.Roles)
 }

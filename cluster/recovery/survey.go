@@ -19,6 +19,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
 
 	"parley/cluster/shard"
 	"parley/persistence/keys"
@@ -145,7 +146,7 @@ func (h *held) follow() error {
 		return err
 	}
 	h.commit = hard.GetCommit()
-	members := h.applied.Members
+	h.conf = Conf{Voters: conf.GetVoters(), Outgoing: conf.GetVotersOutgoing(), Members: h.applied.Members}
 	node, err := raft.NewRawNode(&raft.Config{ID: h.id, Storage: h.log, Applied: h.applied.Index, ElectionTick: 10, HeartbeatTick: 1,
 		MaxSizePerMsg: tailBytes, MaxInflightMsgs: 1, Logger: &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)}})
 	if err != nil {
@@ -157,25 +158,31 @@ func (h *held) follow() error {
 			return fmt.Errorf("read the log: %w", err)
 		}
 		for _, e := range entries {
-			change, err := shard.ConfChange(e)
-			if err != nil {
+			if err := h.reconfigure(node, e); err != nil {
 				return err
-			}
-			if change == nil {
-				continue
-			}
-			conf = node.ApplyConfChange(change)
-			if len(change.GetContext()) > 0 {
-				row, err := raftlog.DecodeApplied(change.GetContext())
-				if err != nil {
-					return err
-				}
-				members = row.Members
 			}
 		}
 		from += uint64(len(entries))
 	}
-	h.conf = Conf{Voters: conf.GetVoters(), Outgoing: conf.GetVotersOutgoing(), Members: members}
+	return nil
+}
+
+// reconfigure carries out what an entry changes of the configuration; most change nothing.
+func (h *held) reconfigure(node *raft.RawNode, e *raftpb.Entry) error {
+	change, err := shard.ConfChange(e)
+	if err != nil || change == nil {
+		return err
+	}
+	conf := node.ApplyConfChange(change)
+	h.conf.Voters, h.conf.Outgoing = conf.GetVoters(), conf.GetVotersOutgoing()
+	if len(change.GetContext()) == 0 {
+		return nil
+	}
+	row, err := raftlog.DecodeApplied(change.GetContext())
+	if err != nil {
+		return err
+	}
+	h.conf.Members = row.Members
 	return nil
 }
 

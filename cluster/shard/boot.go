@@ -132,8 +132,8 @@ func openGroup(st *store.Store, o *Options, s keys.Shard, replica uint64) (*grou
 	last, _ := log.LastIndex()
 	return &group{
 		shard: s, replica: replica, raft: node, log: log, heard: map[uint64]string{},
-		term: hard.GetTerm(), conf: raftpb.EnsureConfState(applied.Conf), members: applied.Members,
+		term: hard.GetTerm(), conf: raftpb.EnsureConfState(applied.Conf), configured: applied.Index, members: applied.Members,
 		vote:   raftlog.Vote{Term: hard.GetTerm(), For: hard.GetVote(), Commit: hard.GetCommit()},
-		handed: last, told: Lead{Shard: s},
+		handed: last, told: Lead{Shard: s}, askIn: o.ElectionTicks,
 	}, nil
 }

@@ -18,6 +18,7 @@ var (
 	ErrChangeInFlight = errors.New("another change of this shard's configuration is in flight")
 	ErrNotCaughtUp    = errors.New("replica is not a learner that has caught up")
 	ErrBadChange      = errors.New("change of configuration makes no sense")
+	ErrChangedSince   = errors.New("the configuration has changed since the change was decided on")
 )
 
 // ChangeKind tells the kinds of Change apart.
@@ -53,7 +54,7 @@ func (c *core) onConfRequest(in confRequest) {
 		c.answer(in.done, ErrNoReplica)
 		return
 	}
-	if err := c.allowChange(g, in.changes); err != nil {
+	if err := c.allowChange(g, &in); err != nil {
 		c.answer(in.done, err)
 		return
 	}
@@ -71,8 +72,9 @@ func (c *core) onConfRequest(in confRequest) {
 }
 
 // allowChange is the guard of invariant I10: one change at a time, and no voter that has not
-// caught up, so that a quorum is never made of replicas that hold nothing.
-func (c *core) allowChange(g *group, changes []Change) error {
+// caught up, so that a quorum is never made of replicas that hold nothing. A change that was decided on
+// an earlier configuration could bring back a replica that has been removed (invariant I4).
+func (c *core) allowChange(g *group, in *confRequest) error {
 	if c.closed {
 		return ErrClosed
 	}
@@ -82,12 +84,15 @@ func (c *core) allowChange(g *group, changes []Change) error {
 	if g.change != nil || len(g.conf.GetVotersOutgoing()) > 0 {
 		return ErrChangeInFlight
 	}
-	if len(changes) == 0 {
+	if in.since != 0 && in.since != g.configured {
+		return ErrChangedSince
+	}
+	if len(in.changes) == 0 {
 		return ErrBadChange
 	}
 	voters := len(g.conf.GetVoters())
 	seen := map[ReplicaID]bool{}
-	for _, ch := range changes {
+	for _, ch := range in.changes {
 		known := slices.ContainsFunc(g.members, func(m raftlog.Member) bool { return m.Replica == uint64(ch.Replica) })
 		voter := slices.Contains(g.conf.GetVoters(), uint64(ch.Replica))
 		switch {
@@ -147,7 +152,7 @@ func encodeChanges(g *group, changes []Change) (*raftpb.ConfChangeV2, error) {
 func (c *core) applyConf(g *group, e *raftpb.Entry) {
 	cc, err := decodeConf(e)
 	invariant.That(err == nil, "shard %d: change of configuration at %d: %v", g.shard, e.GetIndex(), err)
-	g.conf = g.raft.ApplyConfChange(cc)
+	g.conf, g.configured = g.raft.ApplyConfChange(cc), e.GetIndex()
 	members := g.members
 	if len(cc.Context) > 0 {
 		row, err := raftlog.DecodeApplied(cc.Context)
@@ -186,10 +191,13 @@ func (c *core) finishChange(g *group, t *applyTask) {
 }
 
 // onTransfer starts to hand leadership over; the observer hears when it has moved. Raft gives up
-// by itself after an election's time.
+// by itself after an election's time, and refuses writes until then: so nothing is handed to a node
+// that cannot be reached.
 func (c *core) onTransfer(in transferRequest) {
-	if g := c.groups[in.shard]; g != nil && g.leads() {
-		g.raft.TransferLeader(uint64(in.to))
-		c.wake(g)
+	g := c.groups[in.shard]
+	if g == nil || !g.leads() || c.down[g.nodeOf(uint64(in.to))] {
+		return
 	}
+	g.raft.TransferLeader(uint64(in.to))
+	c.wake(g)
 }

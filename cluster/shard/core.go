@@ -19,14 +19,17 @@ type core struct {
 	o       *Options
 	m       *metrics
 	groups  map[keys.Shard]*group
-	order   []*group // by shard
-	dirty   []*group // stepped since the last pass, in that order
-	reads   uint64   // numbers the rounds of reads
-	ticking bool     // some group wants ticks
-	stalled bool     // the disk does not sync: lead nothing
-	closed  bool     // all waits were ended; only the storage still drains
+	order   []*group        // by shard
+	dirty   []*group        // stepped since the last pass, in that order
+	reads   uint64          // numbers the rounds of reads
+	ticking bool            // some group wants ticks
+	stalled bool            // the disk does not sync: lead nothing
+	full    map[string]bool // nodes whose disks are full, this one's for certain and others' by hint
+	down    map[string]bool // nodes that the transport believes gone
+	closed  bool            // all waits were ended; only the storage still drains
 	out     outputs
 	peers   map[string]*[]byte // batch under construction for each node
+	reached []string           // nodes that the transport believes alive
 
 	tombs    map[keys.Shard]uint64      // the last replica that was removed here, of shards without one
 	removing map[keys.Shard]func(error) // who waits for a replica to be dropped
@@ -102,6 +105,7 @@ type (
 	// confRequest asks for a change of configuration.
 	confRequest struct {
 		shard   keys.Shard
+		since   uint64
 		changes []Change
 		done    func(error)
 	}
@@ -142,6 +146,7 @@ type (
 func newCore(o *Options, m *metrics) *core {
 	return &core{
 		o: o, m: m, reads: o.ReadsFrom, groups: map[keys.Shard]*group{}, peers: map[string]*[]byte{},
+		full: map[string]bool{}, down: map[string]bool{},
 		tombs: map[keys.Shard]uint64{}, removing: map[keys.Shard]func(error){},
 	}
 }
@@ -189,6 +194,8 @@ func (c *core) take(in any) {
 		c.onPeerChange(in)
 	case stall:
 		c.onStall(in)
+	case spaceChange:
+		c.onSpace(in)
 	case flushed:
 		c.onFlushed(in)
 	case confRequest:
@@ -306,6 +313,11 @@ func (c *core) batchFor(g *group, to uint64) *[]byte {
 		c.m.dropped.WithLabelValues(dropUnknownPeer).Inc()
 		return nil
 	}
+	return c.batchTo(node)
+}
+
+// batchTo gives the batch under construction for a node.
+func (c *core) batchTo(node string) *[]byte {
 	batch := c.peers[node]
 	if batch == nil {
 		batch = new([]byte)
@@ -315,6 +327,9 @@ func (c *core) batchFor(g *group, to uint64) *[]byte {
 }
 
 func (c *core) send(g *group, m *raftpb.Message) {
+	if c.spares(g, m) {
+		return
+	}
 	if batch := c.batchFor(g, m.GetTo()); batch != nil {
 		*batch = appendMessage(*batch, g.shard, m)
 	}

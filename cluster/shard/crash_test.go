@@ -237,7 +237,7 @@ func (s *storm) reshape(leader *scriptedNode) {
 		return
 	}
 	ask := func(kind ChangeKind, id ReplicaID, node string) {
-		leader.ChangeConf(1, []Change{{Kind: kind, Replica: id, Node: node}}, func(error) {})
+		leader.ChangeConf(1, 0, []Change{{Kind: kind, Replica: id, Node: node}}, func(error) {})
 	}
 	voters := 0
 	for _, name := range s.names() {
@@ -288,7 +288,7 @@ func (s *storm) members() (names []string) {
 func (s *storm) change(changes ...Change) {
 	s.t.Helper()
 	err := errors.New("no answer")
-	s.nodes["n1"].ChangeConf(1, changes, func(e error) { err = e })
+	s.nodes["n1"].ChangeConf(1, 0, changes, func(e error) { err = e })
 	s.settle()
 	if err != nil {
 		s.t.Fatal(err)

@@ -34,6 +34,7 @@ type engine struct {
 	pace    *rate.Limiter // of the snapshots that are sent
 
 	waiting atomic.Int64 // bytes of writes without an outcome
+	full    atomic.Bool  // this node's disk is
 
 	placing sync.Mutex // held while a replica is made or dropped here
 
@@ -216,6 +217,10 @@ func (e *engine) receiveSnapshot(ctx context.Context, from string, header []byte
 	err := readBatch(header, func(it item) { in.shard, message = it.shard, it.message })
 	if err != nil || message.GetType() != raftpb.MsgSnap {
 		return in, errBatch
+	}
+	if e.full.Load() {
+		e.m.snapshots.WithLabelValues("in", "no_space").Inc()
+		return in, fmt.Errorf("receive snapshot of shard %d: %w", in.shard, ErrNoSpace)
 	}
 	file, err := snapshot.Receive(ctx, body, e.st.FS(), e.st.IncomingDir(), in.shard)
 	if err != nil {

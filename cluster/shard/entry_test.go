@@ -150,7 +150,7 @@ func TestCheckRefusesForeignKeys(t *testing.T) {
 		}
 	}
 	good := post(1, 7, 0)
-	for _, prefix := range keys.ConversationRows(1, app, c) {
+	for _, prefix := range keys.ConversationPrefixes(1, app, c) {
 		good.Ops = append(good.Ops, store.DeleteRange(prefix, keys.End(prefix)))
 	}
 	if err := check(1, &good); err != nil {

@@ -26,9 +26,10 @@ type group struct {
 
 	// The configuration as of the entries handed to the applier, which is at or ahead of what
 	// the log calls applied.
-	conf    *raftpb.ConfState
-	members []raftlog.Member
-	heard   map[uint64]string // nodes of replicas that wrote to us, until members names them
+	conf       *raftpb.ConfState
+	configured uint64 // index of the entry or snapshot it came with; when opened, what was applied
+	members    []raftlog.Member
+	heard      map[uint64]string // nodes of replicas that wrote to us, until members names them
 
 	// Proposals. pending were never appended; waiting are in the log of this term, in log order.
 	pending      []Proposal
@@ -52,7 +53,7 @@ type group struct {
 
 	departure   departure // whether the shard still has this replica
 	confChanged bool      // look whether it has
-	askIn       int       // ticks until a replica that left asks whether it may go
+	askIn       int       // ticks without a leader until it asks whether it was removed
 
 	dirty      bool
 	quiesced   bool

@@ -78,6 +78,7 @@ func Open(st *store.Store, tr transport.Transport, obs Observer, o Options) (*Ho
 	h.turns.Go(h.runCore)
 	h.loops.Go(func() error { return h.runTicker(ctx) })
 	h.loops.Go(func() error { return h.runFlusher(ctx) })
+	h.loops.Go(func() error { return h.runSpace(ctx) })
 	h.loops.Go(func() error { return h.runSnapshots(ctx) })
 	h.inputs.nudge() // sole voters campaign at once
 	return h, nil
@@ -100,11 +101,15 @@ func (h *Host) shutdown() error {
 	h.proposals.close()
 	h.inputs.close()
 	err = errors.Join(err, h.turns.Wait())
+	h.st.Hurry() // what waits for space now will not get it
 	h.log.close()
 	h.apply.close()
 	err = errors.Join(err, h.storage.Wait())
 	if err != nil {
 		return fmt.Errorf("close shards: %w", err)
+	}
+	if h.full.Load() {
+		return nil // what is not flushed is replayed
 	}
 	return h.st.FlushState(context.Background())
 }
@@ -138,9 +143,10 @@ func (h *Host) ReadIndex(s keys.Shard, done func(epoch Epoch, err error)) {
 // ChangeConf changes a shard's configuration; only its leader does. done hears nil once the
 // change has taken effect here, ErrUnknown when leadership was lost before, and otherwise why
 // it was refused. One change at a time (ErrChangeInFlight), and a voter must be a learner
-// first that has caught up (ErrNotCaughtUp).
-func (h *Host) ChangeConf(s keys.Shard, changes []Change, done func(error)) {
-	if !h.inputs.put(confRequest{s, changes, done}) {
+// first that has caught up (ErrNotCaughtUp). since is the Configured of the Status that the change was
+// decided on, so that a change which comes late is refused (ErrChangedSince); 0 = whatever it is now.
+func (h *Host) ChangeConf(s keys.Shard, since uint64, changes []Change, done func(error)) {
+	if !h.inputs.put(confRequest{s, since, changes, done}) {
 		done(ErrClosed)
 	}
 }
@@ -227,6 +233,17 @@ func (h *Host) ReceiveSnapshot(ctx context.Context, from string, header []byte, 
 	}
 	return nil
 }
+
+// PeerSpace says that the disk of another node has become full, or has space again. It is a hint: the
+// shards led here spare that node, and none is handed over to it.
+func (h *Host) PeerSpace(node string, full bool) {
+	if node != h.o.Node {
+		h.inputs.put(spaceChange{node, full})
+	}
+}
+
+// Full says that this node's disk is full, as Options.Space was told.
+func (h *Host) Full() bool { return h.full.Load() }
 
 // PeerUp implements transport.Handler.
 func (h *Host) PeerUp(node string) { h.inputs.put(peerChange{node, true}) }

@@ -37,7 +37,7 @@ func TestASnapshotBehindAnother(t *testing.T) {
 		leader.Settle(ctx)
 	}
 	write()
-	leader.ChangeConf(1, []Change{{Kind: AddLearner, Replica: 12, Node: "n2"}}, func(error) {})
+	leader.ChangeConf(1, 0, []Change{{Kind: AddLearner, Replica: 12, Node: "n2"}}, func(error) {})
 	leader.Settle(ctx)
 	send := func() {
 		t.Helper()

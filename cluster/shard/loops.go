@@ -147,6 +147,30 @@ func (h *Host) stalledNow(now time.Time) bool {
 	return false
 }
 
+// spaceEvery is how often the host looks how much space is left: often enough that a log cannot grow in
+// between by what is kept free.
+const spaceEvery = 250 * time.Millisecond
+
+// runSpace watches the space on the disk, on its own: a sick file system may take long to answer.
+func (h *Host) runSpace(ctx context.Context) error {
+	ticker := time.NewTicker(spaceEvery)
+	defer ticker.Stop()
+	for {
+		if now := h.st.Space(time.Now()).Full; h.full.Swap(now) != now {
+			h.inputs.put(spaceChange{h.o.Node, now})
+			if h.o.Space != nil {
+				h.o.Space(now)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		case <-h.st.Starved():
+		}
+	}
+}
+
 // runFlusher makes state durable now and then, so that logs can be truncated and a restart has
 // little to replay.
 func (h *Host) runFlusher(ctx context.Context) error {

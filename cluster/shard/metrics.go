@@ -11,6 +11,7 @@ const (
 	dropForeignKind  = "foreign_kind"  // message of a kind that no peer may send
 	dropStaleReplica = "stale_replica" // message for another replica of the shard
 	dropRemoved      = "removed"       // message for a replica that was removed: it stays silent
+	dropNoSpace      = "no_space"      // entries and snapshots for a node whose disk is full
 	dropSnapshot     = "snapshot"      // snapshot that Raft had no use for
 )
 

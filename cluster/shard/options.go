@@ -74,6 +74,10 @@ type Options struct {
 	// called from the store loop, also after each open, and must not block.
 	Removed func(Removal)
 
+	// Space, when set, is told that this node's disk has become full, or has space again; the other
+	// nodes' hosts should then be told by PeerSpace. It is called from one goroutine and must not block.
+	Space func(full bool)
+
 	// Logger hears of leadership, snapshots and stalls.
 	Logger *slog.Logger
 	// Metrics takes the host's metrics; nil keeps none.

@@ -51,18 +51,9 @@ func check(s keys.Shard, w *Write) error {
 func (c *core) propose(p *Proposal) {
 	size := sizeOf(&p.Write)
 	g := c.groups[p.Shard]
-	switch {
-	case c.closed:
-		c.refuse(p, size, ErrClosed)
-		return
-	case g == nil:
-		c.refuse(p, size, ErrNoReplica)
-		return
-	case !g.leads() || uint64(p.Epoch) != g.term:
-		c.refuse(p, size, ErrNotLeader)
-		return
-	case g.bytes+size > c.o.ShardBytesMax:
-		c.refuse(p, size, ErrOverloaded)
+	if err := c.refusal(p, g, size); err != nil {
+		c.out.released += size // no group has counted it
+		c.answer(p.Done, err)
 		return
 	}
 	g.bytes += size
@@ -71,10 +62,19 @@ func (c *core) propose(p *Proposal) {
 	c.wake(g)
 }
 
-// refuse answers a proposal that no group has counted.
-func (c *core) refuse(p *Proposal, size int, err error) {
-	c.out.released += size
-	c.answer(p.Done, err)
+// refusal says why a group does not take a proposal, nil when it does.
+func (c *core) refusal(p *Proposal, g *group, size int) error {
+	switch {
+	case c.closed:
+		return ErrClosed
+	case g == nil:
+		return ErrNoReplica
+	case !g.leads() || uint64(p.Epoch) != g.term:
+		return ErrNotLeader
+	case g.bytes+size > c.o.ShardBytesMax:
+		return ErrOverloaded
+	}
+	return c.noSpaceFor(g)
 }
 
 // proposeWaiting appends what waits. While entries of the group are on their way to the disk,
@@ -155,7 +155,7 @@ func outcome(err error) string {
 	}{
 		{nil, "committed"}, {ErrUnknown, "unknown"}, {ErrNotLeader, "not_leader"}, {ErrStale, "stale"},
 		{ErrOverloaded, "overloaded"}, {ErrTooLarge, "too_large"}, {ErrMalformed, "malformed"},
-		{ErrClosed, "closed"}, {ErrNoReplica, "no_replica"},
+		{ErrClosed, "closed"}, {ErrNoReplica, "no_replica"}, {ErrNoSpace, "no_space"},
 	} {
 		if errors.Is(err, known.err) {
 			return known.name

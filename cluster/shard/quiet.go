@@ -6,8 +6,6 @@ import (
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"go.etcd.io/raft/v3/tracker"
-
-	"parley/persistence/raftlog"
 )
 
 // onTick moves time for the groups that live by it.
@@ -18,14 +16,16 @@ func (c *core) onTick() {
 			continue // a leader whose disk has stalled falls silent, so that others stand for election
 		}
 		c.ageReads(g)
-		if g.departure == left {
+		if c.starved() && g.leads() && !g.alone() {
+			c.handOver(g)
+		}
+		if !g.leads() {
 			c.askAround(g)
+		} else if g.idleTicks++; g.idleTicks > c.o.QuiesceTicks && c.quiesce(g) {
 			continue
 		}
-		if g.leads() {
-			if g.idleTicks++; g.idleTicks > c.o.QuiesceTicks && c.quiesce(g) {
-				continue
-			}
+		if g.departure == left {
+			continue
 		}
 		if g.campaignIn > 0 {
 			if g.campaignIn--; g.campaignIn == 0 && g.leader == 0 {
@@ -87,6 +87,8 @@ func (c *core) onReceived(in received) {
 			to = it.message.GetTo()
 		}
 		switch {
+		case it.kind == kindLeaving && g != nil: // the one who asks may know of another replica here
+			c.onLeaving(g, in.from, it.note)
 		case g == nil && c.tombs[it.shard] == to || g != nil && g.replica == to && g.departure == confirmed:
 			c.m.dropped.WithLabelValues(dropRemoved).Inc()
 		case g == nil:
@@ -97,8 +99,6 @@ func (c *core) onReceived(in received) {
 			c.onMessage(g, in.from, it.message)
 		case it.kind == kindQuiesce:
 			c.onQuiesce(g, it.note)
-		case it.kind == kindLeaving:
-			c.answerDeparted(g, in.from, uint64(it.note.from), it.note.term)
 		case it.kind == kindRemoved:
 			c.onRemoved(g, it.note)
 		}
@@ -113,14 +113,14 @@ func (c *core) onMessage(g *group, from string, m *raftpb.Message) {
 		c.m.dropped.WithLabelValues(dropForeignKind).Inc()
 		return
 	}
-	if t := m.GetType(); (t == raftpb.MsgPreVote || t == raftpb.MsgVote) &&
-		c.answerDeparted(g, from, m.GetFrom(), m.GetTerm()-1) {
-		return // it stands because nobody could tell it of its removal
-	}
 	if g.nodeOf(m.GetFrom()) == "" {
 		g.heard[m.GetFrom()] = from
 	}
-	if t := m.GetType(); t == raftpb.MsgHeartbeat || t == raftpb.MsgHeartbeatResp {
+	t := m.GetType()
+	if g.departure == belongs && (t == raftpb.MsgHeartbeat || t == raftpb.MsgApp) {
+		g.askIn = c.o.ElectionTicks // a leader takes this replica for a member
+	}
+	if t == raftpb.MsgHeartbeat || t == raftpb.MsgHeartbeatResp {
 		g.quiesced = false
 		c.mark(g)
 		c.ticking = c.ticking || !g.quiet() // awake, it must be able to miss its leader
@@ -158,8 +158,15 @@ const secondCandidateTicks = 2
 // follower there wakes, to notice whether it still has a quorum, or to bring the returned up
 // to date.
 func (c *core) onPeerChange(in peerChange) {
+	c.reached = slices.DeleteFunc(c.reached, func(node string) bool { return node == in.node })
+	if in.up {
+		c.reached = append(c.reached, in.node)
+		delete(c.down, in.node)
+	} else {
+		c.down[in.node] = true
+	}
 	for _, g := range c.order {
-		if !slices.ContainsFunc(g.members, func(m raftlog.Member) bool { return m.Node == in.node }) {
+		if !g.on(in.node) {
 			continue
 		}
 		c.wake(g)
@@ -192,15 +199,6 @@ func (c *core) onStall(in stall) {
 		if !g.leads() || g.alone() {
 			continue
 		}
-		best, match := uint64(0), uint64(0)
-		g.raft.WithProgress(func(id uint64, kind raft.ProgressType, p tracker.Progress) {
-			if id != g.replica && kind == raft.ProgressTypePeer && p.RecentActive && p.Match > match {
-				best, match = id, p.Match
-			}
-		})
-		if best != 0 {
-			g.raft.TransferLeader(best)
-			c.wake(g)
-		}
+		c.handOver(g)
 	}
 }

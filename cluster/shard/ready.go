@@ -128,7 +128,7 @@ func (c *core) handleInstall(g *group, m *raftpb.Message, t *logTask) {
 	invariant.That(r != nil && r.applied.Index == m.Snapshot.GetMetadata().GetIndex(),
 		"shard %d: snapshot accepted that was not received", g.shard)
 	g.received = nil
-	g.handed, g.logBytes = r.applied.Index, 0
+	g.handed, g.configured, g.logBytes = r.applied.Index, r.applied.Index, 0
 	g.conf, g.members = r.applied.Conf, r.applied.Members
 	t.write.Reset, t.installed = &r.applied.Position, &r.applied
 	g.install = t
@@ -174,7 +174,10 @@ func (c *core) handleApply(g *group, m *raftpb.Message) {
 // handleSnapshot asks for a snapshot to be sent.
 func (c *core) handleSnapshot(g *group, m *raftpb.Message) {
 	node := g.nodeOf(m.GetTo())
-	if node == "" {
+	if c.full[node] {
+		c.m.dropped.WithLabelValues(dropNoSpace).Inc()
+	}
+	if node == "" || c.full[node] {
 		g.raft.ReportSnapshot(m.GetTo(), raft.SnapshotFailure)
 		return
 	}

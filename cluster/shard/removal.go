@@ -13,11 +13,12 @@ import (
 //
 // That the replica has applied its own removal is not enough to drop it: the others may not know
 // yet that the change is committed, and need its vote to elect who tells them. It votes on, and
-// asks, until a leader that has applied the change confirms it.
+// asks, until a member that has applied the change, and follows a leader or leads, confirms it. A
+// replica that was away when it was removed asks and is told the same way.
 type Removal struct {
 	Shard   keys.Shard
 	Replica ReplicaID
-	// Confirmed is set once a leader without this replica has said so: nobody will ask anything
+	// Confirmed is set once a member of a configuration without this replica has said so: nobody will ask anything
 	// of the replica again, and Host.RemoveReplica may drop it.
 	Confirmed bool
 }
@@ -28,7 +29,7 @@ type departure byte
 const (
 	belongs   departure = iota
 	left                // it has applied its removal, and still votes
-	confirmed           // a leader without it has said so: it is silent
+	confirmed           // a member of a configuration without it has said so: it is silent
 )
 
 // removeRequest asks for a replica to be dropped for ever.
@@ -67,38 +68,56 @@ func (c *core) depart(g *group, to departure) {
 	})
 }
 
-// askAround asks the members every election's time whether this replica may go.
+// askAround asks, after every election's time in which no leader was heard, whether this replica was
+// removed: it may have been away while that happened, and the leader, who speaks to members alone,
+// be one that it never heard of. So everybody is asked who can be reached. Nobody could answer a
+// replica that has applied nothing, and nobody needs to: it gives way to the next one.
 func (c *core) askAround(g *group) {
 	if g.askIn--; g.askIn > 0 {
 		return
 	}
 	g.askIn = c.o.ElectionTicks
+	applied := g.log.Applied().Index
+	if applied == 0 {
+		return
+	}
+	question := note{from: ReplicaID(g.replica), term: g.term, commit: applied}
+	for _, node := range c.neighbours(g) {
+		batch := c.batchTo(node)
+		*batch = appendNote(*batch, kindLeaving, g.shard, question)
+	}
+}
+
+// neighbours are the nodes of the other members as this replica knows them, and the nodes that
+// were reached, in order.
+func (c *core) neighbours(g *group) []string {
+	nodes := slices.Clone(c.reached)
 	for _, m := range g.members {
-		if batch := c.batchFor(g, m.Replica); batch != nil {
-			*batch = appendNote(*batch, kindLeaving, g.shard, note{to: ReplicaID(m.Replica), from: ReplicaID(g.replica), term: g.raft.BasicStatus().GetTerm()})
-		}
+		nodes = append(nodes, m.Node)
 	}
+	slices.Sort(nodes)
+	return slices.DeleteFunc(slices.Compact(nodes), func(node string) bool { return node == c.o.Node })
 }
 
-// answerDeparted tells a replica that stands for election, or asks, that it was removed. Only a
-// leader may say that, and only when it has applied all it knows to be committed: any
-// configuration with the other in it that was committed in a term up to ours is then in what
-// we have applied, so an id that is missing there was taken out, and is not one that is to come.
-func (c *core) answerDeparted(g *group, from string, replica, term uint64) bool {
-	if !g.ready() || term > g.term || contains(g.conf, replica) || g.log.Applied().Index != g.raft.BasicStatus().GetCommit() {
-		return false
+// onLeaving tells a replica that asks that it was removed, if that is certain. What is applied was
+// committed, here as there, and an id never comes back: who is in the configuration as of the index
+// that it names, and not in ours as of a later one, was taken out in between. That a leader is known
+// who is no stranger to our configuration shows that the shard goes on without the other's vote.
+func (c *core) onLeaving(g *group, from string, n note) {
+	applied := g.log.Applied()
+	if n.commit == 0 || n.commit > applied.Index || contains(applied.Conf, uint64(n.from)) || !contains(applied.Conf, g.leader) {
+		return
 	}
-	g.heard[replica] = from
-	if batch := c.batchFor(g, replica); batch != nil {
-		*batch = appendNote(*batch, kindRemoved, g.shard, note{to: ReplicaID(replica), from: ReplicaID(g.replica), term: g.term})
-	}
-	delete(g.heard, replica)
-	return true
+	batch := c.batchTo(from)
+	*batch = appendNote(*batch, kindRemoved, g.shard, note{
+		to: n.from, from: ReplicaID(g.replica), term: g.term, commit: applied.Index,
+	})
 }
 
-// onRemoved believes a leader: who is told so asks nothing and answers nothing from now on.
+// onRemoved believes who has applied as much as this replica or more: it asks nothing and answers
+// nothing from now on.
 func (c *core) onRemoved(g *group, n note) {
-	if g.departure != confirmed && !g.leads() && n.term >= g.raft.BasicStatus().GetTerm() {
+	if g.departure != confirmed && !g.leads() && n.commit >= g.log.Applied().Index {
 		c.depart(g, confirmed)
 	}
 }

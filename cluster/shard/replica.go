@@ -12,6 +12,9 @@ import (
 
 // newReplica makes the rows of an empty replica and opens it.
 func (e *engine) newReplica(s keys.Shard, id ReplicaID) (*group, error) {
+	if e.full.Load() {
+		return nil, fmt.Errorf("add replica %d of shard %d: %w", id, s, ErrNoSpace)
+	}
 	local, err := localReplicas(e.st)
 	if err != nil {
 		return nil, err

@@ -170,7 +170,7 @@ func (c *scripted) run(d *datadriven.TestData) {
 		c.dropped(n)
 		return
 	case "change":
-		n.ChangeConf(s, parseChanges(c.t, d), func(err error) { c.note("change: ", err) })
+		n.ChangeConf(s, uint64(number("since", 0)), parseChanges(c.t, d), func(err error) { c.note("change: ", err) })
 	case "post":
 		c.post(n, s, byte(number("conversation", 7)), number("base", -1), number("count", 1))
 	case "read":
@@ -207,6 +207,12 @@ func (c *scripted) run(d *datadriven.TestData) {
 		return
 	case "stall":
 		n.Stall(true)
+	case "space": // says to all, or to one, whether a node's disk is full
+		for _, to := range c.names() {
+			if told := arg("told", to); told == to {
+				c.nodes[to].Space(n.name, d.HasArg("full"))
+			}
+		}
 	case "flush":
 		c.note("", n.Flush(context.Background()))
 	case "isolate":

@@ -20,8 +20,11 @@ type Status struct {
 	Last     uint64 // last durable index in the log
 	Quiesced bool
 	Joint    bool // a change of configuration is half done
-	Waiting  int  // bytes of writes that wait for their outcome
-	Replicas []ReplicaStatus
+	// Configured names the configuration that Replicas shows: the same number is the same one, on whichever
+	// replica of the shard. One configuration may have several numbers.
+	Configured uint64
+	Waiting    int // bytes of writes that wait for their outcome
+	Replicas   []ReplicaStatus
 }
 
 // ReplicaStatus is one replica of a shard. Match and Active are known to the leader alone.
@@ -46,7 +49,7 @@ func (c *core) onStatus(in statusRequest) {
 	s := Status{
 		Shard: g.shard, Replica: ReplicaID(g.replica), Role: roleName(basic.RaftState), Leader: ReplicaID(basic.Lead),
 		Term: basic.GetTerm(), Commit: basic.GetCommit(), Applied: g.log.Applied().Index, First: first, Last: last,
-		Quiesced: g.quiet(), Joint: len(g.conf.GetVotersOutgoing()) > 0, Waiting: g.bytes,
+		Quiesced: g.quiet(), Joint: len(g.conf.GetVotersOutgoing()) > 0, Configured: g.configured, Waiting: g.bytes,
 	}
 	for _, m := range g.members {
 		r := ReplicaStatus{Replica: ReplicaID(m.Replica), Node: m.Node}

@@ -69,8 +69,8 @@ func (s *Stepper) ReadIndex(shard keys.Shard, done func(Epoch, error)) {
 }
 
 // ChangeConf queues a change of configuration, as Host.ChangeConf does.
-func (s *Stepper) ChangeConf(shard keys.Shard, changes []Change, done func(error)) {
-	s.inputs = append(s.inputs, confRequest{shard, changes, done})
+func (s *Stepper) ChangeConf(shard keys.Shard, since uint64, changes []Change, done func(error)) {
+	s.inputs = append(s.inputs, confRequest{shard, since, changes, done})
 }
 
 // Transfer queues a transfer of leadership, as Host.Transfer does.
@@ -127,6 +127,14 @@ func (s *Stepper) Ticking() bool { return s.core.ticking }
 
 // Stall queues what the disk watchdog says.
 func (s *Stepper) Stall(on bool) { s.inputs = append(s.inputs, stall{on}) }
+
+// Space queues what is known of the space on a node's disk, this one's or another's.
+func (s *Stepper) Space(node string, full bool) {
+	if node == s.o.Node {
+		s.full.Store(full)
+	}
+	s.inputs = append(s.inputs, spaceChange{node, full})
+}
 
 // Step runs the core over everything that is queued. It reports whether there was anything, or
 // anything came of it.

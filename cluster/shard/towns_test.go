@@ -188,7 +188,7 @@ func (c *towns) change(s keys.Shard, changes ...Change) {
 	c.await(fmt.Sprintf("change %+v of shard %d", changes, s), func() bool {
 		n, _ := c.leader(s)
 		done := make(chan error, 1)
-		n.ChangeConf(s, changes, func(err error) { done <- err })
+		n.ChangeConf(s, 0, changes, func(err error) { done <- err })
 		err := <-done
 		if err != nil && !errors.Is(err, ErrNotCaughtUp) && !errors.Is(err, ErrChangeInFlight) {
 			c.t.Logf("change of shard %d: %v", s, err)

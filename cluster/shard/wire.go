@@ -17,8 +17,9 @@ import (
 //	otherwise:   to from term commit (uvarints)
 //
 // kindQuiesce tells a follower that the leader is idle and will send nothing until it wakes.
-// kindLeaving is the question of a replica that has left whether it may go, and kindRemoved a
-// leader's word to a replica that the shard has no more.
+// kindLeaving is the question of a replica that has applied up to commit whether it was removed, to
+// whatever replica of the shard the node has (to is 0), and kindRemoved a member's word to a replica
+// that the shard has no more as of what the member has applied, which is commit.
 const (
 	kindRaft    = 1
 	kindQuiesce = 2

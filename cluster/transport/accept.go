@@ -62,7 +62,7 @@ func (t *TCP) serve(conn net.Conn) {
 		return // a probe
 	}
 	if err != nil {
-		t.o.Logger.Warn("stream refused", "from", conn.RemoteAddr(), "err", err)
+		t.refused(conn.RemoteAddr(), err)
 		return
 	}
 	if h.purpose == purposeSnapshot {
@@ -71,6 +71,24 @@ func (t *TCP) serve(conn net.Conn) {
 		err = t.serveBatches(conn, h.Node)
 	}
 	t.o.Logger.Debug("stream ended", "node", h.Node, "err", err)
+}
+
+// refused counts a stream that was refused, and tells of it, but not each time that the same machine comes.
+func (t *TCP) refused(from net.Addr, err error) {
+	t.refusals.Inc()
+	host, _, cut := net.SplitHostPort(from.String())
+	if cut != nil {
+		host = from.String()
+	}
+	held, say := t.strangers.Says(host, time.Now())
+	if !say {
+		return
+	}
+	attributes := []any{"from", from, "err", err}
+	if held > 0 {
+		attributes = append(attributes, "held_back", held)
+	}
+	t.o.Logger.Warn("stream refused", attributes...)
 }
 
 // greet reads the hello and answers it.

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -9,10 +10,14 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 func nothing(io.Writer) error { return nil }
@@ -41,6 +46,30 @@ func TestTCPRefusesAnOlderLife(t *testing.T) {
 		if !life.refused {
 			<-heard.snapshots
 		}
+	}
+}
+
+// TestStrangersDoNotFillTheLog: a stranger is refused and counted each time, and named once a minute.
+func TestStrangersDoNotFillTheLog(t *testing.T) {
+	addresses, out := book{}, &bytes.Buffer{}
+	o := testOptions("c", "b")
+	o.Logger = slog.New(slog.NewTextHandler(out, nil))
+	b, _ := listenWith(t, o, addresses)
+	addresses["b"] = b.Addr().String()
+	a, _ := listen(t, "another", "a", addresses)
+	const knocks = 20
+	for range knocks {
+		if err := a.SendSnapshot(t.Context(), "b", nil, nothing); !errors.Is(err, ErrRefused) {
+			t.Error(err)
+		}
+	}
+	for _, end := range []*TCP{a, b} {
+		if err := end.Close(); err != nil { // and with it the last line
+			t.Error(err)
+		}
+	}
+	if n := strings.Count(out.String(), "stream refused"); n != 1 || testutil.ToFloat64(b.refusals) != knocks {
+		t.Errorf("%d lines, %v counted:\n%s", n, testutil.ToFloat64(b.refusals), out)
 	}
 }
 

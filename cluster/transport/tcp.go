@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"parley/cluster/version"
+	"parley/internal/telemetry"
 )
 
 // Addresses tells where nodes listen, as far as this node knows.
@@ -92,6 +93,9 @@ func (o TCPOptions) Validate() error {
 	return nil
 }
 
+// strangerEvery is how often a refused stream of one machine is logged: whoever is refused comes again.
+const strangerEvery = time.Minute
+
 // TCP is the Transport of a real node. Batches to a node go over one connection, which this
 // node dials when there is something to say; beats on it tell the other side that we live. Each
 // snapshot has a connection of its own, so that it delays nothing.
@@ -101,7 +105,9 @@ type TCP struct {
 	addresses Addresses
 	listener  net.Listener
 	dropped   *prometheus.CounterVec
-	ctx       context.Context // ends at Close
+	refusals  prometheus.Counter
+	strangers *telemetry.Seldom // of whom the log speaks
+	ctx       context.Context   // ends at Close
 	stop      context.CancelCauseFunc
 	group     errgroup.Group // every goroutine of the transport
 	handler   Handler        // set by Start
@@ -123,8 +129,11 @@ func ListenTCP(address string, addresses Addresses, o TCPOptions) (*TCP, error) 
 	dropped := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "parley_transport_dropped_bytes", Help: "Bytes of batches that were not sent, by reason.",
 	}, []string{"reason"})
+	refusals := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "parley_transport_streams_refused_total", Help: "Streams of other nodes, or of strangers, that were refused.",
+	})
 	if o.Metrics != nil {
-		if err := o.Metrics.Register(dropped); err != nil {
+		if err := errors.Join(o.Metrics.Register(dropped), o.Metrics.Register(refusals)); err != nil {
 			return nil, fmt.Errorf("transport metrics: %w", err)
 		}
 	}
@@ -137,7 +146,7 @@ func ListenTCP(address string, addresses Addresses, o TCPOptions) (*TCP, error) 
 	}
 	ctx, stop := context.WithCancelCause(context.Background())
 	return &TCP{
-		o: o, addresses: addresses, listener: listener, dropped: dropped, ctx: ctx, stop: stop,
+		o: o, addresses: addresses, listener: listener, dropped: dropped, refusals: refusals, strangers: telemetry.NewSeldom(strangerEvery), ctx: ctx, stop: stop,
 		peers: map[string]*peer{}, heard: map[string]net.Conn{}, lives: map[string]uint64{},
 	}, nil
 }

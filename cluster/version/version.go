@@ -24,7 +24,7 @@ type Number uint32
 // Oldest, at the earliest, when nobody upgrades from there any more.
 const (
 	Oldest Number = 1
-	Newest Number = 1
+	Newest Number = 2
 )
 
 // Range is what a build speaks, both ends included.

@@ -1,16 +1,20 @@
 package main
 
 import (
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/spf13/cobra"
 
 	"parley/cmd/parley/client"
+	"parley/edge/auth"
 )
 
 func newSetup(t *terminal) *cobra.Command {
@@ -65,6 +69,7 @@ func newAppCreate(t *terminal) *cobra.Command {
 	addTargetFlags(command)
 	command.Flags().String("type", "rtc", "kept from the old command line: every application can do everything")
 	command.Flags().String("keyfile", "", "file to save the private key to")
+	command.Flags().String("public-key", "", "file with a key of your own, public or private, in place of a new one; only its public half is sent")
 	return command
 }
 
@@ -72,6 +77,13 @@ func createApplication(t *terminal, command *cobra.Command, args []string) error
 	keyFile, err := command.Flags().GetString("keyfile")
 	if err != nil {
 		return err
+	}
+	if keyFile != "" && command.Flags().Changed("public-key") {
+		return usagef("--keyfile saves a key that the node makes; with --public-key there is none")
+	}
+	publicKey, err := ownPublicKey(t, command)
+	if err != nil {
+		return fmt.Errorf("no application was created: %w", err)
 	}
 	g, err := openTarget(t, command)
 	if err != nil {
@@ -85,7 +97,7 @@ func createApplication(t *terminal, command *cobra.Command, args []string) error
 	if err != nil {
 		return err
 	}
-	answer, err := call(command.Context(), g, auth, http.MethodPost, "/v2/applications", applicationRequest(args))
+	answer, err := call(command.Context(), g, auth, http.MethodPost, "/v2/applications", applicationRequest(args, publicKey))
 	if err != nil {
 		return err
 	}
@@ -95,11 +107,34 @@ func createApplication(t *terminal, command *cobra.Command, args []string) error
 			Private string `json:"private_key"`
 		}
 	}
-	if err := json.Unmarshal(answer, &created); err != nil || created.ID == "" || created.Keys.Private == "" {
+	if err := json.Unmarshal(answer, &created); err != nil || created.ID == "" || created.Keys.Private == "" && publicKey == "" {
 		return errors.New("the node's answer has no id or no private key")
 	}
 	application := client.Application{ID: created.ID, PrivateKey: created.Keys.Private}
 	return keepApplication(t, command, application, keyFile, answer)
+}
+
+// ownPublicKey gives the public half of the key that --public-key names, in PEM; empty = none is named.
+func ownPublicKey(t *terminal, command *cobra.Command) (string, error) {
+	name, err := command.Flags().GetString("public-key")
+	if err != nil || !command.Flags().Changed("public-key") {
+		return "", err
+	}
+	text, err := os.ReadFile(t.path(name))
+	if err != nil {
+		return "", fmt.Errorf("read public key: %w", err)
+	}
+	if private, err := jwt.ParseRSAPrivateKeyFromPEM(text); err == nil {
+		der, err := x509.MarshalPKIXPublicKey(&private.PublicKey)
+		if err != nil {
+			return "", fmt.Errorf("encode public key: %w", err)
+		}
+		text = pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+	}
+	if _, err := auth.ParsePublicKey(string(text)); err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	return string(text), nil
 }
 
 // canKeepApplication looks before the application is made whether its key can be saved: the node
@@ -115,11 +150,15 @@ func canKeepApplication(t *terminal, keyFile string) error {
 	return client.CanWriteSecret(aside(path))
 }
 
-func applicationRequest(args []string) map[string]any {
+// applicationRequest is the body that creates an application; without publicKey the node makes a pair.
+func applicationRequest(args []string, publicKey string) map[string]any {
 	webhook := func(address, method string) map[string]string {
 		return map[string]string{"address": address, "http_method": method}
 	}
 	request := map[string]any{"name": args[0]}
+	if publicKey != "" {
+		request["keys"] = map[string]string{"public_key": publicKey}
+	}
 	webhooks := map[string]any{}
 	capabilities := map[string]any{"rtc": map[string]any{"webhooks": webhooks}}
 	if len(args) > 2 {

@@ -121,10 +121,18 @@ func clusterStatus(t *terminal, command *cobra.Command) error {
 	return printStatus(command.OutOrStdout(), s)
 }
 
+// stateOf is a node's state, with what an operator should look at.
+func stateOf(n admin.Node) string {
+	if n.DiskFull {
+		return n.State + ", disk full"
+	}
+	return n.State
+}
+
 func printStatus(w io.Writer, s *admin.Status) error {
 	rows := make([][]string, 0, len(s.Nodes))
 	for _, n := range s.Nodes {
-		rows = append(rows, []string{n.Name, n.State, strings.Join(n.Roles, ","), strconv.Itoa(n.Leads), strconv.Itoa(n.Holds),
+		rows = append(rows, []string{n.Name, stateOf(n), strings.Join(n.Roles, ","), strconv.Itoa(n.Leads), strconv.Itoa(n.Holds),
 			strconv.FormatUint(n.LagEntries, 10), n.HTTP})
 	}
 	fmt.Fprintf(w, "Cluster %s, version %d\n\n", s.ClusterID, s.Version)

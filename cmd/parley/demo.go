@@ -158,7 +158,7 @@ func (d *demo) show(url string) (shownDemo, error) {
 // onlyLoopback: tokens are given to whoever opens the page.
 func onlyLoopback(address string) error {
 	host, _, err := net.SplitHostPort(address)
-	if err != nil || !settings.Loopback(host) {
+	if err != nil || !settings.IsLoopback(host) {
 		return usagef("http-addr %s: 'parley dev' gives tokens to everybody who reaches it, so it may only use a loopback address; use 'parley serve'", address)
 	}
 	return nil

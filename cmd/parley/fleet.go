@@ -132,18 +132,12 @@ func (f *fleet) await(ctx context.Context, w io.Writer, url string, c node.Crede
 	for {
 		s := &admin.Status{}
 		if err := n.Call(ctx, client.Basic(c.APIKey, c.APISecret), http.MethodGet, admin.Prefix+"status", nil, s); err == nil {
-			members := 0
-			for _, node := range s.Nodes {
-				if node.State == "up" {
-					members++
-				}
-			}
-			line := fmt.Sprintf("%d of %d nodes, %d of %d shards have all their copies", members, len(f.dirs)+1, s.Shards-s.UnderReplicatedShards, s.Shards)
+			line, grown := f.growth(s)
 			if line != last {
 				fmt.Fprintln(w, line)
 				last = line
 			}
-			if members == len(f.dirs)+1 && s.UnderReplicatedShards == 0 {
+			if grown {
 				return nil
 			}
 		}
@@ -155,6 +149,18 @@ func (f *fleet) await(ctx context.Context, w io.Writer, url string, c node.Crede
 			return fmt.Errorf("the nodes did not come together: %w", ctx.Err())
 		}
 	}
+}
+
+// growth says in a line how far the cluster has come, and whether it has come to its end.
+func (f *fleet) growth(s *admin.Status) (line string, grown bool) {
+	wanted, up := len(f.dirs)+1, 0
+	for _, n := range s.Nodes {
+		if n.State == "up" {
+			up++
+		}
+	}
+	line = fmt.Sprintf("%d of %d nodes, %d of %d shards have all their copies", up, wanted, s.Shards-s.UnderReplicatedShards, s.Shards)
+	return line, up == wanted && s.UnderReplicatedShards == 0
 }
 
 // urls are where the further nodes listen for clients.

@@ -95,7 +95,7 @@ func importAll(t *terminal, command *cobra.Command, o *importOptions, x *export.
 	if application.ID == "" || application.PrivateKey == "" {
 		return fmt.Errorf("no application here: %w", client.ErrRefused)
 	}
-	done, err := openJournal(t.path(o.journal), journalHead{Application: application.ID, Node: g.node.URL(""), Digest: x.Digest})
+	done, err := openJournal(t.path(o.journal), journalHead{Application: application.ID, Digest: x.Digest})
 	if err != nil {
 		return err
 	}

@@ -21,11 +21,11 @@ type journal struct {
 	done map[string]bool
 }
 
-// journalHead says what a journal is about. Another application, node or export needs another journal.
+// journalHead says what a journal is about. Another application or export needs another journal; any
+// node of the cluster does.
 type journalHead struct {
 	Version     int    `json:"version"`
 	Application string `json:"application_id"`
-	Node        string `json:"url"`
 	Digest      string `json:"export"`
 }
 
@@ -62,7 +62,7 @@ func (j *journal) read(path string, head journalHead) error {
 		}
 		var found journalHead
 		if json.Unmarshal([]byte(line), &found) != nil || found != head {
-			return fmt.Errorf("%s belongs to another import (another export, application or node): name another with --journal, or remove it", path)
+			return fmt.Errorf("%s belongs to another import (another export or application): name another with --journal, or remove it", path)
 		}
 	}
 	j.before = len(j.done)

@@ -53,6 +53,7 @@ type importState struct {
 
 func (s *importer) user(ctx context.Context, u *export.User) error {
 	if s.journal.has(u.ID) {
+		s.progress.skip(export.Counts{Users: 1})
 		return nil
 	}
 	if err := s.send(ctx, http.MethodPut, "/v1/import/users/"+u.ID, u, nil); err != nil {
@@ -65,6 +66,7 @@ func (s *importer) user(ctx context.Context, u *export.User) error {
 // conversation brings one conversation, or the rest of it. The node knows how far it is.
 func (s *importer) conversation(ctx context.Context, c *export.Conversation) error {
 	if s.journal.has(c.ID) {
+		s.progress.skip(c.Count())
 		return nil
 	}
 	if err := s.bring(ctx, c); err != nil {
@@ -76,8 +78,12 @@ func (s *importer) conversation(ctx context.Context, c *export.Conversation) err
 func (s *importer) bring(ctx context.Context, c *export.Conversation) error {
 	path := "/v1/import/conversations/" + c.ID
 	var at importState
-	if err := s.send(ctx, http.MethodPut, path, c, &at); err != nil || at.State == "ACTIVE" {
+	if err := s.send(ctx, http.MethodPut, path, c, &at); err != nil {
 		return err
+	}
+	if at.State == "ACTIVE" {
+		s.progress.skip(c.Count())
+		return nil
 	}
 	events, err := c.Events()
 	if err != nil {
@@ -94,6 +100,7 @@ func (s *importer) bring(ctx context.Context, c *export.Conversation) error {
 	}
 	s.progress.add(export.Counts{Members: len(c.Members())})
 	from := min(at.SequenceNumber, uint64(len(events)))
+	s.progress.skip(export.Counts{Events: int(from)})
 	err = batches(events[from:], func(events []json.RawMessage) error {
 		return s.append(ctx, path+"/events", "events", events, &at)
 	})
@@ -182,7 +189,8 @@ func retry(err error, pause time.Duration) (time.Duration, bool) {
 		return pause, true
 	case !errors.As(err, &r):
 		return 0, false
-	case r.Status == http.StatusTooManyRequests, r.Status == http.StatusServiceUnavailable, r.Status == http.StatusBadGateway:
+	case r.Status == http.StatusTooManyRequests, r.Status == http.StatusServiceUnavailable, r.Status == http.StatusBadGateway,
+		r.Status == http.StatusInsufficientStorage: // a full disk may be given space
 		return max(pause, r.RetryAfter), true
 	}
 	return 0, false

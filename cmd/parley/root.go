@@ -55,7 +55,7 @@ func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(f
 // run executes one command line and gives the process's exit code.
 func run(ctx context.Context, t *terminal, args []string) int {
 	root := newRoot(t)
-	root.SetArgs(args)
+	root.SetArgs(append([]string{}, args...)) // never nil, for which the library would read the process's own arguments
 	command, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitDone
@@ -108,7 +108,7 @@ func newRoot(t *terminal) *cobra.Command {
 	root.PersistentFlags().Bool("json", false, "print one JSON value instead of text")
 	root.PersistentFlags().BoolP("verbose", "v", false, "print everything that the node answered")
 	root.AddCommand(newServe(t), newDev(t), newSetup(t), newAppCreate(t), newTokenGenerate(t), newUserCreate(t),
-		newConversationCreate(t), newMemberAdd(t), newMemberList(t), newImport(t), newCluster(t), newNode(t), newWebhook(t), newCerts(t), newBench(t), newConfig(t), newVersion(t))
+		newConversationCreate(t), newMemberAdd(t), newMemberList(t), newImport(t), newCluster(t), newNode(t), newWebhook(t), newCerts(t), newBench(t), newHealth(t), newConfig(t), newVersion(t))
 	root.SetHelpCommand(newHelp())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

@@ -34,6 +34,8 @@ type Cluster interface {
 	Picture(ctx context.Context) (*driver.Picture, error)
 	// Joining lists nodes that gossip knows and that are no members yet.
 	Joining() []string
+	// Full lists the nodes whose disks are full.
+	Full() []string
 	// SetMember drains, takes back or removes a member.
 	SetMember(ctx context.Context, node string, state eventv1.StoreState, force bool) error
 	// Rebalance spreads the leaderships evenly.
@@ -96,7 +98,7 @@ func (h *Handler) serveStatus(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, err)
 		return
 	}
-	h.answer(w, http.StatusOK, StatusOf(h.cluster.ClusterID(), p, h.cluster.Joining()))
+	h.answer(w, http.StatusOK, StatusOf(h.cluster.ClusterID(), p, h.cluster.Joining(), h.cluster.Full()))
 }
 
 func (h *Handler) serveRebalance(w http.ResponseWriter, r *http.Request) {

@@ -31,6 +31,7 @@ type Node struct {
 	Name       string    `json:"name"`
 	State      string    `json:"state"`
 	Live       bool      `json:"live"`
+	DiskFull   bool      `json:"disk_full"` // it takes on nothing new until there is space
 	Roles      []string  `json:"roles"`
 	Versions   [2]int    `json:"versions"` // of the cluster that its build speaks, the oldest and the newest
 	StoreUUID  string    `json:"store_uuid,omitempty"`
@@ -53,8 +54,8 @@ type Operation struct {
 	Detail    string `json:"detail"`
 }
 
-// StatusOf tells a picture.
-func StatusOf(cluster string, p *driver.Picture, joining []string) Status {
+// StatusOf tells a picture. joining and full are names of nodes.
+func StatusOf(cluster string, p *driver.Picture, joining, full []string) Status {
 	s := Status{ClusterID: cluster, Nodes: []Node{}, Removed: []string{}, Operations: []Operation{},
 		Version: int(p.Version), Shards: len(p.Maps), LeaderlessShards: len(p.Maps) - len(p.Seen), UnderReplicatedShards: p.View.UnderReplicated()}
 	for _, store := range p.Stores {
@@ -66,6 +67,9 @@ func StatusOf(cluster string, p *driver.Picture, joining []string) Status {
 	}
 	for _, name := range joining {
 		s.Nodes = append(s.Nodes, Node{Name: name, State: "joining", Live: true, Roles: []string{}})
+	}
+	for i := range s.Nodes {
+		s.Nodes[i].DiskFull = slices.Contains(full, s.Nodes[i].Name)
 	}
 	s.count(p)
 	s.FailuresTolerated = p.View.Tolerated()

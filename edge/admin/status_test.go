@@ -31,7 +31,7 @@ func TestStatus(t *testing.T) {
 		}
 		p.View.Shards = append(p.View.Shards, shard)
 	}
-	s := StatusOf("x", p, []string{"new"})
+	s := StatusOf("x", p, []string{"new"}, []string{"a"})
 	if s.Version != 2 || s.Shards != 2 || s.LeaderlessShards != 1 || s.UnderReplicatedShards != 2 || s.FailuresTolerated != 0 || s.MaxLagEntries != 41 ||
 		len(s.Removed) != 1 || s.Removed[0] != "old" {
 		t.Errorf("%+v", s)
@@ -50,7 +50,7 @@ func TestStatus(t *testing.T) {
 	} {
 		n := s.Nodes[i]
 		if n.Name != want.name || n.State != want.state || n.Live != want.live || len(n.Roles) != want.roles || n.Leads != want.leads ||
-			n.Holds != want.holds || n.LagEntries != want.lag || n.Versions[1] != want.newest {
+			n.Holds != want.holds || n.DiskFull != (want.name == "a") || n.LagEntries != want.lag || n.Versions[1] != want.newest {
 			t.Errorf("%+v, want %+v", n, want)
 		}
 	}

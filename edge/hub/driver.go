@@ -232,14 +232,14 @@ func (h *Hub) refresh(now time.Time, all []*room) {
 func (h *Hub) takeLost() func(keys.Shard) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.lostAll && len(h.lost) == 0 {
+	if len(h.lost) == 0 {
 		return nil
 	}
-	all, some := h.lostAll, h.lost
-	h.lostAll, h.lost = false, map[keys.Shard]struct{}{}
+	lost := h.lost
+	h.lost = map[keys.Shard]struct{}{}
 	return func(s keys.Shard) bool {
-		_, one := some[s]
-		return all || one || s == 0
+		_, ok := lost[s]
+		return ok || s == 0
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"parley/actors/fanout"
+	"parley/cluster/shard"
 	"parley/edge/socket"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
@@ -156,7 +158,7 @@ func edge(t *testing.T, change func(*Options), story func(t *testing.T, h *Hub, 
 			t.Fatal(err)
 		}
 		c := newCluster()
-		h.Start(t.Context(), c)
+		h.Start(t.Context(), c, nil)
 		defer pump.Close()
 		defer h.Close() // also when the story fails: the clock would go on for ever
 		story(t, h, c)
@@ -178,20 +180,30 @@ func listen(h *Hub, c *cluster, id string) (*ear, *Subscription) {
 	return e, h.Subscribe(Request{Application: "app", Conversation: id, User: "USR-a", Head: head, Dialect: plain{}, To: e})
 }
 
-func fed(feed uint64, items ...*nodev1.Fanout) *nodev1.FanoutBatch {
-	return &nodev1.FanoutBatch{Feed: feed, Items: items}
+func fed(items ...*nodev1.Fanout) *nodev1.FanoutBatch {
+	return &nodev1.FanoutBatch{Items: items}
 }
 
-// TestAHoleInTheFeedIsHealed loses a batch: the number of the next one shows it, every interest
-// is registered again, and what was lost is read.
+// TestAHoleInTheFeedIsHealed loses a batch: the number of the next one shows it, every interest in
+// what its sender leads is registered again, and what was lost is read.
 func TestAHoleInTheFeedIsHealed(t *testing.T) {
 	edge(t, nil, func(t *testing.T, h *Hub, c *cluster) {
+		inbound, err := fanout.NewInbound("n1", h, time.Now, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.shards["CON-tea"], c.shards["CON-cake"] = 5, 5
+		inbound.LeadChanged(shard.Lead{Shard: 5, Node: "n2", Epoch: 1, Ready: true})
+		elapse(2 * clockTick)
 		tea, _ := listen(h, c, "CON-tea")
 		cake, _ := listen(h, c, "CON-cake")
 		synctest.Wait()
-		h.Deliver(fed(1, c.post("CON-tea")))
+		from := func(number uint64, item *nodev1.Fanout) *nodev1.FanoutBatch {
+			return &nodev1.FanoutBatch{Node: "n2", Feed: number, Items: []*nodev1.Fanout{item}}
+		}
+		inbound.Deliver(from(1, c.post("CON-tea")))
 		c.post("CON-cake") // batch 2 is lost, and nothing more will be said in this room
-		h.Deliver(fed(3, c.post("CON-tea")))
+		inbound.Deliver(from(3, c.post("CON-tea")))
 		elapse(2 * time.Second)
 		if tea.text() != "1 2 " || cake.text() != "1 " {
 			t.Errorf("tea %q, cake %q", tea.text(), cake.text())
@@ -241,7 +253,7 @@ func TestQuestionsAreBoundedAndPatient(t *testing.T) {
 		close(c.gate)
 		elapse(retryMax * 2)
 		for id, e := range ears {
-			h.Deliver(fed(0, c.post(id)))
+			h.Deliver(fed(c.post(id)))
 			synctest.Wait()
 			if e.text() != "1 " {
 				t.Errorf("%s heard %q", id, e.text())
@@ -309,7 +321,7 @@ func TestInterestIsWithdrawnAfterTheGrace(t *testing.T) {
 func TestSessionsAreForgottenInTime(t *testing.T) {
 	edge(t, nil, func(t *testing.T, h *Hub, c *cluster) {
 		conn := &holder{}
-		s, _, err := h.OpenSession(Session{Application: "app", User: "USR-a"}, conn)
+		s, _, err := h.OpenSession(t.Context(), Session{Application: "app", User: "USR-a"}, conn)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -340,7 +352,7 @@ func TestTooFarBehindIsReset(t *testing.T) {
 			s := h.Subscribe(Request{Application: "app", Conversation: "CON-tea", User: "USR-a", After: &after, Head: 6, Dialect: resetting{}, To: e})
 			synctest.Wait()
 			room := s.room
-			h.Deliver(fed(0, c.post("CON-tea")))
+			h.Deliver(fed(c.post("CON-tea")))
 			synctest.Wait()
 			if e.text() != want {
 				t.Errorf("after %d: %q, want %q", after, e.text(), want)

@@ -43,7 +43,7 @@ type Options struct {
 	HeldMax         int           // events kept above a gap, per conversation
 	RecentMax       int           // newest events kept for catching up without a read
 	SessionResume   time.Duration // how long a session outlives its connection
-	SessionsPerUser int
+	SessionsPerUser int           // connected to all edges together
 	Logger          *slog.Logger
 	Registerer      prometheus.Registerer // nil = metrics are kept but not published
 }
@@ -80,6 +80,7 @@ func (o Options) Validate() error {
 type Hub struct {
 	options  Options
 	cluster  Cluster
+	others   Others // nil = none
 	pump     *socket.Pump
 	metrics  metrics
 	sessions *registry
@@ -95,15 +96,13 @@ type Hub struct {
 	claiming     atomic.Int64 // registrations on their way or waiting for a token
 
 	version atomic.Uint64 // of the last Interest sent
-	feed    uint64        // number of the last batch; Deliver's alone
 	again   []*room       // to be registered again, in order; the clock's alone
 
-	mu      sync.RWMutex
-	rooms   map[address]*room       // guarded by mu
-	timers  map[*room]time.Time     // guarded by mu; rooms that want a tick, and when
-	lost    map[keys.Shard]struct{} // guarded by mu; interests there may be gone; the clock takes them
-	lostAll bool                    // guarded by mu; interests anywhere may be gone
-	closed  bool                    // guarded by mu
+	mu     sync.RWMutex
+	rooms  map[address]*room       // guarded by mu
+	timers map[*room]time.Time     // guarded by mu; rooms that want a tick, and when
+	lost   map[keys.Shard]struct{} // guarded by mu; interests there may be gone; the clock takes them
+	closed bool                    // guarded by mu
 }
 
 // address names a conversation or a user of an application.
@@ -128,10 +127,10 @@ func New(pump *socket.Pump, o Options) (*Hub, error) {
 	return h, nil
 }
 
-// Start gives the hub its cluster and its goroutines, once, before the first connection. ctx
-// bounds its life; Close ends it before.
-func (h *Hub) Start(ctx context.Context, cluster Cluster) {
-	h.cluster = cluster
+// Start gives the hub its cluster, the other edges (nil = none) and its goroutines, once, before the
+// first connection. ctx bounds its life; Close ends it before.
+func (h *Hub) Start(ctx context.Context, cluster Cluster, others Others) {
+	h.cluster, h.others = cluster, others
 	h.ctx, h.cancel = context.WithCancel(ctx)
 	h.spawn(h.clock)
 }
@@ -284,15 +283,9 @@ func (h *Hub) Abandon(s *Subscription) {
 }
 
 // Deliver implements fanout.Edge. It does not block: rooms queue bytes, and what they cannot
-// take they drop and find again as a gap. Calls come one at a time.
+// take they drop and find again as a gap. That no batch is missing is for others to watch
+// (fanout.Inbound): they call Resync.
 func (h *Hub) Deliver(b *nodev1.FanoutBatch) {
-	if b.Feed != 0 {
-		if h.feed != 0 && b.Feed != h.feed+1 {
-			h.metrics.feedHoles.Inc()
-			h.Resync(nil)
-		}
-		h.feed = b.Feed
-	}
 	for _, item := range b.Items {
 		h.mu.RLock()
 		r := h.rooms[address{item.ApplicationId, item.Id}]
@@ -307,13 +300,11 @@ func (h *Hub) Deliver(b *nodev1.FanoutBatch) {
 	}
 }
 
-// Resync registers the interests in conversations and users of some shards again, paced; nil means
-// all shards. Call it when their leadership moved, or when something on the way from their leaders
-// was lost. It does not block.
+// Resync implements fanout.Resyncer: it registers the interests in conversations and users of some
+// shards again, paced, with those of which the shard is not known yet. It does not block.
 func (h *Hub) Resync(shards []keys.Shard) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.lostAll = h.lostAll || shards == nil
 	for _, s := range shards {
 		h.lost[s] = struct{}{}
 	}

@@ -15,7 +15,6 @@ type metrics struct {
 	passes        prometheus.Histogram
 	passBytes     prometheus.Histogram
 	gaps          prometheus.Counter
-	feedHoles     prometheus.Counter
 	resets        prometheus.Counter
 	catchUps      *prometheus.CounterVec // by source
 	dropped       *prometheus.CounterVec // by reason
@@ -28,7 +27,6 @@ func newMetrics(r prometheus.Registerer) (metrics, error) {
 		paused:        gauge("parley_hub_paused_subscriptions", "Subscriptions that wait for their connection to take the next page."),
 		rendered:      counter("parley_hub_rendered_total", "Renderings of an event for a dialect."),
 		gaps:          counter("parley_hub_gaps_total", "Events missed on the live path and read from the cluster."),
-		feedHoles:     counter("parley_hub_feed_holes_total", "Batches that did not arrive."),
 		resets:        counter("parley_hub_resets_total", "Subscriptions too far behind to catch up."),
 		passes: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "parley_hub_pass_sockets",
 			Help: "Sockets written to in one pass of a room.", Buckets: prometheus.ExponentialBuckets(1, 4, 9)}),
@@ -42,7 +40,7 @@ func newMetrics(r prometheus.Registerer) (metrics, error) {
 	if r == nil {
 		return m, nil
 	}
-	all := []prometheus.Collector{m.rooms, m.subscriptions, m.paused, m.rendered, m.gaps, m.feedHoles, m.resets, m.passes, m.passBytes, m.catchUps, m.dropped}
+	all := []prometheus.Collector{m.rooms, m.subscriptions, m.paused, m.rendered, m.gaps, m.resets, m.passes, m.passBytes, m.catchUps, m.dropped}
 	for _, c := range all {
 		if err := r.Register(c); err != nil {
 			return m, fmt.Errorf("register hub metrics: %w", err)

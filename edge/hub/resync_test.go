@@ -96,7 +96,7 @@ func TestLostWhileItIsRegistered(t *testing.T) {
 		if got := c.registrations(); got != 2 {
 			t.Errorf("%d registrations, want two", got)
 		}
-		h.Deliver(fed(0, c.post("CON-tea")))
+		h.Deliver(fed(c.post("CON-tea")))
 		synctest.Wait()
 		if tea.text() != "1 " {
 			t.Errorf("heard %q", tea.text())
@@ -139,7 +139,7 @@ func TestADeafLeaderHoldsUpItsOwnOnly(t *testing.T) {
 		}
 		synctest.Wait()
 		c.post("CON-tea")
-		h.Deliver(fed(0, c.post("CON-tea")))
+		h.Deliver(fed(c.post("CON-tea")))
 		synctest.Wait()
 		if tea.text() != "1 2 " {
 			t.Errorf("heard %q", tea.text())
@@ -159,7 +159,7 @@ func TestALostDeletionIsFound(t *testing.T) {
 		c.mu.Lock()
 		c.gone["CON-tea"], c.gone["USR-ann"] = true, true
 		c.mu.Unlock()
-		h.Resync(nil)
+		h.Resync([]keys.Shard{5}) // that of the other two is not known
 		elapse(2 * clockTick)
 		if tea.text() != "!deleted " || sub.Why() != dialect.Deleted || !sub.Over() {
 			t.Errorf("heard %q, ended %v", tea.text(), sub.Over())

@@ -23,6 +23,9 @@ type Session struct {
 	// Elsewhere, on opening: an ID that is unknown here may be of another edge, which its client has
 	// lost. The session goes on under it, without what that edge knew.
 	Elsewhere bool
+	// Mark is 1 to 15, or 0 for none. On opening it is written into the ID, if that is a new one; of a
+	// session from elsewhere it is what that edge wrote.
+	Mark      byte
 	CreatedAt time.Time
 	// DisconnectedAt is when the connection ended; zero = connected.
 	DisconnectedAt time.Time
@@ -65,14 +68,7 @@ func newRegistry(resume time.Duration, perUser int) *registry {
 		closed: limit.NewRecent[string, struct{}](closedKept, nil)}
 }
 
-// OpenSession makes a session for conn, or resumes the one with wanted.ID if it is the same
-// user's and not forgotten; the connection that had it is told. resumed says which: a session that
-// goes on from elsewhere has the wanted id and is not resumed. More sessions than a user may have
-// are code.TooManySessions.
-func (h *Hub) OpenSession(wanted Session, conn Replaced) (s Session, resumed bool, err error) {
-	return h.sessions.open(wanted, conn, time.Now())
-}
-
+// open is OpenSession as far as this edge knows.
 func (g *registry) open(wanted Session, conn Replaced, now time.Time) (Session, bool, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -87,11 +83,14 @@ func (g *registry) open(wanted Session, conn Replaced, now time.Time) (Session, 
 		return l.session, true, nil
 	}
 	if len(g.byUser[key]) >= g.perUser && !g.evict(key) {
-		e := code.New(code.TooManySessions, "this user has %d sessions on this node already; close one", g.perUser)
-		e.RetryAfter = time.Second
-		return Session{}, false, e
+		return Session{}, false, tooManySessions(g.perUser)
 	}
-	if wanted.CreatedAt = g.began(wanted, now); wanted.CreatedAt.IsZero() {
+	switch wanted.CreatedAt = g.began(wanted, now); {
+	case !wanted.CreatedAt.IsZero():
+		wanted.Mark = id.MarkOf(id.Session, wanted.ID)
+	case wanted.Mark != 0:
+		wanted.ID, wanted.CreatedAt = id.NewMarkedAt(id.Session, now, wanted.Mark), now
+	default:
 		wanted.ID, wanted.CreatedAt = id.NewAt(id.Session, now), now
 	}
 	l := &live{session: wanted, conn: conn}

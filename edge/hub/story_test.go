@@ -312,8 +312,8 @@ func TestStepper(t *testing.T) {
 	}
 	second := &nodev1.EventView{Event: &eventv1.Event{Sequence: 2}}
 	s.Fetched(q, &nodev1.Reply{Events: []*nodev1.EventView{second}, Head: &eventv1.Head{Sequence: 2}}, nil)
-	s.Hub.Deliver(&nodev1.FanoutBatch{Feed: 1, Items: []*nodev1.Fanout{item(&nodev1.EventView{Event: &eventv1.Event{Sequence: 3}})}})
-	s.Hub.Deliver(&nodev1.FanoutBatch{Feed: 1, Items: []*nodev1.Fanout{{ApplicationId: "app", Id: "CON-1", Head: 3}}})
+	s.Hub.Deliver(fed(item(&nodev1.EventView{Event: &eventv1.Event{Sequence: 3}})))
+	s.Hub.Deliver(fed(&nodev1.Fanout{ApplicationId: "app", Id: "CON-1", Head: 3}))
 	for s.Pass() {
 	}
 	s.Hub.Abandon(sub)

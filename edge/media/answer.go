@@ -28,7 +28,7 @@ func (h *Handler) refuse(a *web.Writer, c *call, err error) {
 	e := h.coded(c, err)
 	c.code = e.Code
 	status := e.HTTPStatus()
-	web.Advise(a.Header(), e, status)
+	web.SetRetryAfter(a.Header(), e, status)
 	if status == http.StatusUnauthorized {
 		a.Header().Set("WWW-Authenticate", "Bearer")
 	}

@@ -174,7 +174,8 @@ func (v *verified) Read(b []byte) (int, error) {
 	v.sum.Write(b[:n])
 	v.left -= int64(n)
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return 0, errDamaged // the object store's connection broke, or the object is shorter than it says
+		// The object store's connection broke: that says nothing about the object.
+		return 0, code.New(code.Unavailable, "The object store broke off in the middle of the image; try again.")
 	}
 	if errors.Is(err, io.EOF) && (v.left != 0 || hex.EncodeToString(v.sum.Sum(nil)) != v.want) || v.left < 0 {
 		return 0, errDamaged

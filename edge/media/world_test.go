@@ -2,12 +2,7 @@ package media_test
 
 import (
 	"bytes"
-	"context"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"io"
 	"log/slog"
 	"mime/multipart"
@@ -16,11 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/golang-jwt/jwt/v5"
-	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
@@ -30,8 +22,7 @@ import (
 	"parley/edge/limit"
 	"parley/edge/media"
 	eventv1 "parley/proto/event/v1"
-	"parley/proto/id"
-	nodev1 "parley/proto/node/v1"
+	"parley/test/solo"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -59,15 +50,6 @@ type world struct {
 	stop    func()
 }
 
-// Key pairs are slow to make, and immutable.
-var keyPair = sync.OnceValue(func() *rsa.PrivateKey {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		panic(err)
-	}
-	return key
-})
-
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -81,29 +63,18 @@ func newWorld(t *testing.T, s settings) *world {
 	if s.fs == nil {
 		s.fs = vfs.NewMem()
 	}
-	o := runtime.DefaultOptions()
-	o.DataDir, o.NodeName, o.Shards = "data", "n1", 4
-	o.Logger, o.Metrics = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})), prometheus.NewRegistry()
-	o.Store.FS = s.fs
-	o.Store.LogMemTableBytes, o.Store.StateMemTableBytes, o.Store.CacheBytes = 1<<20, 1<<20, 4<<20
+	o := solo.Options(t, s.fs)
 	if s.objects != nil {
 		o.Objects = s.objects
 	}
-	var err error
-	w.node, err = runtime.Open(t.Context(), o)
-	must(t, err)
+	w.node = solo.Open(t, o)
 	server := w.serve(s)
 	w.stop = sync.OnceFunc(func() {
 		http.DefaultClient.CloseIdleConnections()
 		server.Close()
-		if err := w.node.Close(); err != nil {
-			t.Error(err)
-		}
+		solo.Close(t, w.node)
 	})
 	t.Cleanup(w.stop)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	must(t, w.node.WaitReady(ctx))
 	if w.app == "" {
 		w.app = w.newApplication()
 	}
@@ -138,31 +109,18 @@ func (w *world) serve(s settings) *httptest.Server {
 // newApplication makes an application with users ann and bob.
 func (w *world) newApplication() string {
 	w.t.Helper()
-	der, err := x509.MarshalPKIXPublicKey(&keyPair().PublicKey)
-	must(w.t, err)
-	public := string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
-	app := id.New(id.Application)
-	_, err = w.node.API().PutApplication(w.t.Context(), &eventv1.Application{Id: app, Name: "test", PublicKey: public}, true)
-	must(w.t, err)
+	tenant := solo.NewTenant(w.t, w.node.API(), "")
 	for _, name := range []string{"ann", "bob"} {
-		_, err := w.node.API().CreateUser(w.t.Context(), &nodev1.Principal{ApplicationId: app, Admin: true}, "", &eventv1.User{Name: name})
-		must(w.t, err)
+		tenant.User(&eventv1.User{Name: name})
 	}
-	return app
+	return tenant.ID
 }
 
 type object = map[string]any
 
 func token(t testing.TB, app string, change object) string {
 	t.Helper()
-	now := time.Now().Unix()
-	claims := jwt.MapClaims{"application_id": app, "iat": now, "exp": now + 3600, "jti": uuid.NewString()}
-	for k, v := range change {
-		claims[k] = v
-	}
-	signed, err := jwt.NewWithClaims(jwt.SigningMethodRS256, claims).SignedString(keyPair())
-	must(t, err)
-	return signed
+	return solo.Token(t, app, solo.Key(t, 0), change)
 }
 
 func (w *world) as(user string) string {

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"parley/edge/rest"
+	"parley/test/solo"
 )
 
 // parseKey reads a private key as it is told at the creation.
@@ -31,7 +32,7 @@ func TestApplicationLife(t *testing.T) {
 	made := w.operator("POST", "/v2/applications", object{"name": "My app", "capabilities": object{
 		"rtc": object{"webhooks": object{"event_url": object{"address": "https://example.com/rtc", "http_method": "POST"}}}}}).want(201)
 	app := tenant{id: made.text("id"), key: parseKey(t, made.text("keys", "private_key"))}
-	if made.text("keys", "public_key") != publicPEM(t, app.key) || app.key.N.BitLen() != 2048 || made.at("privacy", "improve_ai") != false {
+	if made.text("keys", "public_key") != solo.PublicKey(t, app.key) || app.key.N.BitLen() != 2048 || made.at("privacy", "improve_ai") != false {
 		t.Errorf("made %s", made.raw)
 	}
 	w.call("GET", "/v1/users", app.token(t, nil), nil).want(200)
@@ -45,18 +46,18 @@ func TestApplicationLife(t *testing.T) {
 		t.Errorf("list %s", list.raw)
 	}
 	renamed := w.operator("PUT", "/v2/applications/"+app.id, object{"name": "Renamed"}).want(200)
-	if renamed.text("name") != "Renamed" || renamed.text("keys", "public_key") != publicPEM(t, app.key) {
+	if renamed.text("name") != "Renamed" || renamed.text("keys", "public_key") != solo.PublicKey(t, app.key) {
 		t.Errorf("renamed %s", renamed.raw)
 	}
 	// A replaced key ends the tokens of the one before at once.
 	token := app.token(t, nil)
 	w.call("GET", "/v1/users", token, nil).want(200)
-	w.operator("PUT", "/v2/applications/"+app.id, object{"name": "x", "keys": object{"public_key": publicPEM(t, keyPairs()[2])}}).want(200)
+	w.operator("PUT", "/v2/applications/"+app.id, object{"name": "x", "keys": object{"public_key": solo.PublicKey(t, solo.Key(t, 2))}}).want(200)
 	w.call("GET", "/v1/users", token, nil).refused(401, "system:error:invalid-token")
-	w.call("GET", "/v1/users", tenant{app.id, keyPairs()[2]}.token(t, nil), nil).want(200)
+	w.call("GET", "/v1/users", tenant{app.id, solo.Key(t, 2)}.token(t, nil), nil).want(200)
 
 	w.operator("DELETE", "/v2/applications/"+app.id, nil).want(204)
-	w.call("GET", "/v1/users", tenant{app.id, keyPairs()[2]}.token(t, nil), nil).refused(401, "system:error:invalid-token")
+	w.call("GET", "/v1/users", tenant{app.id, solo.Key(t, 2)}.token(t, nil), nil).refused(401, "system:error:invalid-token")
 	w.operator("GET", "/v2/applications/"+app.id, nil).refused(404, "application:error:not-found")
 }
 
@@ -74,7 +75,7 @@ func TestApplicationsAreRefused(t *testing.T) {
 		{object{"name": "x", "capabilities": "rtc"}, "capabilities", "must be of type object"},
 		{object{"name": "x", "capabilities": object{"rtc": object{"webhooks": object{"event_url": object{"address": "ftp://x"}}}}},
 			"capabilities.rtc.webhooks.event_url.address", "must be a valid uri"},
-		{object{"name": "x", "keys": object{"public_key": publicPEM(t, small)}}, "keys.public_key", "must be an RSA key of 2048 to 8192 bits; it has 1024"},
+		{object{"name": "x", "keys": object{"public_key": solo.PublicKey(t, small)}}, "keys.public_key", "must be an RSA key of 2048 to 8192 bits; it has 1024"},
 		{object{"name": "x", "keys": object{"public_key": "hello"}}, "keys.public_key", "must be a public key in PEM format"},
 	} {
 		got := w.operator("POST", "/v2/applications", tc.body).refused(400, "http:error:validation-fail")

@@ -8,6 +8,7 @@ import (
 
 	"parley/edge/limit"
 	"parley/edge/rest"
+	"parley/test/solo"
 )
 
 // roles are the columns of the contract, in order: an administrator of another application, a
@@ -135,8 +136,8 @@ func TestContractWithoutToken(t *testing.T) {
 		{"garbage", "x.y.z", "system:error:invalid-token", 401},
 		{"expired", w.app.token(t, object{"iat": old, "exp": old + 60}), "system:error:expired-token", 401},
 		{"not yet valid", w.app.token(t, object{"nbf": time.Now().Unix() + 600}), "system:error:invalid-token", 401},
-		{"another key", tenant{w.app.id, keyPairs()[1]}.token(t, nil), "system:error:invalid-token", 401},
-		{"unknown application", tenant{"0de7a7b5-1f8e-4c53-9d4b-6f6f6a3e9aff", keyPairs()[0]}.token(t, nil), "system:error:invalid-token", 401},
+		{"another key", tenant{w.app.id, solo.Key(t, 1)}.token(t, nil), "system:error:invalid-token", 401},
+		{"unknown application", tenant{"0de7a7b5-1f8e-4c53-9d4b-6f6f6a3e9aff", solo.Key(t, 0)}.token(t, nil), "system:error:invalid-token", 401},
 		{"unknown user", w.as("nobody"), "system:error:invalid-token", 401},
 		{"user without acl", w.app.token(t, object{"sub": name("member", 0)}), "system:error:permission", 403},
 		{"acl that does not cover", w.app.token(t, narrow), "system:error:permission", 403},

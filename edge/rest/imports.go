@@ -146,13 +146,19 @@ func imported(r *nodev1.Reply, err error) (any, error) {
 	return importState{r.GetConversation().GetId(), state, r.GetHead().GetSequence(), r.GetHead().GetMembers()}, nil
 }
 
-func (h *Handler) importMembers(ctx context.Context, c *call) (any, error) {
-	var members []*eventv1.Member
-	for _, in := range c.body.objects("members", actor.ImportMembersMax) {
-		members = append(members, readImportedMember(in))
+// readImported reads a body that is one list of at most most things.
+func readImported[T any](c *call, name string, most int, read func(*input) T) ([]T, error) {
+	var all []T
+	for _, in := range c.body.objects(name, most) {
+		all = append(all, read(in))
 	}
 	c.body.closed()
-	if err := c.faults.err(); err != nil {
+	return all, c.faults.err()
+}
+
+func (h *Handler) importMembers(ctx context.Context, c *call) (any, error) {
+	members, err := readImported(c, "members", actor.ImportMembersMax, readImportedMember)
+	if err != nil {
 		return nil, err
 	}
 	return imported(h.Cluster.ImportMembers(ctx, c.who, c.parameters["conversation"], members))
@@ -183,12 +189,8 @@ func readImportedMember(in *input) *eventv1.Member {
 }
 
 func (h *Handler) importEvents(ctx context.Context, c *call) (any, error) {
-	var events []*nodev1.ImportedEvent
-	for _, in := range c.body.objects("events", actor.ImportEventsMax) {
-		events = append(events, readImportedEvent(in))
-	}
-	c.body.closed()
-	if err := c.faults.err(); err != nil {
+	events, err := readImported(c, "events", actor.ImportEventsMax, readImportedEvent)
+	if err != nil {
 		return nil, err
 	}
 	return imported(h.Cluster.ImportEvents(ctx, c.who, c.parameters["conversation"], events))

@@ -27,7 +27,7 @@ func (h *Handler) refuse(a *answer, c *call, err error) {
 	e := h.coded(c, err)
 	a.code = e.Code
 	status := c.generation.statusOf(e)
-	web.Advise(a.Header(), e, status)
+	web.SetRetryAfter(a.Header(), e, status)
 	if status == http.StatusUnauthorized {
 		a.Header().Set("WWW-Authenticate", c.challenge())
 	}

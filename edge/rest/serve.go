@@ -171,7 +171,9 @@ func (h *Handler) readBody(c *call) error {
 	case int64(len(raw)) > h.options.BodyBytesMax:
 		return code.New(code.TooLarge, "The body is larger than %d bytes.", h.options.BodyBytesMax)
 	}
-	c.body, err = readInput(c, raw, &h.options)
+	if c.body, err = readInput(c, raw, &h.options); err != nil && c.operation.body == nil {
+		c.body, err = newInput(c, nil, true), nil // nobody asked for it, so it can not be wrong
+	}
 	return err
 }
 

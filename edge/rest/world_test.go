@@ -3,11 +3,8 @@ package rest_test
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"crypto/rsa"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"io"
 	"log/slog"
 	"net/http"
@@ -17,12 +14,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"github.com/golang-jwt/jwt/v5"
-	"github.com/google/uuid"
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"parley/actors/runtime"
@@ -31,6 +24,7 @@ import (
 	"parley/edge/rest"
 	"parley/proto/code"
 	nodev1 "parley/proto/node/v1"
+	"parley/test/solo"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -81,43 +75,15 @@ type settings struct {
 	limits  func(*limit.Options)
 }
 
-// Key pairs are slow to make, and immutable.
-var keyPairs = sync.OnceValue(func() (keys [3]*rsa.PrivateKey) {
-	for i := range keys {
-		keys[i], _ = rsa.GenerateKey(rand.Reader, 2048)
-	}
-	return keys
-})
-
 func newWorld(t testing.TB, s settings) *world {
 	t.Helper()
 	w := &world{t: t, log: &bytes.Buffer{}, sessions: sessions{}}
-	o := runtime.DefaultOptions()
-	o.DataDir, o.NodeName, o.Shards = "data", "n1", 4
-	o.Logger, o.Metrics = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})), prometheus.NewRegistry()
-	o.Store.FS = vfs.NewMem()
-	o.Store.LogMemTableBytes, o.Store.StateMemTableBytes, o.Store.CacheBytes = 1<<20, 1<<20, 4<<20
-	node, err := runtime.Open(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := node.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	if err := node.WaitReady(ctx); err != nil {
-		t.Fatal(err)
-	}
+	node := solo.Open(t, solo.Options(t, vfs.NewMem()))
+	t.Cleanup(func() { solo.Close(t, node) })
 	credential, err := auth.NewCredential(apiKey, apiSecret, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := node.API().PutCredential(ctx, credential, true); err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
+	_, err = node.API().PutCredential(t.Context(), credential, true)
+	must(t, err)
 	w.serve(node, s)
 	w.app = w.newTenant(0)
 	return w
@@ -157,36 +123,20 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func publicPEM(t testing.TB, key *rsa.PrivateKey) string {
-	t.Helper()
-	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
-	must(t, err)
-	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
-}
-
 // newTenant creates an application with its own public key.
 func (w *world) newTenant(pair int) tenant {
 	w.t.Helper()
-	key := keyPairs()[pair]
-	a := w.operator("POST", "/v2/applications", object{"name": "test", "keys": object{"public_key": publicPEM(w.t, key)}}).want(201)
+	key := solo.Key(w.t, pair)
+	a := w.operator("POST", "/v2/applications", object{"name": "test", "keys": object{"public_key": solo.PublicKey(w.t, key)}}).want(201)
 	return tenant{id: a.text("id"), key: key}
 }
 
 type object = map[string]any
 
-// claims are good ones; change overwrites, nil removes.
+// token signs an administrator's token, with claims changed as solo.Token says.
 func (a tenant) token(t testing.TB, change object) string {
 	t.Helper()
-	now := time.Now().Unix()
-	claims := jwt.MapClaims{"application_id": a.id, "iat": now, "exp": now + 3600, "jti": uuid.NewString()}
-	for k, v := range change {
-		if claims[k] = v; v == nil {
-			delete(claims, k)
-		}
-	}
-	signed, err := jwt.NewWithClaims(jwt.SigningMethodRS256, claims).SignedString(a.key)
-	must(t, err)
-	return signed
+	return solo.Token(t, a.id, a.key, change)
 }
 
 // everything is an acl that allows all paths.

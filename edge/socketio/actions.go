@@ -179,11 +179,7 @@ func (c *call) appendEvents(dst []byte, events []*nodev1.EventView) []byte {
 
 // number reads a sequence of the body, a number or a numeric string; 0 for none.
 func (r *request) number(name string) uint64 {
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(r.body, &fields) != nil {
-		return 0
-	}
-	n, err := strconv.ParseUint(strings.Trim(string(fields[name]), `"`), 10, 53)
+	n, err := strconv.ParseUint(strings.Trim(string(r.find(name)), `"`), 10, 53)
 	if err != nil {
 		return 0
 	}
@@ -262,16 +258,15 @@ func (c *call) deleteEvent(ctx context.Context) (any, error) {
 	if sequence == 0 {
 		return nil, code.New(code.EventNotFound, "body.event_id names no event")
 	}
-	r, err := c.handler.Cluster.DeleteEvent(ctx, c.session.principal, conv, c.request.key(), &nodev1.DeleteEvent{Sequence: sequence, From: c.request.member()})
+	r, err := c.handler.Cluster.DeleteEvent(ctx, c.session.principal, conv, c.request.key(), &nodev1.DeleteEvent{Sequence: sequence, From: c.request.sender()})
 	if err != nil {
 		return nil, err
 	}
 	return postedOf(r), nil
 }
 
-// member is the sender that the request names, if it is a member's id; the cluster takes the
-// user's own member otherwise.
-func (r *request) member() string {
+// sender is the member that the request names; the cluster takes the user's own otherwise.
+func (r *request) sender() string {
 	if strings.HasPrefix(r.from, "MEM-") {
 		return r.from
 	}

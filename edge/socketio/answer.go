@@ -11,11 +11,17 @@ import (
 	"parley/proto/code"
 )
 
-// success is the payload of an answer.
-type success struct {
-	Rid  json.RawMessage `json:"rid,omitempty"`
-	Cid  string          `json:"cid,omitempty"`
-	Body json.RawMessage `json:"body"`
+// success is the payload of an answer: the request's own id and conversation, if it had them, and
+// the body. It is written without an encoder, because thousands of receipts are answered at once.
+func success(rid json.RawMessage, cid string, body json.RawMessage) []byte {
+	payload := append(make([]byte, 0, len(rid)+len(cid)+len(body)+32), '{')
+	if len(rid) > 0 {
+		payload = append(append(append(payload, `"rid":`...), rid...), ',')
+	}
+	if cid != "" {
+		payload = append(appendJSON(append(payload, `"cid":`...), cid), ',')
+	}
+	return append(append(append(payload, `"body":`...), body...), '}')
 }
 
 // failure is the payload of a refusal. The event's name is its code.
@@ -48,7 +54,7 @@ func (c *conn) succeed(ctx context.Context, s *session, r *request, body any) {
 	if !ok {
 		raw = appendJSON(nil, body)
 	}
-	frame := eventFrame(successName(s, r.kind), appendJSON(nil, success{Rid: r.rid, Cid: r.cid, Body: raw}))
+	frame := eventFrame(successName(s, r.kind), success(r.rid, r.cid, raw))
 	const usual = 64 << 10
 	if len(frame) <= usual {
 		c.wire.Send(frame)

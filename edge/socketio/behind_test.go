@@ -1,12 +1,8 @@
 package socketio_test
 
 import (
-	"context"
-	"net"
-	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -14,52 +10,22 @@ import (
 
 	"parley/edge/hub"
 	"parley/edge/socket"
-	nodev1 "parley/proto/node/v1"
+	"parley/test/solo/edge"
 )
 
 // narrow resumes a session like a phone on a thin link: its system takes little at a time.
 func (n *node) narrow(token, session string) *client {
 	n.t.Helper()
-	dialer := net.Dialer{}
-	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-		c, err := dialer.DialContext(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		return c, c.(*net.TCPConn).SetReadBuffer(16 << 10)
-	}}
 	address := "ws" + strings.TrimPrefix(n.url, "http") + "/v2/rtc/?EIO=4&transport=websocket&token=" + url.QueryEscape(token) + "&session_id=" + session
-	conn, _, err := websocket.Dial(n.t.Context(), address, &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}})
+	conn, _, err := websocket.Dial(n.t.Context(), address, &websocket.DialOptions{HTTPClient: edge.ThinLink(n.t, 16<<10)})
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	conn.SetReadLimit(8 << 20)
-	n.t.Cleanup(func() { _ = conn.CloseNow(); transport.CloseIdleConnections() })
+	n.t.Cleanup(func() { _ = conn.CloseNow() })
 	c := n.connect(&webSocket{n.t, conn}, 4)
 	c.acks = true
 	return c
-}
-
-// fill posts events in several conversations at once.
-func (n *node) fill(each int, conversations ...string) {
-	n.t.Helper()
-	body := []byte(`{"text":"` + strings.Repeat("x", 1<<10) + `"}`)
-	var waiting sync.WaitGroup
-	places := make(chan struct{}, 64)
-	for range each {
-		for _, con := range conversations {
-			places <- struct{}{}
-			waiting.Add(1)
-			n.cluster.PostAsync(n.t.Context(), n.admin, con, "", &nodev1.PostEvent{Type: "custom:fill", Body: body}, func(_ *nodev1.Reply, err error) {
-				if err != nil {
-					n.t.Error(err)
-				}
-				<-places
-				waiting.Done()
-			})
-		}
-	}
-	waiting.Wait()
 }
 
 // TestFarBehindOnAThinLink: a session that missed many times what may wait for it resumes once, gets
@@ -80,7 +46,7 @@ func TestFarBehindOnAThinLink(t *testing.T) {
 			session := before.next("session:success").payload.at("body", "id").(string)
 			before.do("user:get", nil)
 			before.wire.close()
-			n.fill(tc.each, list...)
+			n.tenant.Fill(tc.each, list...)
 			c := n.narrow(n.token("bob", time.Hour), session)
 			if got := c.next("session:success").payload.at("body", "id"); got != session {
 				t.Fatalf("resumed as %v", got)
@@ -97,7 +63,7 @@ func TestFarBehindOnAThinLink(t *testing.T) {
 				}
 			}
 			read(tc.conversations * tc.each)
-			n.fill(1, list...) // it is live now
+			n.tenant.Fill(1, list...) // it is live now
 			read(tc.conversations)
 		})
 	}

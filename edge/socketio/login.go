@@ -129,8 +129,9 @@ func (c *conn) start(ctx context.Context, claims *auth.Claims, w wish) (*session
 	}
 	s := newSession(c, claims, user.GetName(), w.dialect)
 	s.device = w.device
-	opened, resumed, err := h.Hub.OpenSession(hub.Session{
+	opened, resumed, err := h.Hub.OpenSession(ctx, hub.Session{
 		ID: w.session, Application: claims.ApplicationID, User: claims.UserID, UserName: claims.UserName, Device: w.device, Elsewhere: true,
+		Mark: markOf(w.dialect.Generation),
 	}, s)
 	if err != nil {
 		return nil, err
@@ -138,12 +139,11 @@ func (c *conn) start(ctx context.Context, claims *auth.Claims, w wish) (*session
 	s.id = opened.ID
 	outcome := "ok"
 	switch {
-	case resumed:
+	case resumed && s.resume(h.kept):
 		outcome = "resumed"
-		s.resume(h.kept)
-	case opened.ID == w.session:
+	case opened.ID == w.session: // another node's, or one of which too little is remembered
 		outcome = "moved"
-		s.move(opened.CreatedAt)
+		s.move(opened.CreatedAt, opened.Mark)
 	}
 	if !c.adopt(s) {
 		h.Hub.CloseSession(s.id, s, false)
@@ -183,7 +183,7 @@ func (c *conn) greet(r *request, s *session, pending []json.RawMessage) {
 		ID: s.id, UserID: s.principal.GetUserId(), Name: s.name,
 		APIKey: s.principal.GetApplicationId(), ApplicationID: s.principal.GetApplicationId(), Pending: pending,
 	})
-	c.wire.Send(eventFrame("session:success", appendJSON(nil, success{Rid: r.rid, Body: body})))
+	c.wire.Send(eventFrame("session:success", success(r.rid, "", body)))
 }
 
 // verify checks a token and that it may log in. Too many bad ones of an address are refused unread.
@@ -275,5 +275,5 @@ func (c *conn) logout(r *request) {
 		return
 	}
 	c.part(s)
-	c.wire.Send(eventFrame("session:logged-out", appendJSON(nil, success{Rid: r.rid, Body: json.RawMessage("{}")})))
+	c.wire.Send(eventFrame("session:logged-out", success(r.rid, "", emptyObject)))
 }

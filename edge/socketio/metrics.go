@@ -15,6 +15,7 @@ type metrics struct {
 	malformed prometheus.Counter
 	acks      prometheus.Counter
 	merged    prometheus.Counter
+	together  prometheus.Histogram
 	dropped   *prometheus.CounterVec // by reason
 }
 
@@ -34,13 +35,16 @@ func newMetrics(r prometheus.Registerer) (metrics, error) {
 			Name: "parley_socketio_acks_total", Help: "Events acknowledged by clients."}),
 		merged: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "parley_socketio_receipts_merged_total", Help: "Receipts that a later one of the same member stood for."}),
+		together: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "parley_socketio_batch_receipts", Help: "Receipts of a large conversation that left together.",
+			Buckets: prometheus.ExponentialBuckets(1, 4, 6)}),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "parley_socketio_dropped_total", Help: "What a session was not given, by reason."}, []string{"reason"}),
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.sessions, m.logins, m.requests, m.held, m.malformed, m.acks, m.merged, m.dropped} {
+	for _, c := range []prometheus.Collector{m.sessions, m.logins, m.requests, m.held, m.malformed, m.acks, m.merged, m.together, m.dropped} {
 		if err := r.Register(c); err != nil {
 			return m, fmt.Errorf("register socketio metrics: %w", err)
 		}

@@ -111,6 +111,27 @@ func TestOtherGenerationsAreNotToldTwice(t *testing.T) {
 	}
 }
 
+// TestAMovedSessionKeepsItsGeneration: the newest SDK says at its login alone what it is, and nothing
+// but its session's id when it comes back, to whichever node.
+func TestAMovedSessionKeepsItsGeneration(t *testing.T) {
+	home, n := newNode(t), newNode(t) // which know nothing of each other
+	home.users("bob")
+	login := "/v2/rtc/?EIO=4&transport=websocket&SDK_name=js&token=" + url.QueryEscape(home.token("bob", time.Hour))
+	session := home.connect(home.webSocket(login), 4).next("session:success").payload.at("body", "id").(string)
+
+	n.users("ann", "bob")
+	conversation := n.conversation("ann", "bob")
+	n.texts(conversation, "ann", 2)
+	c := n.newer(n.token("bob", time.Hour), session)
+	if got := c.next("session:success").payload.at("body", "id"); got != session {
+		t.Errorf("the session is %v, not %s", got, session)
+	}
+	n.post(conversation, "ann", "last")
+	if e := c.next("message"); e.payload.at("body", "text") != "last" {
+		t.Errorf("told %v", e.payload)
+	}
+}
+
 // TestALogoutMakesRoom: the session is forgotten before it is answered.
 func TestALogoutMakesRoom(t *testing.T) {
 	n := newNode(t, tune{hub: func(o *hub.Options) { o.SessionsPerUser = 1 }})
@@ -123,5 +144,46 @@ func TestALogoutMakesRoom(t *testing.T) {
 	n.newer(n.token("bob", time.Hour), "").next("session:success")
 	if live := n.hub.SessionsOf(n.app, bob.Id); len(live) != 1 {
 		t.Errorf("there are: %v", live)
+	}
+}
+
+// TestAForgottenPositionIsNoGap: a node remembers only so many disconnected sessions. One that it has
+// forgotten goes on as one of another node would, and not as if it had missed nothing.
+func TestAForgottenPositionIsNoGap(t *testing.T) {
+	n := newNode(t, tune{socket: func(o *socketio.Options) { o.SessionsKept = 1 }})
+	n.users("ann", "bob", "cid", "dan")
+	conversation := n.conversation("ann", "bob")
+	b := n.newer(n.token("bob", time.Hour), "")
+	session := b.next("session:success").payload.at("body", "id").(string)
+	n.leave(b, "bob")
+	n.post(conversation, "ann", "missed")
+	for _, name := range []string{"cid", "dan"} { // they take bob's place
+		c := n.newer(n.token(name, time.Hour), "")
+		c.next("session:success")
+		n.leave(c, name)
+	}
+
+	b = n.newer(n.token("bob", time.Hour), session)
+	if got := b.next("session:success").payload.at("body", "id"); got != session {
+		t.Fatalf("resumed as %v", got)
+	}
+	n.post(conversation, "ann", "last")
+	if got := b.told(); !slices.Equal(got, []any{"missed"}) {
+		t.Errorf("told %v", got)
+	}
+}
+
+// leave ends a user's only connection, and waits until the node knows.
+func (n *node) leave(c *client, name string) {
+	n.t.Helper()
+	user := must(n.cluster.GetUser(n.t.Context(), n.admin, refOf(name)))(n.t).Id
+	c.do("user:get", nil) // everything before has been read
+	c.wire.close()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for begin := time.Now(); len(n.hub.Connected(n.app, user)) > 0; <-tick.C {
+		if time.Since(begin) > 30*time.Second {
+			n.t.Fatalf("%s is still connected", name)
+		}
 	}
 }

@@ -2,51 +2,33 @@ package socketio_test
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/coder/websocket"
-	"github.com/golang-jwt/jwt/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"parley/actors/api"
-	"parley/actors/runtime"
-	"parley/edge/auth"
 	"parley/edge/hub"
 	"parley/edge/limit"
 	"parley/edge/socket"
 	"parley/edge/socketio"
 	eventv1 "parley/proto/event/v1"
-	"parley/proto/id"
 	nodev1 "parley/proto/node/v1"
+	"parley/test/solo"
+	"parley/test/solo/edge"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// key is one RSA key for all tests: making one is slow.
-var key = sync.OnceValue(func() *rsa.PrivateKey {
-	k, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		panic(err)
-	}
-	return k
-})
 
 // node is a whole node with both socket paths on a real port.
 type node struct {
@@ -57,8 +39,9 @@ type node struct {
 	handler *socketio.Handler
 	metrics *prometheus.Registry
 	url     string // http://…
-	app     string
-	admin   *nodev1.Principal
+	tenant  *solo.Tenant
+	app     string            // the tenant's
+	admin   *nodev1.Principal // the tenant's
 }
 
 // tune changes the options of a node before it starts.
@@ -72,62 +55,37 @@ type tune struct {
 
 func newNode(t testing.TB, tunes ...tune) *node {
 	t.Helper()
-	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	so, ho, wo, lo := socket.DefaultOptions(), hub.DefaultOptions(), socketio.DefaultOptions(), limit.DefaultOptions()
+	o, wo := edge.DefaultOptions(t), socketio.DefaultOptions()
 	metrics := prometheus.NewRegistry()
-	so.Logger, ho.Logger, wo.Logger = log, log, log
-	so.Registerer, ho.Registerer, wo.Registerer = metrics, metrics, metrics
-	ho.Incarnation, so.CloseWithin = 1, time.Second
-	wo.Engine.CloseWithin = time.Second
+	wo.Logger, wo.Engine.CloseWithin = o.Node.Logger, time.Second
+	o.Sockets.Registerer, o.Hub.Registerer, wo.Registerer = metrics, metrics, metrics
 	for _, tn := range tunes {
-		apply(tn.sockets, &so)
-		apply(tn.hub, &ho)
+		apply(tn.sockets, &o.Sockets)
+		apply(tn.hub, &o.Hub)
 		apply(tn.socket, &wo)
-		apply(tn.limits, &lo)
+		apply(tn.limits, &o.Limits)
 	}
-	sockets := must(socket.New(t.Context(), so))(t)
-	h := must(hub.New(sockets.Pump(), ho))(t)
-
-	ro := runtime.DefaultOptions()
-	ro.DataDir, ro.NodeName, ro.Shards, ro.Edge = "data", "n1", 4, h
-	ro.Logger, ro.Metrics = log, prometheus.NewRegistry()
-	ro.Store.FS = vfs.NewMem()
-	ro.Store.LogMemTableBytes, ro.Store.StateMemTableBytes, ro.Store.CacheBytes = 1<<20, 1<<20, 4<<20
-	r := must(runtime.Open(t.Context(), ro))(t)
-	ready, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-	defer cancel()
-	if err := r.WaitReady(ready); err != nil {
-		t.Fatal(err)
-	}
-	h.Start(t.Context(), r.API())
-
-	verifier := must(auth.New(r.API(), auth.DefaultOptions()))(t)
-	limits := must(limit.New(lo))(t)
-	var cluster api.Cluster = r.API()
+	e := edge.Open(t, o)
+	var cluster api.Cluster = e.Node.API()
 	for _, tn := range tunes {
 		if tn.cluster != nil {
 			cluster = tn.cluster(cluster)
 		}
 	}
-	handler := must(socketio.New(t.Context(), socketio.Parts{Cluster: cluster, Sockets: sockets, Hub: h, Verifier: verifier, Limits: limits}, wo))(t)
+	handler := must(socketio.New(t.Context(), socketio.Parts{
+		Cluster: cluster, Sockets: e.Sockets, Hub: e.Hub, Verifier: e.Verifier, Limits: e.Limits}, wo))(t)
 	mux := http.NewServeMux()
 	mux.Handle("/rtc/{$}", handler)
 	mux.Handle("/v2/rtc/{$}", handler)
 	server := httptest.NewServer(mux)
-	n := &node{t: t, cluster: r.API(), sockets: sockets, hub: h, handler: handler, metrics: metrics, app: id.New(id.Application), url: server.URL}
 	t.Cleanup(func() {
-		ended, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Second)
-		defer cancel()
-		for _, close := range []func() error{func() error { return sockets.Close(ended) }, func() error { return handler.Close(ended) }, h.Close, r.Close} {
-			if err := close(); err != nil {
-				t.Error(err)
-			}
-		}
+		e.Close(handler.Close)
 		server.Close()
 		http.DefaultClient.CloseIdleConnections()
 	})
-	n.makeApplication()
-	return n
+	tenant := solo.NewTenant(t, e.Node.API(), "")
+	return &node{t: t, cluster: e.Node.API(), sockets: e.Sockets, hub: e.Hub, handler: handler, metrics: metrics,
+		url: server.URL, tenant: tenant, app: tenant.ID, admin: tenant.Admin}
 }
 
 func apply[T any](change func(*T), to *T) {
@@ -146,39 +104,27 @@ func must[T any](v T, err error) func(t testing.TB) T {
 	}
 }
 
-func (n *node) makeApplication() {
-	der := must(x509.MarshalPKIXPublicKey(&key().PublicKey))(n.t)
-	public := string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
-	must(n.cluster.PutApplication(n.t.Context(), &eventv1.Application{Id: n.app, Name: "tests", PublicKey: public}, true))(n.t)
-	n.admin = &nodev1.Principal{ApplicationId: n.app, Admin: true}
-}
-
 // users makes users.
 func (n *node) users(names ...string) {
 	n.t.Helper()
 	for _, name := range names {
-		must(n.cluster.CreateUser(n.t.Context(), n.admin, "", &eventv1.User{Name: name, DisplayName: strings.ToUpper(name)}))(n.t)
+		n.tenant.User(&eventv1.User{Name: name, DisplayName: strings.ToUpper(name)})
 	}
 }
 
 // conversation makes a conversation with users joined.
 func (n *node) conversation(names ...string) string {
 	n.t.Helper()
-	c, _, err := n.cluster.CreateConversation(n.t.Context(), n.admin, "", &eventv1.Conversation{DisplayName: "Tea"})
-	if err != nil {
-		n.t.Fatal(err)
-	}
+	c := n.tenant.Conversation(&eventv1.Conversation{DisplayName: "Tea"})
 	for _, name := range names {
-		n.join(c.Id, name)
+		n.join(c, name)
 	}
-	return c.Id
+	return c
 }
 
 func (n *node) join(conversation, name string) string {
 	n.t.Helper()
-	r := must(n.cluster.AddMember(n.t.Context(), n.admin, conversation, "", api.UserRef{Name: name},
-		&nodev1.AddMember{Action: nodev1.MemberAction_MEMBER_ACTION_JOIN, Channel: []byte(`{"type":"app"}`)}))(n.t)
-	return r.Member.Id
+	return n.tenant.Join(conversation, refOf(name)).Member.Id
 }
 
 // post posts a text as a user, past the socket.
@@ -194,13 +140,7 @@ func (n *node) post(conversation, name, text string) uint64 {
 // token signs a user's token. The name "" is an administrator's.
 func (n *node) token(name string, lasts time.Duration) string {
 	n.t.Helper()
-	now := time.Now()
-	claims := jwt.MapClaims{"application_id": n.app, "iat": now.Unix(), "jti": id.New(""), "exp": now.Add(lasts).Unix()}
-	if name != "" {
-		claims["sub"] = name
-		claims["acl"] = map[string]any{"paths": map[string]any{"/*/sessions/**": map[string]any{}, "/*/users/**": map[string]any{}, "/*/conversations/**": map[string]any{}}}
-	}
-	return must(jwt.NewWithClaims(jwt.SigningMethodRS256, claims).SignedString(key()))(n.t)
+	return n.tenant.Token(name, lasts, nil)
 }
 
 // value is a decoded payload.

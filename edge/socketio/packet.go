@@ -77,67 +77,92 @@ type request struct {
 // errRequest says that an event's arguments cannot be read.
 var errRequest = errors.New("an event is [name, object]")
 
-// readRequest reads the data of an event packet.
-func readRequest(data []byte, depth, members int) (*request, error) {
+// readRequest reads the data of an event packet. The request's parts stay parts of data.
+func readRequest(data []byte, depth, membersMax int) (*request, error) {
 	if !utf8.Valid(data) {
 		return nil, errRequest
 	}
-	if err := limit.JSON(data, depth, members); err != nil {
+	if err := limit.JSON(data, depth, membersMax); err != nil {
 		return nil, err
 	}
-	var arguments []json.RawMessage
-	if json.Unmarshal(data, &arguments) != nil || len(arguments) == 0 {
+	if data = bytes.TrimSpace(data); len(data) == 0 || data[0] != '[' || !json.Valid(data) {
 		return nil, errRequest
 	}
-	r := &request{body: []byte("{}")}
-	if json.Unmarshal(arguments[0], &r.kind) != nil || r.kind == "" {
+	r := &request{body: emptyObject}
+	refused := false
+	elements(data, func(i int, value []byte) {
+		switch {
+		case i == 0 && value[0] == '"':
+			r.kind = text(value)
+		case i == 1 && value[0] == '{':
+			members(value, r.member)
+		case i == 1 && value[0] != 'n': // null is as good as nothing
+			refused = true
+		}
+	})
+	if refused || r.kind == "" {
 		return nil, errRequest
-	}
-	var payload struct {
-		Rid  json.RawMessage `json:"tid"`
-		Cid  any             `json:"cid"`
-		From any             `json:"from"`
-		To   any             `json:"to"`
-		Body json.RawMessage `json:"body"`
-	}
-	if len(arguments) > 1 && json.Unmarshal(arguments[1], &payload) != nil {
-		return nil, errRequest
-	}
-	r.cid, r.from, r.to = text(payload.Cid), text(payload.From), text(payload.To)
-	if rid := payload.Rid; len(rid) > 0 && rid[0] != '{' && rid[0] != '[' && string(rid) != "null" && len(rid) <= ridBytesMax {
-		r.rid = rid
-	}
-	if len(payload.Body) > 0 && string(payload.Body) != "null" {
-		r.body = payload.Body
 	}
 	return r, nil
+}
+
+// emptyObject is the body of a request without one.
+var emptyObject = []byte("{}")
+
+// member takes a member of the payload. The last one of a name counts.
+func (r *request) member(name, value []byte) {
+	switch string(name) {
+	case "tid":
+		r.rid = nil
+		if value[0] != '{' && value[0] != '[' && value[0] != 'n' && len(value) <= ridBytesMax {
+			r.rid = value
+		}
+	case "cid":
+		r.cid = text(value)
+	case "from":
+		r.from = text(value)
+	case "to":
+		r.to = text(value)
+	case "body":
+		if r.body = value; value[0] == 'n' {
+			r.body = emptyObject
+		}
+	}
 }
 
 // ridBytesMax bounds what is sent back of a request's id.
 const ridBytesMax = 128
 
 // text is a string, and nothing for any other value: old clients send null for absent.
-func text(v any) string {
-	s, _ := v.(string)
-	return s
+func text(value []byte) string {
+	if len(value) == 0 || value[0] != '"' {
+		return ""
+	}
+	return string(unquoted(value))
+}
+
+// find gives a member of the body, nil when there is none.
+func (r *request) find(wanted string) (found []byte) {
+	if r.body[0] != '{' {
+		return nil
+	}
+	members(r.body, func(name, value []byte) {
+		if string(name) == wanted {
+			found = value
+		}
+	})
+	return found
 }
 
 // field reads a string of the body; "" for none or for another kind.
-func (r *request) field(name string) string {
-	var fields map[string]any
-	if json.Unmarshal(r.body, &fields) != nil {
-		return ""
-	}
-	return text(fields[name])
-}
+func (r *request) field(name string) string { return text(r.find(name)) }
 
 // object gives a member of the body if it is an object; nil otherwise.
 func (r *request) object(name string) []byte {
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(r.body, &fields) != nil || len(fields[name]) == 0 || fields[name][0] != '{' {
-		return nil
+	if value := r.find(name); len(value) > 0 && value[0] == '{' {
+		return value
 	}
-	return fields[name]
+	return nil
 }
 
 // eventFrame is an event of the server: payload is a JSON object.

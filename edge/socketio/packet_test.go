@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"parley/edge/limit"
 )
@@ -45,7 +46,7 @@ func TestReadRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.kind != "text" || string(r.rid) != `"a-1"` || r.cid != "CON-1" || r.member() != "MEM-1" || r.to != "" ||
+	if r.kind != "text" || string(r.rid) != `"a-1"` || r.cid != "CON-1" || r.sender() != "MEM-1" || r.to != "" ||
 		r.number("event_id") != 7 || r.field("text") != "x" || r.field("event_id") != "7" || string(r.object("media")) != `{"a":1}` || r.object("text") != nil {
 		t.Errorf("%+v", r)
 	}
@@ -56,6 +57,49 @@ func TestReadRequest(t *testing.T) {
 	long := `"` + strings.Repeat("x", ridBytesMax) + `"`
 	if r, err = readRequest([]byte(`["a",{"tid":`+long+`}]`), 32, 4096); err != nil || r.rid != nil {
 		t.Errorf("a long id is sent back: %v", err)
+	}
+}
+
+// split compares what is read in place with what a decoder makes of it.
+func split(t *testing.T, r *request) {
+	t.Helper()
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(r.body, &fields) != nil || strings.Contains(string(r.body), `\u`) {
+		return // no object; or a text that a decoder repairs
+	}
+	found := map[string]json.RawMessage{}
+	if r.body[0] == '{' {
+		members(r.body, func(name, value []byte) { found[string(name)] = value })
+	}
+	if d := cmp.Diff(fields, found, cmpopts.EquateEmpty()); d != "" {
+		t.Fatalf("%s: %s", r.body, d)
+	}
+}
+
+// TestRequestsAreReadInPlace, whatever their layout.
+func TestRequestsAreReadInPlace(t *testing.T) {
+	for data, want := range map[string]request{
+		"[ \"a\" ,\t{ \"cid\" : \"C\\u0041\" , \"ti\\u0064\" :\n12.5e1 } ]":              {kind: "a", cid: "CA", rid: []byte("12.5e1"), body: emptyObject},
+		`["a",{"cid":1,"from":null,"to":{"x":"]"},"body":{"b":[{"c":"}\\\""}],"d":""}}]`: {kind: "a", body: []byte(`{"b":[{"c":"}\\\""}],"d":""}`)},
+		`["a",{"tid":true,"body":null,"cid":"A","cid":"B"},"more",[],3]`:                 {kind: "a", rid: []byte("true"), cid: "B", body: emptyObject},
+		`["a",{"tid":null,"body":[1]}]`:                                                  {kind: "a", body: []byte("[1]")},
+		`["a",null]`:                                                                     {kind: "a", body: emptyObject},
+		"\n[\"a\"]\n":                                                                    {kind: "a", body: emptyObject},
+	} {
+		got, err := readRequest([]byte(data), 32, 4096)
+		if err != nil {
+			t.Errorf("%s: %v", data, err)
+			continue
+		}
+		if d := cmp.Diff(want, *got, cmp.AllowUnexported(request{}), cmpopts.EquateEmpty()); d != "" {
+			t.Errorf("%s: %s", data, d)
+		}
+		split(t, got)
+	}
+	for _, data := range []string{"", "[]", `{"a":1}`, `[1]`, `[""]`, `["a",1]`, `["a","b"]`, `["a",[]]`, `["a",true]`, `["a",{]`, `["a"`, `["a"]x`, `[null,{}]`, "[\"\xff\"]"} {
+		if r, err := readRequest([]byte(data), 32, 4096); err == nil {
+			t.Errorf("%q was taken: %+v", data, r)
+		}
 	}
 }
 
@@ -78,7 +122,8 @@ func FuzzPacket(f *testing.F) {
 			t.Fatalf("%+v", r)
 		}
 		r.number("event_id")
-		answer := appendJSON(nil, success{Rid: r.rid, Cid: r.cid, Body: r.body})
+		split(t, r)
+		answer := success(r.rid, r.cid, r.body)
 		if !json.Valid(answer) || string(answer) == "null" {
 			t.Fatalf("the answer %s is not JSON", answer)
 		}

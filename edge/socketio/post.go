@@ -33,7 +33,7 @@ func (c *conn) post(s *session, r *request) {
 			return
 		}
 		h.metrics.requests.WithLabelValues("ok").Inc()
-		c.wire.Send(eventFrame(successName(s, r.kind), appendJSON(nil, success{Rid: r.rid, Cid: r.cid, Body: appendJSON(nil, postedOf(reply))})))
+		c.wire.Send(eventFrame(successName(s, r.kind), success(r.rid, r.cid, postedOf(reply))))
 	}
 	if isReceipt(r.kind) {
 		h.receipts.post(newReceipt(s, r, done))
@@ -44,8 +44,31 @@ func (c *conn) post(s *session, r *request) {
 
 // store hands an event of a session to the cluster.
 func (h *Handler) store(s *session, r *request, done func(*nodev1.Reply, error)) {
-	event := &nodev1.PostEvent{Type: r.kind, From: r.member(), To: r.to, Body: r.body}
+	event := &nodev1.PostEvent{Type: r.kind, From: r.sender(), To: r.to, Body: r.body}
 	h.Cluster.PostAsync(h.ctx, s.principal, r.cid, r.key(), event, done)
+}
+
+// ferry brings receipts to the cluster of a handler.
+type ferry struct{ h *Handler }
+
+// one implements carrier.
+func (f ferry) one(r *receipt, done func(*nodev1.Reply, error)) {
+	f.h.store(r.session, r.request, done)
+}
+
+// many implements carrier. The cluster calls back from where the conversation is decided, which has
+// better things to do than to answer hundreds of sessions.
+func (f ferry) many(rs []*receipt, done func(*nodev1.Reply, error)) {
+	cursors := make([]*nodev1.UserCursor, len(rs))
+	for i, r := range rs {
+		cursors[i] = r.cursor()
+	}
+	application := rs[0].session.principal.GetApplicationId()
+	f.h.Cluster.AdvanceCursors(f.h.ctx, application, rs[0].request.cid, cursors, func(reply *nodev1.Reply, err error) {
+		if !f.h.spawn(func() { done(reply, err) }) {
+			done(reply, err) // the handler is closing: nobody hears it
+		}
+	})
 }
 
 // place names a conversation of the session's application.

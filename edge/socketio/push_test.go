@@ -6,9 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/golang-jwt/jwt/v5"
-
 	"parley/proto/id"
+	"parley/test/solo"
 )
 
 const appleToken = "00b1c2d3e4f5a6b7c8d9eaf0b1c2d3e4f5a6b7c8d9eaf0b1c2d3e4f5a6b7c8d9"
@@ -16,14 +15,11 @@ const appleToken = "00b1c2d3e4f5a6b7c8d9eaf0b1c2d3e4f5a6b7c8d9eaf0b1c2d3e4f5a6b7
 // grants makes a token with the grants of the era's guides and one path more.
 func (n *node) grants(name string, more ...string) string {
 	n.t.Helper()
-	now := time.Now()
 	paths := map[string]any{"/v1/sessions/**": map[string]any{}, "/v1/users/**": map[string]any{}, "/v1/conversations/**": map[string]any{}}
 	for _, p := range more {
 		paths[p] = map[string]any{}
 	}
-	claims := jwt.MapClaims{"application_id": n.app, "iat": now.Unix(), "jti": id.New(""), "exp": now.Add(time.Hour).Unix(), "sub": name,
-		"acl": map[string]any{"paths": paths}}
-	return must(jwt.NewWithClaims(jwt.SigningMethodRS256, claims).SignedString(key()))(n.t)
+	return n.tenant.Token(name, time.Hour, solo.Claims{"acl": solo.Claims{"paths": paths}})
 }
 
 // devices gives a user's devices, one line each.

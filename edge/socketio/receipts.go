@@ -1,32 +1,48 @@
 package socketio
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"parley/actors/grain"
 	"parley/proto/code"
 	nodev1 "parley/proto/node/v1"
 )
 
 // receipts paces the receipts of the SDKs. Each of their clients sends one for every text that it
-// is told, so a text in a conversation of thousands brings thousands at once. A few of each
+// is told, so a text in a conversation of thousands brings thousands at once. Only so many of each
 // conversation are on their way to the cluster; the others wait here, where they crowd out nothing
 // that people write.
+//
+// In a small conversation each receipt is an event and travels alone. In a large one it is a
+// member's cursor: those that have gathered leave together, as one command, and one such command
+// is on its way at a time. So the write of a person waits for one of them at most.
 type receipts struct {
-	flyingMax  int
-	waitingMax int
-	send       func(r *receipt, done func(*nodev1.Reply, error))
-	metrics    *metrics
+	options *Options
+	metrics *metrics
+	carrier carrier
 
 	mu    sync.Mutex
 	lines map[string]*line // guarded by mu; by application and conversation, while one is on its way
+}
+
+// carrier brings receipts to the cluster. Its methods do not block; done is called once, from any
+// goroutine.
+type carrier interface {
+	// one posts a receipt as an event.
+	one(r *receipt, done func(*nodev1.Reply, error))
+	// many moves the cursors of the receipts of one conversation, all of which are plain.
+	many(rs []*receipt, done func(*nodev1.Reply, error))
 }
 
 // receipt is that a member has received or seen an event.
 type receipt struct {
 	place    string // application and conversation
 	who      string // whose it is, and of which kind
+	seen     bool   // not only delivered
+	plain    bool   // no more than a cursor: nothing about it could be refused but for the event and the member
 	sequence uint64
 	session  *session
 	request  *request
@@ -35,14 +51,23 @@ type receipt struct {
 
 // line is the receipts of one conversation.
 type line struct {
-	flying  int
+	place   string
+	flying  int                 // flights
 	waiting []*receipt          // in the order in which they came
 	latest  map[string]*receipt // of waiting, by who; only while the conversation is large
 	large   bool                // receipts are no events there: the furthest of a member is all that is stored
+	apart   bool                // the cluster wants them one by one all the same
 }
 
-func newReceipts(o *Options, m *metrics, send func(*receipt, func(*nodev1.Reply, error))) *receipts {
-	return &receipts{flyingMax: o.ReceiptsInFlight, waitingMax: o.ReceiptsWaiting, send: send, metrics: m, lines: map[string]*line{}}
+// flight is what leaves together.
+type flight struct {
+	line     *line
+	receipts []*receipt
+	cursors  bool // by one command
+}
+
+func newReceipts(o *Options, m *metrics, c carrier) *receipts {
+	return &receipts{options: o, metrics: m, carrier: c, lines: map[string]*line{}}
 }
 
 // isReceipt says whether an event of a client is a receipt.
@@ -52,34 +77,33 @@ func isReceipt(kind string) bool {
 }
 
 func newReceipt(s *session, r *request, done func(*nodev1.Reply, error)) *receipt {
-	_, what, _ := strings.Cut(r.kind, ":")
+	family, what, _ := strings.Cut(r.kind, ":")
+	sequence := r.number("event_id")
+	known := family == "text" || family == "image" || family == "message" || family == "event"
+	const usual = 1 << 10
 	return &receipt{
-		place: s.place(r.cid), who: s.principal.GetUserId() + r.from + what, sequence: r.number("event_id"),
+		place: s.place(r.cid), who: s.principal.GetUserId() + r.from + what, sequence: sequence, seen: what == "seen",
+		plain:   known && sequence > 0 && r.to == "" && len(r.body) <= usual,
 		session: s, request: r, done: []func(*nodev1.Reply, error){done},
 	}
 }
 
-// post sends a receipt now or later. It does not block; done is called once.
+// post sends a receipt now or later. It does not block; the receipt's done is called once.
 func (q *receipts) post(r *receipt) {
 	q.mu.Lock()
 	l := q.lines[r.place]
 	if l == nil {
-		l = &line{latest: map[string]*receipt{}}
+		l = &line{place: r.place, latest: map[string]*receipt{}}
 		q.lines[r.place] = l
 	}
 	switch {
-	case l.flying < q.flyingMax:
-		l.flying++
-		q.mu.Unlock()
-		q.start(l, r)
-		return
-	case l.large && l.latest[r.who] != nil && l.latest[r.who].sequence <= r.sequence:
+	case l.large && l.latest[r.who] != nil && l.latest[r.who].sequence <= r.sequence && l.latest[r.who].plain == r.plain:
 		// The one that waits would be overtaken by this one anyway.
 		before := l.latest[r.who]
 		before.sequence, before.request = r.sequence, r.request
 		before.done = append(before.done, r.done...)
 		q.metrics.merged.Inc()
-	case len(l.waiting) >= q.waitingMax:
+	case l.flying > 0 && len(l.waiting) >= q.options.ReceiptsWaiting:
 		q.mu.Unlock()
 		q.metrics.dropped.WithLabelValues("receipts_full").Inc()
 		r.finish(nil, &code.Error{Code: code.Unavailable, Message: "Too many receipts of this conversation wait; try again.", RetryAfter: time.Second})
@@ -88,48 +112,124 @@ func (q *receipts) post(r *receipt) {
 		l.waiting = append(l.waiting, r)
 		l.latest[r.who] = r
 	}
+	flights := q.depart(l)
 	q.mu.Unlock()
+	q.start(flights)
 }
 
-// start sends r, which has a place among those on their way, and then whatever waits.
-func (q *receipts) start(l *line, r *receipt) {
-	q.send(r, func(reply *nodev1.Reply, err error) {
-		r.finish(reply, err)
-		q.mu.Lock()
-		if err == nil {
-			l.large = reply.GetEvent() == nil
-		}
-		next := l.next()
-		if next == nil {
-			if l.flying--; l.flying == 0 {
-				delete(q.lines, r.place)
+// depart takes what may leave now, and forgets a line that has come to rest. The caller holds the lock.
+func (q *receipts) depart(l *line) []flight {
+	var flights []flight
+	for len(l.waiting) > 0 {
+		f := flight{line: l}
+		if l.large && !l.apart {
+			if l.flying > 0 {
+				break
 			}
+			f.receipts = l.take(l.plain(q.options.ReceiptsAtOnce))
+			f.cursors = f.receipts[0].plain
+		} else {
+			if l.flying >= q.options.ReceiptsInFlight {
+				break
+			}
+			f.receipts = l.take(1)
 		}
-		q.mu.Unlock()
-		if next != nil {
-			q.start(l, next)
-		}
-	})
+		l.flying++
+		flights = append(flights, f)
+	}
+	if l.flying == 0 {
+		delete(q.lines, l.place)
+	}
+	return flights
 }
 
-// next takes the first that waits; nil = none does. The caller holds the lock.
-func (l *line) next() *receipt {
-	if len(l.waiting) == 0 {
-		return nil
+// plain is how many at the head of the line may leave together: at least one. The caller holds the
+// lock.
+func (l *line) plain(most int) int {
+	n := 0
+	for n < len(l.waiting) && n < most && l.waiting[n].plain {
+		n++
 	}
-	r := l.waiting[0]
-	l.waiting[0] = nil
-	if l.waiting = l.waiting[1:]; len(l.waiting) == 0 {
+	return max(n, 1)
+}
+
+// take takes the first n that wait. The caller holds the lock.
+func (l *line) take(n int) []*receipt {
+	taken := slices.Clone(l.waiting[:n])
+	clear(l.waiting[:n])
+	if l.waiting = l.waiting[n:]; len(l.waiting) == 0 {
 		l.waiting = nil
 	}
-	if l.latest[r.who] == r {
-		delete(l.latest, r.who)
+	for _, r := range taken {
+		if l.latest[r.who] == r {
+			delete(l.latest, r.who)
+		}
 	}
-	return r
+	return taken
+}
+
+// start sends what departs.
+func (q *receipts) start(flights []flight) {
+	for _, f := range flights {
+		if f.cursors {
+			q.metrics.together.Observe(float64(len(f.receipts)))
+			q.carrier.many(f.receipts, func(reply *nodev1.Reply, err error) { q.landed(f, reply, err) })
+			continue
+		}
+		q.carrier.one(f.receipts[0], func(reply *nodev1.Reply, err error) { q.landed(f, reply, err) })
+	}
+}
+
+// landed answers a flight, and sends the next.
+func (q *receipts) landed(f flight, reply *nodev1.Reply, err error) {
+	apart := f.cursors && err == nil && reply.GetCursors().GetApart()
+	if !apart {
+		f.finish(reply, err)
+	}
+	l := f.line
+	q.mu.Lock()
+	l.flying--
+	switch {
+	case apart:
+		l.large, l.apart = false, true
+		l.waiting = append(f.receipts, l.waiting...)
+	case err == nil && !f.cursors:
+		l.large = reply.GetEvent() == nil
+	}
+	flights := q.depart(l)
+	q.mu.Unlock()
+	q.start(flights)
+}
+
+// finish tells each receipt what became of it.
+func (f *flight) finish(reply *nodev1.Reply, err error) {
+	var refused map[uint32]error
+	for _, r := range reply.GetCursors().GetRefused() {
+		if refused == nil {
+			refused = map[uint32]error{}
+		}
+		refused[r.GetIndex()] = grain.CodedError(r.GetError())
+	}
+	for i, r := range f.receipts {
+		if no := refused[uint32(i)]; no != nil {
+			r.finish(nil, no)
+			continue
+		}
+		r.finish(reply, err)
+	}
 }
 
 func (r *receipt) finish(reply *nodev1.Reply, err error) {
 	for _, done := range r.done {
 		done(reply, err)
 	}
+}
+
+// cursor is the receipt as far as a large conversation keeps it.
+func (r *receipt) cursor() *nodev1.UserCursor {
+	c := &nodev1.AdvanceCursor{From: r.request.sender(), Delivered: r.sequence}
+	if r.seen {
+		c.Seen = r.sequence
+	}
+	return &nodev1.UserCursor{UserId: r.session.principal.GetUserId(), Cursor: c}
 }

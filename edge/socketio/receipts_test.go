@@ -15,12 +15,12 @@ import (
 // stage is receipts with a cluster that answers when it is told to.
 type stage struct {
 	*receipts
-	sent    []*receipt
+	sent    [][]*receipt
 	answers []func(*nodev1.Reply, error)
 	told    []string
 }
 
-func newStage(t *testing.T, flying, waiting int) *stage {
+func newStage(t *testing.T, tune func(o *Options)) *stage {
 	t.Helper()
 	m, err := newMetrics(nil)
 	if err != nil {
@@ -28,15 +28,26 @@ func newStage(t *testing.T, flying, waiting int) *stage {
 	}
 	s := &stage{}
 	o := DefaultOptions()
-	o.ReceiptsInFlight, o.ReceiptsWaiting = flying, waiting
-	s.receipts = newReceipts(&o, &m, func(r *receipt, done func(*nodev1.Reply, error)) {
-		s.sent, s.answers = append(s.sent, r), append(s.answers, done)
-	})
+	tune(&o)
+	s.receipts = newReceipts(&o, &m, s)
 	return s
 }
 
-func (s *stage) receive(who string, sequence uint64) {
-	s.post(&receipt{place: "a/CON-1", who: who, sequence: sequence, done: []func(*nodev1.Reply, error){func(_ *nodev1.Reply, err error) {
+func (s *stage) one(r *receipt, done func(*nodev1.Reply, error)) {
+	s.sent, s.answers = append(s.sent, []*receipt{r}), append(s.answers, done)
+}
+
+func (s *stage) many(rs []*receipt, done func(*nodev1.Reply, error)) {
+	s.sent, s.answers = append(s.sent, rs), append(s.answers, done)
+}
+
+func (s *stage) receive(who string, sequence uint64) { s.come(who, sequence, true) }
+
+// odd is a receipt that is more than a cursor.
+func (s *stage) odd(who string, sequence uint64) { s.come(who, sequence, false) }
+
+func (s *stage) come(who string, sequence uint64, plain bool) {
+	s.post(&receipt{place: "a/CON-1", who: who, sequence: sequence, plain: plain, done: []func(*nodev1.Reply, error){func(_ *nodev1.Reply, err error) {
 		s.told = append(s.told, fmt.Sprintf("%s%d:%v", who, sequence, err == nil))
 	}}})
 }
@@ -48,11 +59,19 @@ func (s *stage) answer(reply *nodev1.Reply, err error) {
 	done(reply, err)
 }
 
-// trail is what has been sent.
+// trail is what has been sent; what left together stands between brackets.
 func (s *stage) trail() string {
 	var out []string
-	for _, r := range s.sent {
-		out = append(out, fmt.Sprintf("%s%d", r.who, r.sequence))
+	for _, f := range s.sent {
+		var names []string
+		for _, r := range f {
+			names = append(names, fmt.Sprintf("%s%d", r.who, r.sequence))
+		}
+		if len(f) > 1 {
+			out = append(out, "["+strings.Join(names, " ")+"]")
+		} else {
+			out = append(out, names[0])
+		}
 	}
 	return strings.Join(out, " ")
 }
@@ -60,12 +79,13 @@ func (s *stage) trail() string {
 var (
 	small = &nodev1.Reply{Event: &nodev1.EventView{}}
 	large = &nodev1.Reply{}
+	apart = &nodev1.Reply{Cursors: &nodev1.AdvancedCursors{Apart: true}}
 )
 
 // TestReceiptsWaitTheirTurn: no more are on their way than may be, the others follow in order, and
 // nothing is kept of a conversation that is quiet.
 func TestReceiptsWaitTheirTurn(t *testing.T) {
-	s := newStage(t, 2, 10)
+	s := newStage(t, func(o *Options) { o.ReceiptsInFlight = 2 })
 	for i := range 5 {
 		s.receive("ann", uint64(i))
 	}
@@ -83,10 +103,90 @@ func TestReceiptsWaitTheirTurn(t *testing.T) {
 	}
 }
 
+// TestReceiptsLeaveTogether in a large conversation: those that gathered while others were on their
+// way, so many and no more, in the order in which they came.
+func TestReceiptsLeaveTogether(t *testing.T) {
+	s := newStage(t, func(o *Options) { o.ReceiptsInFlight, o.ReceiptsAtOnce = 2, 3 })
+	for _, who := range strings.Fields("ann bob cid dan eve fay gus") {
+		s.receive(who, 1)
+	}
+	s.answer(large, nil)
+	if got := s.trail(); got != "ann1 bob1" {
+		t.Fatalf("sent %s: bob's is still on its way", got)
+	}
+	for len(s.answers) > 0 {
+		s.answer(large, nil)
+	}
+	if got := s.trail(); got != "ann1 bob1 [cid1 dan1 eve1] [fay1 gus1]" {
+		t.Errorf("sent %s", got)
+	}
+	if len(s.told) != 7 || len(s.lines) != 0 {
+		t.Errorf("told %v, kept %v", s.told, s.lines)
+	}
+}
+
+// TestWhatIsMoreThanACursorTravelsAlone, and the others wait for it, not in it.
+func TestWhatIsMoreThanACursorTravelsAlone(t *testing.T) {
+	s := newStage(t, func(o *Options) { o.ReceiptsInFlight = 1 })
+	s.receive("ann", 1)
+	s.receive("bob", 1)
+	s.receive("cid", 1)
+	s.odd("dan", 1)
+	s.odd("cid", 2) // does not take the place of the plain one
+	s.receive("eve", 1)
+	s.receive("fay", 1)
+	for len(s.answers) > 0 {
+		s.answer(large, nil)
+	}
+	if got := s.trail(); got != "ann1 [bob1 cid1] dan1 cid2 [eve1 fay1]" {
+		t.Errorf("sent %s", got)
+	}
+}
+
+// TestEachReceiptHasItsOwnOutcome, whatever became of those that it travelled with; a failure of the
+// command is everybody's.
+func TestEachReceiptHasItsOwnOutcome(t *testing.T) {
+	s := newStage(t, func(o *Options) { o.ReceiptsInFlight, o.ReceiptsAtOnce = 1, 3 })
+	for _, who := range strings.Fields("ann bob cid dan eve fay") {
+		s.receive(who, 1)
+	}
+	s.answer(large, nil)
+	s.answer(&nodev1.Reply{Cursors: &nodev1.AdvancedCursors{Refused: []*nodev1.RefusedCursor{
+		{Index: 1, Error: &nodev1.Error{Code: string(code.EventNotJoined)}}}}}, nil)
+	s.answer(nil, code.New(code.Unavailable, "no"))
+	if got := strings.Join(s.told, " "); got != "ann1:true bob1:true cid1:false dan1:true eve1:false fay1:false" || len(s.lines) != 0 {
+		t.Errorf("told %s", got)
+	}
+}
+
+// TestReceiptsThatMustNotTravelTogether: the cluster has an old node, or the conversation has become
+// small. They go one by one, before those that came later, and are not tried together again.
+func TestReceiptsThatMustNotTravelTogether(t *testing.T) {
+	s := newStage(t, func(o *Options) { o.ReceiptsInFlight, o.ReceiptsAtOnce = 2, 3 })
+	for _, who := range strings.Fields("ann bob cid dan eve fay") {
+		s.receive(who, 1)
+	}
+	s.answer(large, nil)
+	s.answer(large, nil)
+	if got := s.trail(); got != "ann1 bob1 [cid1 dan1 eve1]" {
+		t.Fatalf("sent %s", got)
+	}
+	s.answer(apart, nil)
+	if len(s.told) != 2 {
+		t.Fatalf("told %v: nothing was done for the others", s.told)
+	}
+	for len(s.answers) > 0 {
+		s.answer(large, nil)
+	}
+	if got := s.trail(); got != "ann1 bob1 [cid1 dan1 eve1] cid1 dan1 eve1 fay1" || len(s.told) != 6 || len(s.lines) != 0 {
+		t.Errorf("sent %s, told %v", got, s.told)
+	}
+}
+
 // TestTheFurthestStandsForTheOthers in a large conversation, where it is all that is stored; each is
 // answered. One that is less far does not undo it, and another member's is its own.
 func TestTheFurthestStandsForTheOthers(t *testing.T) {
-	s := newStage(t, 1, 10)
+	s := newStage(t, func(o *Options) { o.ReceiptsInFlight, o.ReceiptsAtOnce = 1, 1 })
 	s.receive("ann", 1)
 	s.receive("ann", 2)
 	s.answer(large, nil) // now it is known that the conversation is large; ann2 is on its way
@@ -111,7 +211,7 @@ func TestTheFurthestStandsForTheOthers(t *testing.T) {
 
 // TestTooManyReceiptsAreRefused, and those that failed make room like those that did not.
 func TestTooManyReceiptsAreRefused(t *testing.T) {
-	s := newStage(t, 1, 1)
+	s := newStage(t, func(o *Options) { o.ReceiptsInFlight, o.ReceiptsWaiting = 1, 1 })
 	for i := range 3 {
 		s.receive("ann", uint64(i))
 	}

@@ -93,19 +93,26 @@ func newSession(c *conn, claims *auth.Claims, name string, d nexmo.Dialect) *ses
 	}
 }
 
-// resume takes over what is kept of the session.
-func (s *session) resume(from *limit.Recent[string, kept]) {
-	s.resumed, s.since = true, time.Now()
+// resume takes over what is kept of the session; false when nothing is.
+func (s *session) resume(from *limit.Recent[string, kept]) bool {
 	k, ok := from.Get(s.id)
 	if !ok {
-		return
+		return false
 	}
 	from.Delete(s.id)
-	s.dialect, s.positions, s.since = k.dialect, k.positions, k.ended
+	s.resumed, s.dialect, s.positions, s.since = true, k.dialect, k.positions, k.ended
+	return true
 }
 
-// move takes over a session of another node, of which nothing is known but when it began.
-func (s *session) move(began time.Time) {
+// markOf is how the id of a session tells its generation.
+func markOf(g nexmo.Generation) byte { return byte(g) + 1 }
+
+// move takes over a session of another node, of which nothing is known but what its id says: when it
+// began and, by its mark, of which generation its client is, who may not say that again.
+func (s *session) move(began time.Time, mark byte) {
+	if mark != 0 && mark <= markOf(nexmo.SDK) {
+		s.dialect.Generation = nexmo.Generation(mark - 1)
+	}
 	s.resumed, s.moved, s.since = true, true, time.Now().Add(-s.conn.handler.options.MovedWithin)
 	if began.After(s.since) {
 		s.since = began

@@ -2,6 +2,7 @@ package socketio
 
 import (
 	"encoding/json"
+	"strconv"
 
 	"parley/edge/dialect"
 	"parley/edge/dialect/nexmo"
@@ -133,17 +134,19 @@ func timesOf(m *eventv1.Member) times {
 	return times{Invited: stamp(m.GetInvitedMs()), Joined: stamp(m.GetJoinedMs()), Left: stamp(m.GetLeftMs())}
 }
 
-// posted is the answer to an event; what is not stored has no id.
-type posted struct {
-	ID        uint64 `json:"id,omitempty"`
-	Timestamp string `json:"timestamp"`
-}
-
-func postedOf(r *nodev1.Reply) posted {
+// postedOf is the answer to an event; what is not stored has no id.
+func postedOf(r *nodev1.Reply) json.RawMessage {
+	sequence, at := uint64(0), r.GetTimestampMs()
 	if e := r.GetEvent().GetEvent(); e != nil {
-		return posted{e.GetSequence(), stamp(e.GetTimestampMs())}
+		sequence, at = e.GetSequence(), e.GetTimestampMs()
 	}
-	return posted{Timestamp: stamp(r.GetTimestampMs())}
+	body := make([]byte, 0, 64)
+	body = append(body, '{')
+	if sequence != 0 {
+		body = append(strconv.AppendUint(append(body, `"id":`...), sequence, 10), ',')
+	}
+	body = append(append(body, `"timestamp":"`...), stamp(at)...)
+	return append(body, `"}`...)
 }
 
 func stamp(ms int64) string {

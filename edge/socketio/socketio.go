@@ -18,13 +18,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"parley/actors/api"
+	actor "parley/actors/conversation"
 	"parley/edge/auth"
 	"parley/edge/dialect/nexmo"
 	"parley/edge/engineio"
 	"parley/edge/hub"
 	"parley/edge/limit"
 	"parley/edge/socket"
-	nodev1 "parley/proto/node/v1"
 )
 
 // Verifier checks tokens; *auth.Verifier is one.
@@ -50,7 +50,8 @@ type Options struct {
 	MovedWithin      time.Duration // a session of another node is told again what happened in this time
 	MovedEvents      int           // and of each conversation no more than this
 	PostsInFlight    int           // posts of one connection without answer; more are not read
-	ReceiptsInFlight int           // receipts of one conversation that are on their way at once
+	ReceiptsInFlight int           // receipts of one small conversation that are on their way at once
+	ReceiptsAtOnce   int           // receipts of one large conversation that leave together
 	ReceiptsWaiting  int           // and that wait for it; more are refused
 	Subscriptions    int           // conversations that one session follows
 	EventBytesMax    int           // of one packet of a client
@@ -72,7 +73,7 @@ func DefaultOptions() Options {
 		LoginWithin: 15 * time.Minute,
 		HoldWithin:  time.Second, HeldMax: 256, CommandWithin: 10 * time.Second, SyncWithin: 2 * time.Second,
 		MovedWithin: 5 * time.Minute, MovedEvents: 1000,
-		PostsInFlight: 64, ReceiptsInFlight: 64, ReceiptsWaiting: 64 << 10, Subscriptions: 1000, EventBytesMax: 64 << 10,
+		PostsInFlight: 64, ReceiptsInFlight: 64, ReceiptsAtOnce: 256, ReceiptsWaiting: 64 << 10, Subscriptions: 1000, EventBytesMax: 64 << 10,
 		AnswerBytesMax: 32 << 20, LargeAnswers: 8,
 		JSONDepth: limit.JSONDepth, JSONMembers: limit.JSONMembers, SessionsKept: 64 << 10,
 		Logger: slog.New(slog.DiscardHandler),
@@ -85,7 +86,7 @@ func (o Options) Validate() error {
 	case o.ConnectWithin <= 0 || o.LoginWithin <= 0 || o.HoldWithin <= 0 || o.CommandWithin <= 0 || o.SyncWithin <= 0 || o.MovedWithin <= 0:
 		return errors.New("socketio: times must be positive")
 	case o.HeldMax < 1 || o.PostsInFlight < 1 || o.Subscriptions < 1 || o.SessionsKept < 1 || o.LargeAnswers < 1 || o.MovedEvents < 1 ||
-		o.ReceiptsInFlight < 1 || o.ReceiptsWaiting < 1:
+		o.ReceiptsInFlight < 1 || o.ReceiptsAtOnce < 1 || o.ReceiptsAtOnce > actor.AdvanceCursorsMax || o.ReceiptsWaiting < 1:
 		return errors.New("socketio: counts must be positive")
 	case o.EventBytesMax < 1 || o.AnswerBytesMax < 1:
 		return errors.New("socketio: sizes must be positive")
@@ -148,7 +149,7 @@ func New(ctx context.Context, p Parts, o Options) (*Handler, error) {
 		Parts: p, options: o, metrics: m, large: make(chan struct{}, o.LargeAnswers),
 		kept: limit.NewRecent[string, kept](o.SessionsKept, nil),
 	}
-	h.receipts = newReceipts(&h.options, &h.metrics, func(r *receipt, done func(*nodev1.Reply, error)) { h.store(r.session, r.request, done) })
+	h.receipts = newReceipts(&h.options, &h.metrics, ferry{h})
 	h.ctx, h.cancel = context.WithCancel(ctx)
 	h.engine, err = engineio.New(ctx, p.Sockets, o.Engine, h.open)
 	return h, err

@@ -65,8 +65,8 @@ var titles = map[code.Code]string{
 	code.Internal:            "Internal server error.",
 }
 
-// Advise says when to come back, in whole seconds, at least one.
-func Advise(header http.Header, e *code.Error, status int) {
+// SetRetryAfter says when to come back, in whole seconds, at least one.
+func SetRetryAfter(header http.Header, e *code.Error, status int) {
 	wait := e.RetryAfter
 	if wait == 0 && status == http.StatusServiceUnavailable {
 		wait = time.Second

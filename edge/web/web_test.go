@@ -93,7 +93,7 @@ func TestAdvice(t *testing.T) {
 		want   string
 	}{{0, 404, ""}, {0, 503, "1"}, {1200 * time.Millisecond, 429, "2"}, {time.Millisecond, 503, "1"}} {
 		h := http.Header{}
-		Advise(h, &code.Error{RetryAfter: tc.wait}, tc.status)
+		SetRetryAfter(h, &code.Error{RetryAfter: tc.wait}, tc.status)
 		if got := h.Get("Retry-After"); got != tc.want {
 			t.Errorf("%v, %d: %q", tc.wait, tc.status, got)
 		}

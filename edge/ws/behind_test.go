@@ -1,11 +1,6 @@
 package ws_test
 
 import (
-	"context"
-	"net"
-	"net/http"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -13,55 +8,24 @@ import (
 
 	"parley/edge/hub"
 	"parley/edge/socket"
-	nodev1 "parley/proto/node/v1"
+	"parley/test/solo/edge"
 )
 
 // narrow dials like a phone on a thin link: its system takes little at a time.
 func (n *node) narrow() *client {
 	n.t.Helper()
-	dialer := net.Dialer{}
-	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-		c, err := dialer.DialContext(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		return c, c.(*net.TCPConn).SetReadBuffer(64 << 10)
-	}}
 	conn, _, err := websocket.Dial(n.t.Context(), n.url, &websocket.DialOptions{
-		Subprotocols: []string{"parley.v1.json"}, HTTPClient: &http.Client{Transport: transport}})
+		Subprotocols: []string{"parley.v1.json"}, HTTPClient: edge.ThinLink(n.t, 64<<10)})
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	conn.SetReadLimit(8 << 20)
-	n.t.Cleanup(func() { _ = conn.CloseNow(); transport.CloseIdleConnections() })
+	n.t.Cleanup(func() { _ = conn.CloseNow() })
 	c := &client{t: n.t, conn: conn}
 	if w := c.ask(frame{"type": "hello", "id": "hello", "token": n.token("bob", time.Hour)}); w["type"] != "welcome" {
 		n.t.Fatalf("hello: %v", w)
 	}
 	return c
-}
-
-// fill posts events in several conversations at once.
-func (n *node) fill(each int, conversations ...string) {
-	n.t.Helper()
-	body := []byte(`{"text":"` + strings.Repeat("x", 1<<10) + `"}`)
-	var waiting sync.WaitGroup
-	places := make(chan struct{}, 64)
-	for range each {
-		for _, con := range conversations {
-			places <- struct{}{}
-			waiting.Add(1)
-			n.cluster.PostAsync(n.t.Context(), n.admin, con, "", &nodev1.PostEvent{Type: "custom:fill", Body: body},
-				func(_ *nodev1.Reply, err error) {
-					if err != nil {
-						n.t.Error(err)
-					}
-					<-places
-					waiting.Done()
-				})
-		}
-	}
-	waiting.Wait()
 }
 
 // TestFarBehindOnAThinLink: a client 5,000 events behind, whose link is slower than the store,
@@ -79,7 +43,7 @@ func TestFarBehindOnAThinLink(t *testing.T) {
 			for range tc.conversations {
 				list = append(list, n.conversation(bob))
 			}
-			n.fill(tc.each, list...)
+			n.tenant.Fill(tc.each, list...)
 			c := n.narrow()
 			for _, con := range list {
 				c.send(frame{"type": "subscribe", "conversation": con, "after": 0})
@@ -97,7 +61,7 @@ func TestFarBehindOnAThinLink(t *testing.T) {
 				}
 			}
 			// It is live now.
-			n.fill(1, list...)
+			n.tenant.Fill(1, list...)
 			for range list {
 				f := c.next("events")
 				if s := f["events"].([]any)[0].(map[string]any)["sequence"]; s != float64(tc.each+2) {

@@ -2,27 +2,20 @@ package ws_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net/http/httptest"
-	"strings"
+	"sync"
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/coder/websocket"
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"parley/actors/driver"
 	"parley/actors/runtime"
-	"parley/edge/auth"
-	"parley/edge/hub"
-	"parley/edge/limit"
-	"parley/edge/socket"
 	"parley/edge/ws"
-	"parley/proto/id"
+	"parley/test/solo"
+	"parley/test/solo/edge"
 )
 
 // place is one node of a cluster in this process, with a native edge. It can be lost.
@@ -43,57 +36,31 @@ func newCluster(t testing.TB) []*place {
 		for looks := 0; goleak.Find(before) != nil && looks < 30; looks++ { // each takes a second
 		}
 	})
-	app := id.New(id.Application)
-	all := []*place{newPlace(t, "a", app)}
+	all := []*place{newPlace(t, "a")}
 	seed := all[0].runtime.Addresses().Gossip
-	all = append(all, newPlace(t, "b", app, seed), newPlace(t, "c", app, seed))
+	all = append(all, newPlace(t, "b", seed), newPlace(t, "c", seed))
 	all[0].replicated(t)
-	all[0].makeApplication()
+	tenant := solo.NewTenant(t, all[0].cluster, "")
 	for _, p := range all {
-		p.admin = all[0].admin
+		p.belong(tenant.At(p.cluster))
 	}
 	return all
 }
 
 // newPlace opens a node with its edge and waits until it serves.
-func newPlace(t testing.TB, name, app string, join ...string) *place {
+func newPlace(t testing.TB, name string, join ...string) *place {
 	t.Helper()
+	o, wo := edge.DefaultOptions(t), ws.DefaultOptions()
 	log := slog.New(slog.DiscardHandler) // nodes are lost here: their last words come when the test is over
-	so, ho, wo, lo := socket.DefaultOptions(), hub.DefaultOptions(), ws.DefaultOptions(), limit.DefaultOptions()
-	ho.Incarnation, wo.Node = uint64(time.Now().UnixNano()), name
-	sockets := must(socket.New(t.Context(), so))(t)
-	h := must(hub.New(sockets.Pump(), ho))(t)
-	ro := runtime.DefaultOptions()
-	ro.DataDir, ro.NodeName, ro.Shards, ro.Edge, ro.Join = "data", name, 8, h, join
-	ro.Logger, ro.Metrics, ro.Store.FS = log, prometheus.NewRegistry(), vfs.NewMem()
-	ro.Store.LogMemTableBytes, ro.Store.StateMemTableBytes, ro.Store.CacheBytes = 1<<20, 1<<20, 4<<20
-	r := must(runtime.Open(t.Context(), ro))(t)
-	ready, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-	defer cancel()
-	if err := r.WaitReady(ready); err != nil {
-		t.Fatal(err)
-	}
-	h.Start(t.Context(), r.API())
-	verifier, limits := must(auth.New(r.API(), auth.DefaultOptions()))(t), must(limit.New(lo))(t)
-	handler := must(ws.New(t.Context(), ws.Parts{Cluster: r.API(), Sockets: sockets, Hub: h, Verifier: verifier, Limits: limits}, wo))(t)
-	server := httptest.NewServer(handler)
-	p := &place{runtime: r, node: &node{t: t, cluster: r.API(), sockets: sockets, hub: h, app: app,
-		url: "ws" + strings.TrimPrefix(server.URL, "http") + "/v1/realtime"}}
-	lost := false
-	p.lose = func() {
-		if lost {
-			return
-		}
-		lost = true
-		ended, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-		cancel() // nobody is asked to leave
-		for _, close := range []func() error{func() error { return sockets.Close(ended) }, handler.Close, h.Close, r.Close} {
-			if err := close(); err != nil && !errors.Is(err, context.Canceled) {
-				t.Error(err)
-			}
-		}
-		server.Close()
-	}
+	o.Node.Logger, o.Sockets.Logger, o.Hub.Logger = log, log, log
+	o.Node.NodeName, o.Node.Shards, o.Node.Join = name, 8, join
+	o.Hub.Incarnation, wo.Node = uint64(time.Now().UnixNano()), name
+	e := edge.Open(t, o)
+	n, handler, stop := serve(t, e, wo)
+	p := &place{node: n, runtime: e.Node, lose: sync.OnceFunc(func() {
+		e.Lose(handler)
+		stop()
+	})}
 	t.Cleanup(p.lose)
 	return p
 }

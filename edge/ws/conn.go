@@ -219,7 +219,7 @@ func (c *conn) refuse(id string, err error) {
 // recovery is what a client should do about a code.
 func recovery(c code.Code) string {
 	switch c {
-	case code.RateLimited, code.Unavailable, code.Unknown, code.Internal:
+	case code.RateLimited, code.Unavailable, code.NotStored, code.Unknown, code.Internal:
 		return "retry"
 	case code.InvalidToken, code.ExpiredToken, code.MissingToken, code.SessionInvalid:
 		return "login"

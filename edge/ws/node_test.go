@@ -2,46 +2,27 @@ package ws_test
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
-	"log/slog"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/coder/websocket"
-	"github.com/golang-jwt/jwt/v5"
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"parley/actors/api"
-	"parley/actors/runtime"
-	"parley/edge/auth"
 	"parley/edge/hub"
 	"parley/edge/limit"
 	"parley/edge/socket"
 	"parley/edge/ws"
 	eventv1 "parley/proto/event/v1"
-	"parley/proto/id"
 	nodev1 "parley/proto/node/v1"
+	"parley/test/solo"
+	"parley/test/solo/edge"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// key is one RSA key for all tests: making one is slow.
-var key = sync.OnceValue(func() *rsa.PrivateKey {
-	k, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		panic(err)
-	}
-	return k
-})
 
 // node is a whole node with a native realtime edge on a real socket.
 type node struct {
@@ -50,8 +31,9 @@ type node struct {
 	sockets *socket.Server
 	hub     *hub.Hub
 	url     string
-	app     string
-	admin   *nodev1.Principal
+	tenant  *solo.Tenant
+	app     string            // the tenant's
+	admin   *nodev1.Principal // the tenant's
 }
 
 // tune changes the options of a node before it starts.
@@ -64,51 +46,37 @@ type tune struct {
 
 func newNode(t *testing.T, tunes ...tune) *node {
 	t.Helper()
-	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	so, ho, wo, lo := socket.DefaultOptions(), hub.DefaultOptions(), ws.DefaultOptions(), limit.DefaultOptions()
-	so.Logger, ho.Logger, wo.Logger = log, log, log
-	ho.Incarnation, wo.Node, so.CloseWithin = 1, "n1", time.Second
+	o, wo := edge.DefaultOptions(t), ws.DefaultOptions()
+	wo.Logger, wo.Node = o.Node.Logger, o.Node.NodeName
 	for _, tn := range tunes {
-		apply(tn.sockets, &so)
-		apply(tn.hub, &ho)
+		apply(tn.sockets, &o.Sockets)
+		apply(tn.hub, &o.Hub)
 		apply(tn.ws, &wo)
-		apply(tn.limits, &lo)
+		apply(tn.limits, &o.Limits)
 	}
-	sockets := must(socket.New(t.Context(), so))(t)
-	h := must(hub.New(sockets.Pump(), ho))(t)
-
-	ro := runtime.DefaultOptions()
-	ro.DataDir, ro.NodeName, ro.Shards, ro.Edge = "data", "n1", 4, h
-	ro.Logger, ro.Metrics = log, prometheus.NewRegistry()
-	ro.Store.FS = vfs.NewMem()
-	ro.Store.LogMemTableBytes, ro.Store.StateMemTableBytes, ro.Store.CacheBytes = 1<<20, 1<<20, 4<<20
-	r := must(runtime.Open(t.Context(), ro))(t)
-	ready, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	if err := r.WaitReady(ready); err != nil {
-		t.Fatal(err)
-	}
-	h.Start(t.Context(), r.API())
-
-	verifier := must(auth.New(r.API(), auth.DefaultOptions()))(t)
-	limits := must(limit.New(lo))(t)
-	handler := must(ws.New(t.Context(), ws.Parts{Cluster: r.API(), Sockets: sockets, Hub: h, Verifier: verifier, Limits: limits}, wo))(t)
-	server := httptest.NewServer(handler)
-	n := &node{t: t, cluster: r.API(), sockets: sockets, hub: h, app: id.New(id.Application),
-		url: "ws" + strings.TrimPrefix(server.URL, "http") + "/v1/realtime"}
+	e := edge.Open(t, o)
+	n, handler, stop := serve(t, e, wo)
 	t.Cleanup(func() {
-		server.Close()
-		ended, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Second)
-		defer cancel()
-		for _, close := range []func() error{func() error { return sockets.Close(ended) }, handler.Close, h.Close, r.Close} {
-			if err := close(); err != nil {
-				t.Error(err)
-			}
-		}
+		stop()
+		e.Close(handler)
 	})
-	n.makeApplication()
+	n.belong(solo.NewTenant(t, n.cluster, ""))
 	return n
 }
+
+// serve puts the native protocol before an edge. handler closes it, stop the server before it.
+func serve(t testing.TB, e *edge.Edge, o ws.Options) (n *node, handler func(context.Context) error, stop func()) {
+	t.Helper()
+	h := must(ws.New(t.Context(), ws.Parts{
+		Cluster: e.Node.API(), Sockets: e.Sockets, Hub: e.Hub, Verifier: e.Verifier, Limits: e.Limits}, o))(t)
+	server := httptest.NewServer(h)
+	n = &node{t: t, cluster: e.Node.API(), sockets: e.Sockets, hub: e.Hub,
+		url: "ws" + strings.TrimPrefix(server.URL, "http") + "/v1/realtime"}
+	return n, func(context.Context) error { return h.Close() }, server.Close
+}
+
+// belong has n's users be those of a tenant.
+func (n *node) belong(to *solo.Tenant) { n.tenant, n.app, n.admin = to, to.ID, to.Admin }
 
 func apply[T any](change func(*T), to *T) {
 	if change != nil {
@@ -126,57 +94,31 @@ func must[T any](v T, err error) func(t testing.TB) T {
 	}
 }
 
-func (n *node) makeApplication() {
-	der, err := x509.MarshalPKIXPublicKey(&key().PublicKey)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	public := string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
-	_, err = n.cluster.PutApplication(n.t.Context(), &eventv1.Application{Id: n.app, Name: "tests", PublicKey: public}, true)
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	n.admin = &nodev1.Principal{ApplicationId: n.app, Admin: true}
-}
-
 // user makes a user.
 func (n *node) user(name string) *eventv1.User {
 	n.t.Helper()
-	return must(n.cluster.CreateUser(n.t.Context(), n.admin, "", &eventv1.User{Name: name}))(n.t)
+	return n.tenant.User(&eventv1.User{Name: name})
 }
 
 // conversation makes a conversation with users joined.
 func (n *node) conversation(users ...*eventv1.User) string {
 	n.t.Helper()
-	c, _, err := n.cluster.CreateConversation(n.t.Context(), n.admin, "", &eventv1.Conversation{})
-	if err != nil {
-		n.t.Fatal(err)
-	}
+	c := n.tenant.Conversation(&eventv1.Conversation{})
 	for _, u := range users {
-		n.join(c.Id, u)
+		n.join(c, u)
 	}
-	return c.Id
+	return c
 }
 
 func (n *node) join(conversation string, u *eventv1.User) *nodev1.Reply {
 	n.t.Helper()
-	return must(n.cluster.AddMember(n.t.Context(), n.admin, conversation, "", api.UserRef{ID: u.Id},
-		&nodev1.AddMember{Action: nodev1.MemberAction_MEMBER_ACTION_JOIN, Channel: []byte(`{"type":"app"}`)}))(n.t)
+	return n.tenant.Join(conversation, api.UserRef{ID: u.Id})
 }
 
 // token signs a user's token. The name "" is an administrator's.
-func (n *node) token(name string, lasts time.Duration, more ...func(jwt.MapClaims)) string {
+func (n *node) token(name string, lasts time.Duration) string {
 	n.t.Helper()
-	now := time.Now()
-	claims := jwt.MapClaims{"application_id": n.app, "iat": now.Unix(), "jti": id.New(""), "exp": now.Add(lasts).Unix()}
-	if name != "" {
-		claims["sub"] = name
-		claims["acl"] = map[string]any{"paths": map[string]any{"/*/sessions/**": map[string]any{}, "/*/users/**": map[string]any{}, "/*/conversations/**": map[string]any{}}}
-	}
-	for _, change := range more {
-		change(claims)
-	}
-	return must(jwt.NewWithClaims(jwt.SigningMethodRS256, claims).SignedString(key()))(n.t)
+	return n.tenant.Token(name, lasts, nil)
 }
 
 // client is a JSON client.

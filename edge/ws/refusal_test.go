@@ -12,7 +12,7 @@ import (
 
 	"parley/edge/limit"
 	"parley/edge/ws"
-	"parley/proto/id"
+	"parley/test/solo"
 )
 
 // commands is every command that names a conversation, ready to be sent.
@@ -96,10 +96,8 @@ func TestWhoMayDoWhat(t *testing.T) {
 // foreigner logs in as a user of an application of its own.
 func (n *node) foreigner(name string) *client {
 	n.t.Helper()
-	app, admin := n.app, n.admin
-	defer func() { n.app, n.admin = app, admin }()
-	n.app = id.New(id.Application)
-	n.makeApplication()
+	defer n.belong(n.tenant)
+	n.belong(solo.NewTenant(n.t, n.cluster, ""))
 	n.user(name)
 	n.user("eve") // whom the commands name
 	return n.login(name)

@@ -63,7 +63,7 @@ func (c *conn) hello(ctx context.Context, id string, hello *clientv1.Hello) erro
 	if err != nil {
 		return err
 	}
-	session, resumed, err := h.Hub.OpenSession(hub.Session{
+	session, resumed, err := h.Hub.OpenSession(ctx, hub.Session{
 		ID: hello.SessionId, Elsewhere: true, Application: claims.ApplicationID,
 		User: claims.UserID, UserName: claims.UserName, Device: hello.Device,
 	}, c)

@@ -116,7 +116,8 @@ func TestMembership(t *testing.T) {
 			break
 		}
 		if f["type"] == "events" {
-			last = f["events"].([]any)[0].(map[string]any)["type"].(string)
+			events := f["events"].([]any) // perhaps several at once
+			last = events[len(events)-1].(map[string]any)["type"].(string)
 		}
 	}
 	if got := b.ask(frame{"type": "subscribe", "id": "8", "conversation": con}); got["type"] != "error" {
@@ -278,7 +279,7 @@ func TestPipelinedPostsKeepOrderAndAreBounded(t *testing.T) {
 	}
 	sequences := map[string]float64{}
 	refused := 0
-	for range posts {
+	for len(sequences)+refused < posts { // news of the joining may come between
 		f, err := c.read()
 		if err != nil {
 			t.Fatal(err)

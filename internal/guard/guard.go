@@ -153,7 +153,7 @@ func (g *Guard) checkAddr(ip netip.Addr, port uint16) error {
 	switch {
 	case g.allow.addr(ip):
 		return nil
-	case !Public(ip):
+	case !isPublic(ip):
 		return fmt.Errorf("%w: %s is not a public address", ErrRefused, ip)
 	case !publicPort(port):
 		return fmt.Errorf("%w: port %d", ErrRefused, port)

@@ -195,7 +195,7 @@ func FuzzGuard(f *testing.F) {
 		}
 		host := u.Hostname()
 		if ip, err := netip.ParseAddr(host); err == nil {
-			if checkPublic(t, ip); !Public(ip) {
+			if checkPublic(t, ip); !isPublic(ip) {
 				t.Fatalf("%q is let through: %s", raw, ip)
 			}
 		} else if net.ParseIP(host) != nil {
@@ -206,7 +206,7 @@ func FuzzGuard(f *testing.F) {
 
 // checkPublic compares Public with what the standard library knows of every address within ip.
 func checkPublic(t *testing.T, ip netip.Addr) {
-	if !Public(ip) {
+	if !isPublic(ip) {
 		return
 	}
 	inner := []netip.Addr{ip, ip.Unmap()}

@@ -35,9 +35,9 @@ func prefixes(list ...string) []netip.Prefix {
 	return out
 }
 
-// Public says whether an address belongs to the public internet. An IPv4 address within an IPv6 one
+// isPublic says whether an address belongs to the public internet. An IPv4 address within an IPv6 one
 // is judged by itself where hosts use that form (mapped, NAT64), and refused where none should.
-func Public(ip netip.Addr) bool {
+func isPublic(ip netip.Addr) bool {
 	ip = ip.Unmap()
 	if ip.Is6() && nat64.Contains(ip) {
 		b := ip.As16()

@@ -109,8 +109,8 @@ func TestKeysAreGolden(t *testing.T) {
 	} {
 		fmt.Fprintf(&b, "%-20s %s\n", k.name, hex.EncodeToString(k.key))
 	}
-	for i, p := range keys.ConversationRows(s, app, conv) {
-		fmt.Fprintf(&b, "ConversationRows[%d]  %s\n", i, hex.EncodeToString(p))
+	for i, p := range keys.ConversationPrefixes(s, app, conv) {
+		fmt.Fprintf(&b, "ConversationPrefixes[%d]  %s\n", i, hex.EncodeToString(p))
 	}
 	lo, hi := keys.Span(s)
 	fmt.Fprintf(&b, "Span                 %x %x\n", lo, hi)
@@ -313,7 +313,7 @@ func TestNumbersAreReadBack(t *testing.T) {
 }
 
 func TestPrefixesEncloseTheirRows(t *testing.T) {
-	rows := keys.ConversationRows(1, app, conv)
+	rows := keys.ConversationPrefixes(1, app, conv)
 	within := func(k, prefix []byte) bool {
 		return bytes.Compare(k, prefix) >= 0 && bytes.Compare(k, keys.End(prefix)) < 0
 	}

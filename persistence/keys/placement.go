@@ -19,9 +19,9 @@ func ShardMaps() []byte { return table(Meta, tableShardMap, 0) }
 // Placement is the row with the next replica id, in the meta shard.
 func Placement() []byte { return table(Meta, tablePlacement, 0) }
 
-// Public lists the prefixes of what every node follows of the meta shard: the heads of its
+// PublicPrefixes lists those of what every node follows of the meta shard: the heads of its
 // entities, applications, API keys, settings, members and the shard map.
-func Public() [][]byte {
+func PublicPrefixes() [][]byte {
 	return [][]byte{
 		table(Meta, tableHead, 0), Applications(), Credentials(), Settings(), Stores(), ShardMaps(), Placement(),
 	}

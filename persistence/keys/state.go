@@ -120,9 +120,9 @@ func Cursor(s Shard, app, conversation, member UUID) []byte {
 	return append(entity(s, tableCursor, app, conversation, 16), member[:]...)
 }
 
-// ConversationRows lists the prefixes of all rows that belong to one conversation but its
+// ConversationPrefixes lists the prefixes of all rows that belong to one conversation but its
 // metadata and head; deletion drops them.
-func ConversationRows(s Shard, app, conversation UUID) [][]byte {
+func ConversationPrefixes(s Shard, app, conversation UUID) [][]byte {
 	tables := []byte{tableEvent, tableMember, tableMemberOrder, tableMemberOfUser, tableDedup, tableReceipt, tableCursor}
 	prefixes := make([][]byte, len(tables))
 	for i, t := range tables {

@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics are the store's; every one has the label pebble: log or state.
+// metrics are the store's; every one but noSpace has the label pebble: log or state.
 type metrics struct {
 	registerer prometheus.Registerer // nil: nothing is registered
 	registered []prometheus.Collector
@@ -21,6 +21,7 @@ type metrics struct {
 	stallSeconds      *prometheus.CounterVec
 	backgroundErrors  *prometheus.CounterVec
 	damaged           *prometheus.CounterVec
+	noSpace           prometheus.Counter // of the whole store
 }
 
 // halfMetrics are the metrics of one Pebble that its events feed.
@@ -56,9 +57,12 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		stallSeconds:      counter("write_stall_seconds_total", "Time during which writes were stalled."),
 		backgroundErrors:  counter("background_errors_total", "Flushes and compactions that failed."),
 		damaged:           counter("damaged_total", "Stores found damaged; any is an alarm."),
+		noSpace: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: metricPrefix + "no_space_total", Help: "Writes that found no space on the device; they wait or are tried again.",
+		}),
 	}
 	for _, c := range []prometheus.Collector{m.syncSeconds, m.flushSeconds, m.compactionSeconds, m.flushBytes,
-		m.diskSlow, m.stalls, m.stallSeconds, m.backgroundErrors, m.damaged} {
+		m.diskSlow, m.stalls, m.stallSeconds, m.backgroundErrors, m.damaged, m.noSpace} {
 		if err := m.register(c); err != nil {
 			m.unwatch()
 			return nil, err
@@ -128,6 +132,7 @@ func (g gauge) describe() *prometheus.Desc {
 var (
 	volumeFree = prometheus.NewDesc(metricPrefix+"volume_free_bytes", "Bytes that the store may still take of its file system.", nil, nil)
 	volumeSize = prometheus.NewDesc(metricPrefix+"volume_size_bytes", "Size of the file system that holds the store.", nil, nil)
+	storeFull  = prometheus.NewDesc(metricPrefix+"full", "1 while the store takes on nothing new because its disk is full.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.
@@ -137,6 +142,7 @@ func (g *gauges) Describe(out chan<- *prometheus.Desc) {
 	}
 	out <- volumeFree
 	out <- volumeSize
+	out <- storeFull
 }
 
 // Collect implements prometheus.Collector. A scrape that meets a closed store gives nothing.
@@ -151,6 +157,11 @@ func (g *gauges) Collect(out chan<- prometheus.Metric) {
 			out <- prometheus.MustNewConstMetric(one.describe(), prometheus.GaugeValue, one.read(read), name)
 		}
 	}
+	full := 0.0
+	if g.store.room.full() {
+		full = 1
+	}
+	out <- prometheus.MustNewConstMetric(storeFull, prometheus.GaugeValue, full)
 	usage, err := g.store.fs.GetDiskUsage(g.store.dir)
 	if err != nil {
 		return // a file system in memory has no size, and a scrape has nobody to tell

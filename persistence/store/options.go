@@ -26,6 +26,11 @@ type Options struct {
 	// on could acknowledge what is not on the disk.
 	Fatal func(error)
 
+	// MinFreeBytes is how much of the file system must stay free: below it the store says that it is
+	// full. 0 = a twentieth of the file system, at most 1 GiB. A reserve of a fiftieth, at most
+	// 128 MiB, is set aside beside that.
+	MinFreeBytes uint64
+
 	// CacheBytes bounds the block cache that both Pebbles share.
 	CacheBytes int64
 

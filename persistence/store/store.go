@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -14,9 +15,10 @@ import (
 type Store struct {
 	// Fixed at Open.
 	dir     string
-	fs      vfs.FS // in which a failed sync is the end
+	fs      *syncFS // in which a failed sync is the end, and no write waits for space
 	logger  *slog.Logger
 	metrics *metrics
+	room    *room
 	log     *half
 	state   *half
 
@@ -46,12 +48,15 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
 	s := &Store{dir: dir, logger: o.Logger.With("store", dir), metrics: m, damaged: make(chan struct{})}
+	s.room = newRoom(dir, o, m.noSpace)
 	if err := s.open(o); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, errors.Join(err, s.closeHalves()))
 	}
 	if err := m.watch(s); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, errors.Join(err, s.closeHalves()))
 	}
+	s.room.patient.Store(true) // until here whoever opens is told, and need not wait
+	s.room.check(time.Now())
 	return s, nil
 }
 
@@ -59,6 +64,7 @@ func (s *Store) open(o Options) error {
 	s.log = &half{name: dirLog, dir: o.FS.PathJoin(s.dir, dirLog)}
 	s.state = &half{name: dirState, dir: o.FS.PathJoin(s.dir, dirState)}
 	s.fs = s.watched(o, s.state)
+	s.fs.patience = func(vfs.DiskWriteCategory) time.Duration { return notAtAll }
 	for _, h := range []*half{s.log, s.state} {
 		if err := makeDirectory(s.fs, h.dir); err != nil {
 			return err
@@ -131,9 +137,11 @@ func (s *Store) openHalf(h *half, p *pebble.Options, o Options, existed bool) er
 	}
 }
 
-// watched is the file system of one half: its syncs are timed, and end the process if they fail.
+// watched is the file system of one half: its syncs are timed, and end the process if they fail, and
+// its writes wait for space.
 func (s *Store) watched(o Options, h *half) *syncFS {
-	return &syncFS{FS: o.FS, halter: halter{fatal: o.Fatal}, seconds: s.metrics.syncSeconds.WithLabelValues(h.name)}
+	return &syncFS{FS: o.FS, halter: halter{fatal: o.Fatal}, seconds: s.metrics.syncSeconds.WithLabelValues(h.name),
+		room: s.room, patience: patienceFor}
 }
 
 // rotateLog begins a new write-ahead log. Pebble raises a new directory to its format after it has
@@ -171,7 +179,8 @@ func (s *Store) emptyIncoming() error {
 // Dir is the directory given to Open.
 func (s *Store) Dir() string { return s.dir }
 
-// FS is the store's file system, in which a failed sync calls Options.Fatal.
+// FS is the store's file system, in which a failed sync calls Options.Fatal. Its writes do not wait for
+// space: they fail when there is none.
 func (s *Store) FS() vfs.FS { return s.fs }
 
 // IncomingDir is where snapshots are received before they are installed: on the same file
@@ -215,6 +224,7 @@ func (s *Store) Close() error {
 	if !s.gate.close() {
 		return ErrClosed
 	}
+	s.room.end()
 	s.metrics.unwatch()
 	if err := s.closeHalves(); err != nil {
 		return fmt.Errorf("close store %s: %w", s.dir, err)

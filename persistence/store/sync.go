@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -21,19 +22,31 @@ func (h halter) halt(err error) {
 // syncFS is a file system in which a failed sync is the end. After a failed fsync the kernel may
 // drop the dirty pages and call the next fsync a success, so a retry by anybody, Pebble included,
 // would acknowledge what is lost. The check therefore stands below Pebble. It also keeps the order
-// of changes that Pebble leaves to the file system: see settle. It is used by pointer: Pebble
-// compares file systems.
+// of changes that Pebble leaves to the file system: see settle; and lets writes wait for space: see
+// room. It is used by pointer: Pebble compares file systems.
 type syncFS struct {
 	vfs.FS
-	halter  halter
-	seconds prometheus.Observer
+	halter   halter
+	seconds  prometheus.Observer
+	room     *room
+	patience func(vfs.DiskWriteCategory) time.Duration // of a write that finds no space
 }
 
-func (s *syncFS) wrap(f vfs.File, name string, err error) (vfs.File, error) {
-	if err != nil {
+func (s *syncFS) wrap(f vfs.File, name string, c vfs.DiskWriteCategory) vfs.File {
+	return syncFile{File: f, fs: s, name: name, patience: s.patience(c)}
+}
+
+// open makes a file for writing, for which there may have to be space.
+func (s *syncFS) open(name string, c vfs.DiskWriteCategory, open func() (vfs.File, error)) (f vfs.File, err error) {
+	if err = s.room.find(s.patience(c), func() error { f, err = open(); return err }); err != nil {
 		return nil, err
 	}
-	return syncFile{File: f, fs: s, name: name}, nil
+	return s.wrap(f, name, c), nil
+}
+
+// change changes a directory, which may have to grow.
+func (s *syncFS) change(op func() error) error {
+	return s.room.find(s.patience(vfs.WriteCategoryUnspecified), op)
 }
 
 // markerPrefix begins the name of a marker: an empty file by whose name Pebble says which manifest,
@@ -50,14 +63,15 @@ func (s *syncFS) settle(name string) error {
 	return syncDirectory(s, s.PathDir(name))
 }
 
+// Create implements vfs.FS.
 func (s *syncFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	if err := s.settle(name); err != nil {
 		return nil, err
 	}
-	f, err := s.FS.Create(name, c)
-	return s.wrap(f, name, err)
+	return s.open(name, c, func() (vfs.File, error) { return s.FS.Create(name, c) })
 }
 
+// Remove implements vfs.FS.
 func (s *syncFS) Remove(name string) error {
 	if err := s.settle(name); err != nil {
 		return err
@@ -65,19 +79,38 @@ func (s *syncFS) Remove(name string) error {
 	return s.FS.Remove(name)
 }
 
+// Link implements vfs.FS.
+func (s *syncFS) Link(from, to string) error {
+	return s.change(func() error { return s.FS.Link(from, to) })
+}
+
+// Rename implements vfs.FS.
+func (s *syncFS) Rename(from, to string) error {
+	return s.change(func() error { return s.FS.Rename(from, to) })
+}
+
+// MkdirAll implements vfs.FS.
+func (s *syncFS) MkdirAll(dir string, mode os.FileMode) error {
+	return s.change(func() error { return s.FS.MkdirAll(dir, mode) })
+}
+
+// ReuseForWrite implements vfs.FS.
 func (s *syncFS) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := s.FS.ReuseForWrite(from, to, c)
-	return s.wrap(f, to, err)
+	return s.open(to, c, func() (vfs.File, error) { return s.FS.ReuseForWrite(from, to, c) })
 }
 
+// OpenReadWrite implements vfs.FS.
 func (s *syncFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
-	f, err := s.FS.OpenReadWrite(name, c, opts...)
-	return s.wrap(f, name, err)
+	return s.open(name, c, func() (vfs.File, error) { return s.FS.OpenReadWrite(name, c, opts...) })
 }
 
+// OpenDir implements vfs.FS.
 func (s *syncFS) OpenDir(name string) (vfs.File, error) {
 	f, err := s.FS.OpenDir(name)
-	return s.wrap(f, name, err)
+	if err != nil {
+		return nil, err
+	}
+	return s.wrap(f, name, vfs.WriteCategoryUnspecified), nil
 }
 
 // Unwrap implements vfs.FS.
@@ -85,8 +118,29 @@ func (s *syncFS) Unwrap() vfs.FS { return s.FS }
 
 type syncFile struct {
 	vfs.File
-	fs   *syncFS
-	name string
+	fs       *syncFS
+	name     string
+	patience time.Duration
+}
+
+// Write implements vfs.File. What was written before the space ended is not written again.
+func (f syncFile) Write(p []byte) (n int, err error) {
+	err = f.fs.room.find(f.patience, func() error {
+		m, err := f.File.Write(p[n:])
+		n += m
+		return err
+	})
+	return n, err
+}
+
+// WriteAt implements vfs.File.
+func (f syncFile) WriteAt(p []byte, at int64) (n int, err error) {
+	err = f.fs.room.find(f.patience, func() error {
+		m, err := f.File.WriteAt(p[n:], at+int64(n))
+		n += m
+		return err
+	})
+	return n, err
 }
 
 func (f syncFile) Sync() error {

@@ -45,6 +45,7 @@ const (
 	SessionNotFound      Code = "session:error:not-found"
 	TooManySessions      Code = "session:error:max-open-sessions"
 	NotAvailable         Code = "system:error:not-available"        // a feature that Parley does not have
+	NotStored            Code = "system:error:not-stored"           // surely not done: no space on the disks; try again
 	IdempotencyConflict  Code = "system:error:idempotency-conflict" // same key, other request
 )
 
@@ -55,7 +56,7 @@ var statuses = map[Code]int{
 	TooLarge: http.StatusRequestEntityTooLarge, RateLimited: http.StatusTooManyRequests,
 	InvalidToken: http.StatusUnauthorized, ExpiredToken: http.StatusUnauthorized, MissingToken: http.StatusUnauthorized,
 	Permission: http.StatusForbidden, Internal: http.StatusInternalServerError,
-	Unavailable: http.StatusServiceUnavailable, Unknown: http.StatusServiceUnavailable,
+	Unavailable: http.StatusServiceUnavailable, Unknown: http.StatusServiceUnavailable, NotStored: http.StatusInsufficientStorage,
 	InvalidEvent:         http.StatusBadRequest,
 	ConversationNotFound: http.StatusNotFound, ConversationName: http.StatusConflict,
 	MemberNotFound: http.StatusNotFound, MemberAlreadyJoined: http.StatusBadRequest,

@@ -43,6 +43,29 @@ func TestNewAtSaysWhen(t *testing.T) {
 	}
 }
 
+// TestAMarkStays beside the time, and nothing else that makes identifiers makes one with a certain mark.
+func TestAMarkStays(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		at := time.UnixMilli(rapid.Int64Range(0, 1<<48-1).Draw(t, "ms"))
+		mark := rapid.ByteRange(1, 15).Draw(t, "mark")
+		s := NewMarkedAt(Session, at, mark)
+		if got := MarkOf(Session, s); got != mark {
+			t.Fatalf("%s has mark %d, want %d", s, got, mark)
+		}
+		if made, ok := MadeAt(Session, s); !ok || !made.Equal(at) {
+			t.Fatalf("%s was made at %v, %v; want %v", s, made, ok, at)
+		}
+		if MarkOf(User, s) != 0 {
+			t.Fatalf("%s has a mark as a user", s)
+		}
+	})
+	for _, s := range []string{"", "SES-", New(Session), Derive(Session, "a", "", "k"), "SES-01a20253-e11b-7c19-a556-6eee066efc66"} {
+		if mark := MarkOf(Session, s); mark != 0 {
+			t.Errorf("%q has mark %d", s, mark)
+		}
+	}
+}
+
 func TestDeriveIsAFunctionOfItsFourInputsAlone(t *testing.T) {
 	// Golden: a retry after an upgrade must meet the same thing.
 	if got, want := Derive(User, "app", "ann", "key"), "USR-0f59abbd-664b-584c-a10b-ddc793d555db"; got != want {

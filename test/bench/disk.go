@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -39,14 +38,4 @@ func probeDisk(dir string, lasts time.Duration) (d disk, err error) {
 	}
 	slices.Sort(took)
 	return disk{perSecond: float64(len(took)) / time.Since(begin).Seconds(), p50: took[len(took)/2]}, nil
-}
-
-// loadAverage is the machine's over one minute: what else runs here while it is measured.
-func loadAverage() string {
-	text, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return "unknown"
-	}
-	first, _, _ := strings.Cut(string(text), " ")
-	return first
 }

@@ -12,9 +12,12 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"parley/internal/load"
+	"parley/test/bench/meter"
 )
 
 func main() {
@@ -23,9 +26,10 @@ func main() {
 	b := bench{out: os.Stdout}
 	flag.DurationVar(&b.step, "step", 3*time.Second, "length of one step of a ladder")
 	flag.IntVar(&b.repeat, "repeat", 1, "rounds; the table shows medians")
-	flag.StringVar(&b.only, "only", "", "fanout1000, fanout5000, rooms, latency, idle or shard; empty = all")
+	flag.StringVar(&b.only, "only", "", "one of "+strings.Join(partNames(), ", ")+"; empty = all")
 	flag.StringVar(&b.parley, "parley", "", "a parley binary; empty = build it")
 	flag.IntVar(&b.idle, "idle", 10_000, "idle connections")
+	flag.IntVar(&b.conversations, "conversations", 100_000, "conversations whose memory is measured")
 	flag.Parse()
 	if err := b.run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -41,10 +45,15 @@ type bench struct {
 	parley string
 	idle   int
 	dir    string
-	table  table
+
+	conversations int
+	table         table
 }
 
 func (b *bench) run(ctx context.Context) (err error) {
+	if b.only != "" && !slices.Contains(partNames(), b.only) {
+		return fmt.Errorf("no part is called %q; there are %s", b.only, strings.Join(partNames(), ", "))
+	}
 	if b.dir, err = os.MkdirTemp("", "parley-bench-"); err != nil {
 		return err
 	}
@@ -62,19 +71,38 @@ func (b *bench) run(ctx context.Context) (err error) {
 	return b.table.print(b.out)
 }
 
+// part is one thing that is measured.
+type part struct {
+	name string
+	run  func(*bench, context.Context) error
+}
+
+// parts are all of them, in the order in which they run.
+func parts() []part {
+	return []part{
+		{"fanout1000", func(b *bench, ctx context.Context) error { return b.fanOut(ctx, 1000, 6) }},
+		{"fanout5000", func(b *bench, ctx context.Context) error { return b.fanOut(ctx, 5000, 4) }},
+		{"rooms", (*bench).rooms},
+		{"latency", (*bench).latency},
+		{"idle", (*bench).idleMemory},
+		{"shard", (*bench).shard},
+		{"replicated", (*bench).replicated},
+		{"idle-three", (*bench).idleTrio},
+		{"fanout-three", (*bench).fanOutTrio},
+		{"grains", (*bench).grains},
+	}
+}
+
+func partNames() (names []string) {
+	for _, p := range parts() {
+		names = append(names, p.name)
+	}
+	return names
+}
+
 func (b *bench) round(ctx context.Context) error {
-	for _, s := range []struct {
-		name string
-		run  func(context.Context) error
-	}{
-		{"fanout1000", func(ctx context.Context) error { return b.fanOut(ctx, 1000, 6) }},
-		{"fanout5000", func(ctx context.Context) error { return b.fanOut(ctx, 5000, 4) }},
-		{"rooms", b.rooms},
-		{"latency", b.latency},
-		{"idle", b.idleMemory},
-		{"shard", b.shard},
-	} {
-		if b.only != "" && b.only != s.name {
+	for _, p := range parts() {
+		if b.only != "" && b.only != p.name {
 			continue
 		}
 		d, err := probeDisk(b.dir, time.Second)
@@ -82,16 +110,16 @@ func (b *bench) round(ctx context.Context) error {
 			return err
 		}
 		b.table.machine(d)
-		fmt.Fprintf(b.out, "%s: 4 KiB append+fsync %.0f/s, p50 %v; load average %s\n", s.name, d.perSecond, d.p50, loadAverage())
-		if err := s.run(ctx); err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
+		fmt.Fprintf(b.out, "%s: 4 KiB append+fsync %.0f/s, p50 %v; load average %s\n", p.name, d.perSecond, d.p50, meter.Load())
+		if err := p.run(b, ctx); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
 	return nil
 }
 
 func (b *bench) build(ctx context.Context) error {
-	binaries := map[string]string{"baseline": "./test/bench/baseline", "shardbench": "./test/bench/shardbench"}
+	binaries := map[string]string{"baseline": "./test/bench/baseline", "shardbench": "./test/bench/shardbench", "grainbench": "./test/bench/grainbench"}
 	if b.parley == "" {
 		b.parley = filepath.Join(b.dir, "parley")
 		binaries["parley"] = "./cmd/parley"
@@ -134,9 +162,10 @@ func (b *bench) climb(ctx context.Context, name string, shape load.Shape, start 
 		return load.Report{}, 0, err
 	}
 	var best, cost time.Duration
-	used := s.cpu()
+	used, unread := s.cpu()
 	report, err := f.Climb(ctx, start, 256*start, b.step, func(r load.Report) {
-		now := s.cpu()
+		now, err := s.cpu()
+		unread = errors.Join(unread, err)
 		cost, used = (now-used)/time.Duration(max(1, r.Acked)), now
 		if r.Kept() {
 			best = cost
@@ -144,7 +173,7 @@ func (b *bench) climb(ctx context.Context, name string, shape load.Shape, start 
 		fmt.Fprintf(b.out, "  %-8s %s, server CPU/message %v\n", name, r, cost)
 	})
 	fmt.Fprintf(b.out, "%s best: %s\n", name, report)
-	return report, best, errors.Join(err, f.Close())
+	return report, best, errors.Join(err, unread, f.Close())
 }
 
 // rooms climbs with 1,000 rooms of 5. The disk is measured beside it, because it bounds the goal.
@@ -243,23 +272,4 @@ func (b *bench) idleOf(ctx context.Context, name string) (float64, error) {
 	after, err := s.settledMemory(ctx)
 	fmt.Fprintf(b.out, "  %s: %d KB with none, %d KB with %d connections\n", name, before, after, rooms*members)
 	return float64(after-before) / float64(rooms*members), errors.Join(err, f.Close())
-}
-
-// shard compares the CPU of one event at the shard layer with that of one bare writer.
-func (b *bench) shard(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, filepath.Join(b.dir, "shardbench"), "-dir", filepath.Join(b.dir, "shards"), "-rounds", "3", "-duration", b.step.String())
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return err
-	}
-	if _, err := b.out.Write(out); err != nil {
-		return err
-	}
-	limit, ours, err := shardResult(string(out))
-	if err != nil {
-		return err
-	}
-	b.table.add("shard layer, 1,024 proposers, CPU per event, µs (against one bare writer)", micros(ours), micros(limit), atMost(2))
-	return os.RemoveAll(filepath.Join(b.dir, "shards"))
 }

@@ -5,19 +5,17 @@ import (
 	"context"
 	"crypto/rsa"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
 	"parley/internal/load"
+	"parley/test/bench/meter"
 )
 
 // server is a process under load.
@@ -35,11 +33,7 @@ func (b *bench) start(ctx context.Context, name string) (*server, error) {
 		return &server{name: name, cmd: cmd, target: &plain{address: strings.TrimSpace(line)}}, err
 	}
 	cmd := exec.CommandContext(ctx, b.parley, "dev", "--json", "--http-addr", "127.0.0.1:0")
-	text, err := firstOutput(cmd, func(r *bufio.Reader) (string, error) {
-		var o json.RawMessage
-		err := json.NewDecoder(r).Decode(&o)
-		return string(o), err
-	})
+	text, err := firstOutput(cmd, oneObject)
 	if err != nil {
 		return nil, err
 	}
@@ -93,39 +87,11 @@ func (prepared) Prepare(context.Context, int, int) error { return nil }
 // settledMemory waits for the server's collector, and reads its PSS in KB.
 func (s *server) settledMemory(ctx context.Context) (int, error) {
 	const quiet = 30 * time.Second // Go collects at least every two minutes, and returns memory in the background
-	select {
-	case <-ctx.Done():
-		return 0, ctx.Err()
-	case <-time.NewTimer(quiet).C:
-	}
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", s.cmd.Process.Pid))
-	if err != nil {
+	if err := pause(ctx, quiet); err != nil {
 		return 0, err
 	}
-	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "Pss:"); ok {
-			return strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")))
-		}
-	}
-	return 0, errors.New("no Pss in smaps_rollup")
+	return meter.PSS(s.cmd.Process.Pid)
 }
 
 // cpu is the processor time that the server has used so far.
-func (s *server) cpu() time.Duration {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
-	if err != nil {
-		return 0
-	}
-	// The name in parentheses may hold anything; utime and stime are the 12th and 13th after it.
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	const tick = 10 * time.Millisecond // USER_HZ is 100 everywhere
-	var ticks int64
-	for _, field := range fields[11:13] {
-		n, err := strconv.ParseInt(field, 10, 64)
-		if err != nil {
-			return 0
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * tick
-}
+func (s *server) cpu() (time.Duration, error) { return meter.CPU(s.cmd.Process.Pid) }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"parley/test/bench/meter"
 )
 
 // goal is what a ratio should be.
@@ -60,7 +62,7 @@ type table struct {
 
 // machine notes what the machine gave at one moment.
 func (t *table) machine(d disk) {
-	t.disks, t.loads = append(t.disks, d), append(t.loads, loadAverage())
+	t.disks, t.loads = append(t.disks, d), append(t.loads, meter.Load())
 }
 
 // disk is the median of what was noted.
@@ -69,7 +71,7 @@ func (t *table) disk() disk {
 	for _, d := range t.disks {
 		rates, p50s = append(rates, d.perSecond), append(p50s, float64(d.p50))
 	}
-	return disk{perSecond: median(rates), p50: time.Duration(median(p50s))}
+	return disk{perSecond: meter.Median(rates), p50: time.Duration(meter.Median(p50s))}
 }
 
 // add notes a figure beside what it is compared with; 0 = with nothing.
@@ -115,11 +117,11 @@ func (r *row) print(w io.Writer) {
 		}
 	}
 	if len(ratios) == 0 {
-		fmt.Fprintf(w, "| %s\t| %s\t|\t|\t|\t|\t| |\n", r.name, short(median(r.ours)))
+		fmt.Fprintf(w, "| %s\t| %s\t|\t|\t|\t|\t| |\n", r.name, short(meter.Median(r.ours)))
 		return
 	}
-	ratio := median(ratios)
-	fmt.Fprintf(w, "| %s\t| %s\t| %s\t| %.2f\t| %s\t| %s\t| %s |\n", r.name, short(median(r.ours)), short(median(r.theirs)),
+	ratio := meter.Median(ratios)
+	fmt.Fprintf(w, "| %s\t| %s\t| %s\t| %.2f\t| %s\t| %s\t| %s |\n", r.name, short(meter.Median(r.ours)), short(meter.Median(r.theirs)),
 		ratio, strings.Join(all, ", "), r.goal, r.goal.verdict(ratio))
 }
 
@@ -129,14 +131,6 @@ func short(f float64) string {
 		return strconv.FormatFloat(f, 'f', 0, 64)
 	}
 	return strconv.FormatFloat(f, 'g', 3, 64)
-}
-
-func median(fs []float64) float64 {
-	if len(fs) == 0 {
-		return 0
-	}
-	fs = slices.Sorted(slices.Values(fs))
-	return fs[len(fs)/2]
 }
 
 func byNumber(a, b string) int {
@@ -152,18 +146,3 @@ func byNumber(a, b string) int {
 }
 
 func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
-
-// shardResult reads the last line of shardbench.
-func shardResult(out string) (limit, ours time.Duration, err error) {
-	lines := strings.Split(strings.TrimSpace(out), "\n")
-	var l, o string
-	var ratio float64
-	if _, err := fmt.Sscanf(lines[len(lines)-1], "median CPU per event: bare %s shards %s ratio %f", &l, &o, &ratio); err != nil {
-		return 0, 0, fmt.Errorf("read shardbench's result %q: %w", lines[len(lines)-1], err)
-	}
-	if limit, err = time.ParseDuration(strings.TrimSuffix(l, ",")); err != nil {
-		return 0, 0, err
-	}
-	ours, err = time.ParseDuration(strings.TrimSuffix(o, ","))
-	return limit, ours, err
-}

@@ -3,6 +3,7 @@
 package chaos
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,6 +31,7 @@ const (
 	// docs/errors.md
 	unavailable = "system:error:unavailable"
 	unknown     = "system:error:unknown-outcome"
+	notStored   = "system:error:not-stored"
 )
 
 // send is one event that a chatter wants stored: it is posted again, under the same id, until it is
@@ -47,7 +49,10 @@ type answer struct {
 }
 
 // deed is an acknowledged send.
-type deed struct{ due, acked time.Time }
+type deed struct {
+	id         string
+	due, acked time.Time
+}
 
 // chatter is one user's client in one conversation. It does what docs/protocol.md asks of a client:
 // it resumes, elsewhere if need be, and it repeats what has no answer.
@@ -74,6 +79,7 @@ type chatter struct {
 	problems []string        // broken promises and errors that a user would see
 	logins   int
 	parted   error // why the last connection ended
+	partedAt time.Time
 }
 
 // run connects again and again until ctx ends.
@@ -82,7 +88,7 @@ func (c *chatter) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		welcomed, err := c.live(ctx)
 		c.mu.Lock()
-		c.parted = err
+		c.parted, c.partedAt = err, time.Now()
 		c.mu.Unlock()
 		var closed *load.ClosedError
 		if errors.As(err, &closed) && closed.Code == goingAway {
@@ -112,7 +118,8 @@ func (c *chatter) live(ctx context.Context) (welcomed bool, err error) {
 	c.next++
 	edge := c.edges[c.next%len(c.edges)]
 	c.mu.Unlock()
-	login, cancel := context.WithTimeout(ctx, loginWithin)
+	within := cmp.Or(c.crowd.shape.login, loginWithin)
+	login, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	conn, err := load.Dial(login, "ws"+strings.TrimPrefix(edge, "http")+"/v1/realtime", "parley.v1.proto")
 	if err != nil {
@@ -120,7 +127,7 @@ func (c *chatter) live(ctx context.Context) (welcomed bool, err error) {
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	if err := conn.SetReadDeadline(time.Now().Add(loginWithin)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(within)); err != nil {
 		return false, err
 	}
 	c.mu.Lock()
@@ -253,7 +260,7 @@ func (c *chatter) onAck(conn *load.Conn, a *clientv1.Ack) {
 	last := &s.tries[len(s.tries)-1]
 	last.Outcome, last.Sequence, last.Ended = history.Committed, a.Sequence, c.crowd.now()
 	c.tries = append(c.tries, s.tries...)
-	c.deeds = append(c.deeds, deed{s.due, time.Now()})
+	c.deeds = append(c.deeds, deed{a.Id, s.due, time.Now()})
 	delete(c.waiting, a.Id)
 	if len(c.waiting) == 0 {
 		_ = conn.SetReadDeadline(time.Time{})
@@ -268,7 +275,7 @@ func (c *chatter) onError(conn *load.Conn, e *clientv1.Error) error {
 	defer c.mu.Unlock()
 	if s := c.waiting[e.Id]; s != nil {
 		last := &s.tries[len(s.tries)-1]
-		if e.Code == unavailable {
+		if e.Code == unavailable || e.Code == notStored {
 			last.Outcome = history.Refused
 		}
 		c.answers = append(c.answers, answer{time.Now(), time.Duration(c.crowd.now() - last.Began), e.Code})

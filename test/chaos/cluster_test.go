@@ -56,6 +56,25 @@ func (n *node) kill() {
 	}
 }
 
+// hold stops the process and waits until none of its threads is within a system call. An fsync that
+// runs while EXT4_IOC_SHUTDOWN is made may say that it succeeded although its record is gone; a disk
+// that loses power never says so.
+func (c *cluster) hold(n *node) {
+	c.t.Helper()
+	n.signal(syscall.SIGSTOP)
+	c.until("every thread of "+n.name+" stopped", n.stopped)
+}
+
+// stopped says whether all threads of the process are stopped.
+func (n *node) stopped() bool {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", n.process.Process.Pid))
+	return err == nil && !slices.ContainsFunc(threads, func(path string) bool {
+		line, err := os.ReadFile(path)
+		_, after, found := strings.Cut(string(line), ") ") // proc_pid_stat(5): the state follows the name
+		return err == nil && (!found || !strings.HasPrefix(after, "T"))
+	})
+}
+
 // lastWords is the end of the node's log.
 func (n *node) lastWords() string {
 	const lines = 25

@@ -18,9 +18,10 @@ import (
 // shape is how many clients chat and how.
 type shape struct {
 	conversations int
-	members       int     // clients of each conversation, all connected
-	padding       int     // bytes of each event, besides what says where it belongs
-	rate          float64 // sends a second, by all members in turn; 0 = nobody sends
+	members       int           // clients of each conversation, all connected
+	padding       int           // bytes of each event, besides what says where it belongs
+	rate          float64       // sends a second, by all members in turn; 0 = nobody sends
+	login         time.Duration // how long a client waits until it is logged in and subscribed; 0 = loginWithin
 }
 
 // crowd is clients that chat while something happens to the cluster.
@@ -233,6 +234,33 @@ func (w *crowd) waits(t time.Time) (all []time.Duration) {
 		m.mu.Unlock()
 	}
 	return all
+}
+
+// slowest tells what became of the send that waited longest of those answered after t.
+func (w *crowd) slowest(t time.Time) string {
+	var worst deed
+	var who *chatter
+	for _, m := range w.chatters {
+		m.mu.Lock()
+		for _, d := range m.deeds {
+			if d.acked.After(t) && (who == nil || d.acked.Sub(d.due) > worst.acked.Sub(worst.due)) {
+				worst, who = d, m
+			}
+		}
+		m.mu.Unlock()
+	}
+	if who == nil {
+		return "none"
+	}
+	who.mu.Lock()
+	defer who.mu.Unlock()
+	story := fmt.Sprintf("%s in %s, due %s after the fault", who.user, who.conversation, worst.due.Sub(t).Round(time.Millisecond))
+	for _, s := range who.tries {
+		if s.ClientID == worst.id {
+			story += fmt.Sprintf("; tried after %s, %s", w.began.Add(time.Duration(s.Began)).Sub(t).Round(time.Millisecond), s.Outcome)
+		}
+	}
+	return story + fmt.Sprintf("; acked after %s; last parted: %v at %s", worst.acked.Sub(t).Round(time.Millisecond), who.parted, who.partedAt.Sub(t).Round(time.Millisecond))
 }
 
 // settle ends the sending, waits until every send is answered (S13) and every subscription has

@@ -61,7 +61,7 @@ func (d *disk) request(what uint, argument int32) error {
 }
 
 // cut takes the power: from here on every write fails, and what was not synced is gone when the
-// file system is mounted again.
+// file system is mounted again. Nobody may be syncing meanwhile, see cluster.hold.
 func (d *disk) cut() error { return d.request(ext4Shutdown, noLogFlush) }
 
 // freeze stops every write until thaw.

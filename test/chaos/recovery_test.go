@@ -29,7 +29,11 @@ func losses() []loss {
 		repair: again, goal: quick,
 	}, {
 		name: "IO error on fsync", needs: []string{canCut},
-		make: func(c *cluster, n *node) { c.must(n.disk.cut()) },
+		make: func(c *cluster, n *node) {
+			c.hold(n)
+			c.must(n.disk.cut())
+			n.signal(syscall.SIGCONT)
+		},
 		repair: func(c *cluster, n *node) {
 			if code := c.exited(n); code == 0 {
 				c.t.Errorf("%s ended with exit code 0 after an IO error", n.name)
@@ -91,6 +95,9 @@ func (w *crowd) lose(l loss) time.Duration {
 	l.make(c, victim)
 	w.recovered(began)
 	outage := spreadOf(w.waits(began)).max
+	if outage > l.goal.max/2 {
+		w.t.Logf("%s of %s, longest send %s: %s", l.name, victim.name, outage, w.slowest(began))
+	}
 	l.repair(c, victim)
 	return outage
 }

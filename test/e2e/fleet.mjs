@@ -52,6 +52,7 @@ export class Fleet {
 // Front is a load balancer: a new connection goes to the first of its nodes that takes it.
 export class Front {
   sockets = new Set();
+  isCut = false;
 
   static async open(...nodes) {
     const front = new Front();
@@ -62,8 +63,18 @@ export class Front {
     return front;
   }
 
+  // cut ends all connections, and refuses others until mend.
+  cut() {
+    this.isCut = true;
+    for (const socket of this.sockets) socket.destroy();
+  }
+
+  mend() {
+    this.isCut = false;
+  }
+
   #join(client, [node, ...others]) {
-    if (!node) return client.destroy();
+    if (!node || this.isCut) return client.destroy();
     const upstream = connect(node.port, "127.0.0.1");
     let joined = false;
     const end = () => {

@@ -1,5 +1,7 @@
-// The story of an SDK that asks for everything over /rtc/: nexmo-client 4, and its predecessors,
-// which are run by hand because their licence does not let us ship them.
+// The stories of the SDKs that ask for everything over /rtc/: nexmo-client 4, and its predecessors
+// (unshipped/), which are not shipped because their licence does not allow it. Each user has pages of an
+// origin of their own: these SDKs keep token and history in the browser's storage, and take there
+// what another user's page has left.
 
 import assert from "node:assert/strict";
 import { Person } from "./nexmo.mjs";
@@ -54,8 +56,12 @@ const accept = (bob, cid) => bob.run(async (cid) => {
   await conversation.join();
 }, cid);
 
+// both lets alice and bob enter, each on pages of their own.
+const both = async (browser, [hers, his], world, options) =>
+  [await enter(browser, hers, world, "alice", options), await enter(browser, his, world, "bob", options)];
+
 export async function story(browser, pages, world, options = {}) {
-  const [alice, bob] = [await enter(browser, pages, world, "alice", options), await enter(browser, pages, world, "bob", options)];
+  const [alice, bob] = await both(browser, pages, world, options);
   const cid = await meet(alice, bob);
 
   await alice.run(() => conversation.sendText("hello 👋 bob"));
@@ -107,7 +113,7 @@ export async function story(browser, pages, world, options = {}) {
 
   // A new page sees what there was.
   await alice.page.reload();
-  const fresh = await enter(browser, pages, world, "alice", options);
+  const fresh = await enter(browser, pages[0], world, "alice", options);
   const texts = await fresh.run(async (cid) => {
     const again = await app.getConversation(cid);
     await again.getEvents();
@@ -119,9 +125,9 @@ export async function story(browser, pages, world, options = {}) {
   for (const person of [alice, bob, fresh]) await person.page.close();
 }
 
-// pictures is the story of an image, and of an invitation that is rejected first.
+// pictures is the story of an image, and of an invitation that is rejected first. It gives the conversation.
 export async function pictures(browser, pages, world, options = {}) {
-  const [alice, bob] = [await enter(browser, pages, world, "alice", options), await enter(browser, pages, world, "bob", options)];
+  const [alice, bob] = await both(browser, pages, world, options);
   const cid = await alice.run(async () => {
     window.conversation = await app.newConversation({ display_name: "Pictures" });
     await conversation.join();
@@ -130,7 +136,11 @@ export async function pictures(browser, pages, world, options = {}) {
   });
   await alice.run(() => conversation.invite({ user_name: "bob" }));
   const first = await bob.heard("member:invited");
-  await bob.run(async (cid) => (await app.getConversation(cid)).leave(), cid);
+  await bob.run(async (cid) => {
+    const known = await app.getConversation(cid);
+    listen(known, "conversation"); // the oldest SDKs tell a second invitation there
+    await known.leave();
+  }, cid);
   await alice.heard("member:left");
   await alice.run(() => conversation.invite({ user_name: "bob" }));
   const second = await bob.again("member:invited", 1);
@@ -154,12 +164,100 @@ export async function pictures(browser, pages, world, options = {}) {
   await bob.run(() => events(conversation).find((e) => e.type === "image").seen());
   await alice.heard("image:seen");
 
-  const fresh = await enter(browser, pages, world, "bob", options);
-  const range = await fresh.run(async (cid) => {
+  for (const person of [alice, bob]) await person.page.close();
+  return cid;
+}
+
+// range is the story of a part of the history, on a page that has none of it: of pictures' conversation.
+export async function range(browser, [, , pages], world, cid) {
+  const fresh = await enter(browser, pages, world, "bob", { cache: false });
+  const part = await fresh.run(async (cid) => {
     const again = await app.getConversation(cid);
+    again.events = new Map(); // some have read them all already
     await again.getEvents({ start_id: "2", end_id: "4" });
     return events(again).map((e) => [e.id, e.type]).sort(([a], [b]) => a - b);
   }, cid);
-  assert.deepEqual(range, [[2, "member:invited"], [3, "member:left"], [4, "member:invited"]]);
-  for (const person of [alice, bob, fresh]) await person.page.close();
+  assert.deepEqual(part, [[2, "member:invited"], [3, "member:left"], [4, "member:invited"]]);
+  await fresh.page.close();
+}
+
+// relogin makes a page whose SDK does not log in again by itself, as its application would have to.
+async function relogin(person, world, name) {
+  await person.run(async (token) => {
+    window.app = await client.login(token);
+    listen(app, "app");
+  }, world.token(name));
+}
+
+// outage is the story of a connection that is lost, through front, and found again: what was said
+// meanwhile is read, what comes after is told.
+export async function outage(browser, pages, world, front, { logsInAgain = true, ...options } = {}) {
+  const alice = await enter(browser, pages[0], world, "alice", { ...options, world: front.url });
+  const bob = await enter(browser, pages[1], world, "bob", options);
+  const cid = await meet(alice, bob);
+  front.cut();
+  await alice.heard("disconnect");
+  await bob.run(() => conversation.sendText("missed"));
+  front.mend();
+  await alice.heard("reconnect");
+  if (!logsInAgain) await relogin(alice, world, "alice");
+  const texts = await alice.run(async (cid) => {
+    window.conversation = await app.getConversation(cid);
+    listen(conversation, "found again");
+    await conversation.getEvents();
+    return events(conversation).filter((e) => e.type === "text").map((e) => e.body.text);
+  }, cid);
+  assert.deepEqual(texts, ["missed"]);
+  await bob.run(() => conversation.sendText("still there?"));
+  await alice.heard("text", "still there?");
+  await alice.run(() => conversation.sendText("here again"));
+  await bob.heard("text", "here again");
+  for (const person of [alice, bob]) await person.page.close();
+}
+
+// restart is the story of a node that is killed and comes back: the page goes on, and nothing is lost.
+export async function restart(browser, pages, world, node, { logsInAgain = true, ...options } = {}) {
+  const alice = await enter(browser, pages[0], world, "alice", options);
+  const cid = await alice.run(async () => {
+    window.conversation = await app.newConversation({ display_name: "Later" });
+    await conversation.join();
+    return conversation.id;
+  });
+  if (await alice.run(() => typeof app.updateToken === "function")) {
+    await alice.run((token) => app.updateToken(token), world.token("alice"));
+  }
+  await node.kill();
+  await node.start();
+  await alice.heard("reconnect");
+  if (!logsInAgain) await relogin(alice, world, "alice");
+  // What the SDK asks for before it is logged in again may fail.
+  const sent = await alice.run(async (cid) => {
+    const within = (promise) => Promise.race([promise, new Promise((_, no) => setTimeout(no, 2000, new Error("no answer")))]);
+    for (let tries = 0; ; tries++) {
+      try {
+        const again = await within(app.getConversation(cid));
+        return (await within(again.sendText("back"))).id;
+      } catch (error) {
+        if (tries === 30) throw new Error(error.type ?? error);
+        await new Promise((yes) => setTimeout(yes, 200));
+      }
+    }
+  }, cid);
+  assert.equal(sent, 2);
+  await alice.page.close();
+}
+
+// refusal is the story of a token that has ended, and of another try on the same connection.
+export async function refusal(browser, pages, world, options = {}) {
+  const alice = await enter(browser, pages[0], world, "alice", options);
+  const refused = await alice.run(async (token) => {
+    try {
+      await client.login(token);
+    } catch (error) {
+      return error.type;
+    }
+  }, world.token("alice", -60));
+  assert.equal(refused, "system:error:expired-token");
+  assert.equal(await alice.run(async (token) => (await client.login(token)).me.name, world.token("alice")), "alice");
+  await alice.page.close();
 }

@@ -8,7 +8,7 @@ import { createServer } from "node:http";
 
 export const SECRETS = { PARLEY_API_KEY: "e2ekey", PARLEY_API_SECRET: "e2esecret" };
 
-const MODULES = process.env.NEXMO_MODULES ?? new URL("./node_modules/", import.meta.url).pathname;
+const MODULES = new URL("./node_modules/", import.meta.url).pathname;
 
 // World is an application on a node.
 export class World {
@@ -52,11 +52,15 @@ export class World {
   }
 }
 
-// Pages serves one SDK's bundle and an empty page that loads it.
+// Pages serves one SDK's bundle and an empty page that loads it, from an origin of its own.
 export class Pages {
-  static async serve(bundle) {
+  static several(count, bundle, modules) {
+    return Promise.all(Array.from({ length: count }, () => Pages.serve(bundle, modules)));
+  }
+
+  static async serve(bundle, modules = MODULES) {
     const pages = new Pages();
-    const script = await readFile(MODULES + bundle);
+    const script = await readFile(modules + bundle);
     pages.server = createServer((request, response) => {
       const isScript = request.url === "/sdk.js";
       response.setHeader("content-type", isScript ? "text/javascript" : "text/html; charset=utf-8");

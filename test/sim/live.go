@@ -3,8 +3,12 @@ package sim
 import (
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
+	"parley/actors/fanout"
 	"parley/actors/grain"
 	"parley/actors/query"
 	"parley/cluster/shard"
@@ -16,8 +20,10 @@ import (
 // committed, and the questions that it asks the cluster. The live path loses what the scheduler
 // likes, because it may: the sequence is the truth.
 type live struct {
-	node *node
-	hub  *hub.Stepper
+	node    *node
+	hub     *hub.Stepper
+	inbound *fanout.Inbound // before the hub
+	beatAt  int64           // Unix milliseconds of the next beat
 
 	batches []*nodev1.FanoutBatch // on the live path, in order
 	away    []func()              // batches on their way to another node's edge, in order
@@ -32,8 +38,23 @@ func openLive(n *node, incarnation uint64) (*live, error) {
 	o.Incarnation = incarnation
 	o.Grace, o.Refresh = 500*time.Millisecond, 3*time.Second
 	o.RecentMax, o.HeldMax, o.RoomBytesMax, o.PageBytes = 4, 3, 600, 1000
-	h, err := hub.OpenStepper(o, func() time.Time { return time.UnixMilli(n.clock()) })
-	return &live{node: n, hub: h}, err
+	now := func() time.Time { return time.UnixMilli(n.clock()) }
+	h, err := hub.OpenStepper(o, now)
+	if err != nil {
+		return nil, err
+	}
+	in, err := fanout.NewInbound(nodeName, h.Hub, now, nil)
+	return &live{node: n, hub: h, inbound: in}, err
+}
+
+// tick does what the time has come for.
+func (l *live) tick() {
+	if now := l.node.clock(); now >= l.beatAt {
+		l.beatAt = now + fanout.BeatEvery.Milliseconds()
+		l.node.fanout.Beat()
+		l.inbound.Tick()
+	}
+	l.hub.Tick()
 }
 
 // Deliver implements fanout.Edge.
@@ -46,7 +67,7 @@ func (l *live) toAway(to *edge) func(string, *nodev1.FanoutBatch, func(error)) {
 	}
 }
 
-// arrive brings the oldest batch to the hub, whole, in part, twice or never.
+// arrive brings the oldest batch to the edge, whole, in part, twice or never.
 func (l *live) arrive(rng *rand.Rand) {
 	if len(l.batches) == 0 {
 		return
@@ -54,16 +75,19 @@ func (l *live) arrive(rng *rand.Rand) {
 	b := l.batches[0]
 	l.batches = l.batches[1:]
 	switch rng.IntN(12) {
-	case 0: // lost: the hub sees a hole in the numbers
+	case 0: // lost: the next one shows a hole in the numbers
 	case 1:
-		lost := rng.IntN(len(b.Items))
-		rest := append(append([]*nodev1.Fanout(nil), b.Items[:lost]...), b.Items[lost+1:]...)
-		l.hub.Hub.Deliver(&nodev1.FanoutBatch{Feed: b.Feed, Items: rest})
+		l.inbound.Deliver(b)
+		l.inbound.Deliver(b)
 	case 2:
-		l.hub.Hub.Deliver(b)
-		l.hub.Hub.Deliver(b)
+		b = proto.CloneOf(b)
+		if n := len(b.Items); n > 0 {
+			lost := rng.IntN(n)
+			b.Items = slices.Delete(b.Items, lost, lost+1)
+		}
+		l.inbound.Deliver(b)
 	default:
-		l.hub.Hub.Deliver(b)
+		l.inbound.Deliver(b)
 	}
 }
 
@@ -73,7 +97,7 @@ func (l *live) calm() bool {
 	case len(l.batches) > 0:
 		b := l.batches[0]
 		l.batches = l.batches[1:]
-		l.hub.Hub.Deliver(b)
+		l.inbound.Deliver(b)
 	case l.hub.Questions() > 0:
 		l.ask(l.hub.Ask(0), false)
 	case len(l.answers) > 0:

@@ -85,12 +85,12 @@ func openNode(disk vfs.FS, clock func() int64, life uint64, away *edge) (*node, 
 	if n.live, err = openLive(n, life); err != nil {
 		return nil, err
 	}
-	return n, n.openFanout(away)
+	return n, n.openFanout(life, away)
 }
 
-func (n *node) openFanout(away *edge) (err error) {
+func (n *node) openFanout(life uint64, away *edge) (err error) {
 	o := fanout.DefaultOptions()
-	o.Node, o.Edge, o.Remote, o.Shards = nodeName, n.live, n.live.toAway(away), shards
+	o.Node, o.Incarnation, o.Edge, o.Remote, o.Shards = nodeName, life, n.live, n.live.toAway(away), shards
 	o.Head = func(s keys.Shard, _, id string, done func(shard.Epoch, uint64, error)) {
 		n.stepper.ReadIndex(s, func(epoch shard.Epoch, err error) {
 			if err != nil {
@@ -132,6 +132,7 @@ func (n *node) close() error {
 func (n *node) LeadChanged(l shard.Lead) {
 	n.leads[l.Shard] = l
 	n.fanout.LeadChanged(l)
+	n.live.inbound.LeadChanged(l)
 	if !l.Local || !l.Ready {
 		delete(n.queues, l.Shard)
 		return

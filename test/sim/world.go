@@ -181,7 +181,7 @@ func (w *World) Turn() error {
 		w.connections[w.rng.IntN(len(w.connections))].turn()
 	case choice < 98:
 		w.now += w.rng.Int64N(200)
-		n.live.hub.Tick()
+		n.live.tick()
 	case choice < 99 && w.rng.IntN(3) > 0:
 		w.edge.watch(w)
 	case choice < 99:
@@ -277,7 +277,7 @@ func (w *World) rest() error {
 				return err
 			}
 			w.now += 5_000 // more than the time after which interest is confirmed again
-			w.node.live.hub.Tick()
+			w.node.live.tick()
 		}
 	}
 	return nil

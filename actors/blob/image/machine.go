@@ -8,8 +8,6 @@
 package image
 
 import (
-	"fmt"
-
 	"google.golang.org/protobuf/proto"
 
 	"parley/actors/blob"
@@ -61,16 +59,9 @@ func (m *machine) Load(r store.Reader, _ uint64, _ []byte, _ *nodev1.Command) er
 	if !m.exists || m.loaded {
 		return nil
 	}
-	i := &eventv1.Image{}
-	ok, err := row.Read(r, keys.Image(m.entity.Shard, m.app, m.id), i)
-	if err != nil {
-		return fmt.Errorf("load image %s: %w", m.entity.ID, err)
-	}
-	if ok {
-		m.image = i
-	}
-	m.loaded = true
-	return nil
+	i, err := row.Find[eventv1.Image](r, keys.Image(m.entity.Shard, m.app, m.id))
+	m.image, m.loaded = i, err == nil
+	return err
 }
 
 // Decide implements grain.Machine. What changes is always the whole record.

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 
 	"parley/actors/application"
@@ -19,10 +20,7 @@ import (
 	"parley/actors/user"
 	"parley/persistence/keys"
 	"parley/persistence/store"
-	"parley/proto/id"
 	nodev1 "parley/proto/node/v1"
-
-	"github.com/cespare/xxhash/v2"
 )
 
 // World is a cluster's state and its live grains.
@@ -39,7 +37,7 @@ type World struct {
 
 	shards uint32
 	rows   Rows
-	live   map[string]*grainOf
+	live   map[grain.Entity]*grainOf
 	outbox []*nodev1.OutboxRow
 }
 
@@ -58,7 +56,7 @@ type Result struct {
 
 // New makes an empty world.
 func New(shards uint32) *World {
-	return &World{Now: 1_600_000_000_000, shards: shards, rows: Rows{}, live: map[string]*grainOf{}}
+	return &World{Now: 1_600_000_000_000, shards: shards, rows: Rows{}, live: map[grain.Entity]*grainOf{}}
 }
 
 // Rows gives the state. It is live: callers only read it.
@@ -73,14 +71,14 @@ func (w *World) Do(kind nodev1.Kind, app, entity string, cmds ...*nodev1.Command
 	if kind == nodev1.Kind_KIND_APPLICATION {
 		e.Shard = keys.Meta
 	}
-	headKey := headKeyOf(e)
-	g := w.live[string(headKey)]
+	g := w.live[e]
 	if g == nil {
 		g = &grainOf{machine: machineOf(e)}
-		w.live[string(headKey)] = g
+		w.live[e] = g
 	}
+	headKey, errKey := grain.HeadKey(e) // what cannot be has none, and writes nothing
 	var head []byte
-	if row, ok := w.rows[string(headKey)]; ok {
+	if row, ok := w.rows[string(headKey)]; ok && errKey == nil {
 		g.revision, head = binary.BigEndian.Uint64(row), row[8:]
 	}
 	results, ops, err := w.batch(g, head, cmds)
@@ -88,13 +86,16 @@ func (w *World) Do(kind nodev1.Kind, app, entity string, cmds ...*nodev1.Command
 		return nil, err
 	}
 	if len(ops) > 0 {
+		if errKey != nil {
+			return nil, errKey
+		}
 		w.commit(ops)
 		row := binary.BigEndian.AppendUint64(nil, g.revision+1)
 		w.rows[string(headKey)] = append(row, g.machine.Head()...)
 	}
 	g.machine.Settle()
 	if w.Forgetful {
-		delete(w.live, string(headKey))
+		delete(w.live, e)
 	}
 	return results, nil
 }
@@ -128,11 +129,7 @@ func (w *World) commit(ops []store.Op) {
 		case store.OpDelete:
 			delete(w.rows, string(op.Key))
 		case store.OpDeleteRange:
-			for key := range w.rows {
-				if key >= string(op.Key) && key < string(op.End) {
-					delete(w.rows, key)
-				}
-			}
+			maps.DeleteFunc(w.rows, func(key string, _ []byte) bool { return key >= string(op.Key) && key < string(op.End) })
 		}
 	}
 }
@@ -218,23 +215,6 @@ func machineOf(e grain.Entity) grain.Machine {
 	default:
 		return application.New(e)
 	}
-}
-
-// headKeyOf is a row of its own for every entity; a name's and a blob's is made of its hash.
-func headKeyOf(e grain.Entity) []byte {
-	app, _ := id.Parse(id.Application, e.Application)
-	var ent keys.UUID
-	switch e.Kind {
-	case nodev1.Kind_KIND_CONVERSATION:
-		ent, _ = id.Parse(id.Conversation, e.ID)
-	case nodev1.Kind_KIND_USER:
-		ent, _ = id.Parse(id.User, e.ID)
-	case nodev1.Kind_KIND_NAME, nodev1.Kind_KIND_BLOB:
-		binary.BigEndian.PutUint64(ent[:], xxhash.Sum64String(e.ID))
-	default:
-		ent, _ = id.Parse(id.Application, e.ID)
-	}
-	return keys.Head(e.Shard, app, ent, keys.EntityKind(e.Kind))
 }
 
 // Rows is a store.Reader over a map.

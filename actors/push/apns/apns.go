@@ -103,7 +103,7 @@ func (s *Sender) Send(ctx context.Context, c *eventv1.PushCredential, d *eventv1
 	}
 	answer, err := delivery.Post(ctx, client, base+"/3/device/"+url.PathEscape(d.Token), header, text)
 	if err != nil {
-		return delivery.Of(err)
+		return delivery.FailureOf(err)
 	}
 	if answer.Status == http.StatusOK {
 		return nil

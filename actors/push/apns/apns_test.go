@@ -135,7 +135,7 @@ func (w *world) send(t *testing.T, c *eventv1.PushCredential, d *eventv1.Device)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	n := &delivery.Notification{Payload: []byte(`{"event_type":"text"}`), CollapseID: "abc", Expires: w.now.Add(time.Hour)}
-	return delivery.Of(w.sender.Send(ctx, c, d, n))
+	return delivery.FailureOf(w.sender.Send(ctx, c, d, n))
 }
 
 func TestSendByToken(t *testing.T) {

@@ -81,8 +81,8 @@ func Fail(v Verdict, format string, args ...any) *Failure {
 // Error implements error.
 func (f *Failure) Error() string { return f.Verdict.String() + ": " + f.Reason }
 
-// Of is the failure in err; nil for none. What nobody classified may pass later.
-func Of(err error) *Failure {
+// FailureOf is the failure in err; nil for none. What nobody classified may pass later.
+func FailureOf(err error) *Failure {
 	var f *Failure
 	switch {
 	case err == nil:

@@ -31,7 +31,7 @@ func TestLater(t *testing.T) {
 
 func TestOf(t *testing.T) {
 	dead := Fail(Dead, "gone")
-	if Of(nil) != nil || Of(dead) != dead || Of(errors.New("x")).Verdict != Retry {
+	if FailureOf(nil) != nil || FailureOf(dead) != dead || FailureOf(errors.New("x")).Verdict != Retry {
 		t.Error("a failure is not what it was")
 	}
 }

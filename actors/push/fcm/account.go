@@ -110,7 +110,7 @@ func (s *Sender) fetch(ctx context.Context, a *account) (string, *delivery.Failu
 	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
 	answer, err := delivery.Post(ctx, s.client, s.options.TokenURL, header, []byte(form))
 	if err != nil {
-		return "", delivery.Of(err)
+		return "", delivery.FailureOf(err)
 	}
 	if delivery.Busy(answer.Status) {
 		return "", delivery.Later(answer.Status, answer.Header, now)

@@ -130,7 +130,7 @@ func (s *Sender) try(ctx context.Context, a *account, body []byte) *delivery.Fai
 	header := http.Header{"Authorization": {"Bearer " + token}, "Content-Type": {"application/json"}}
 	answer, err := delivery.Post(ctx, s.client, s.options.URL+"/v1/projects/"+url.PathEscape(a.project)+"/messages:send", header, body)
 	if err != nil {
-		return delivery.Of(err)
+		return delivery.FailureOf(err)
 	}
 	if answer.Status == http.StatusOK {
 		return nil

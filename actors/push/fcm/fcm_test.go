@@ -147,7 +147,7 @@ func send(t *testing.T, s *Sender, c *eventv1.PushCredential) *delivery.Failure 
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	n := &delivery.Notification{Payload: []byte(`{"id":1}`), Event: []byte(`{"id":2}`), Immediate: true, Expires: time.Now().Add(time.Hour)}
-	return delivery.Of(s.Send(ctx, c, &eventv1.Device{Token: "device-1"}, n))
+	return delivery.FailureOf(s.Send(ctx, c, &eventv1.Device{Token: "device-1"}, n))
 }
 
 func TestSend(t *testing.T) {

@@ -88,7 +88,7 @@ func (s *Sender) Send(ctx context.Context, c *eventv1.PushCredential, d *eventv1
 	}
 	answer, err := delivery.Post(ctx, s.client, d.Token, header, body)
 	if err != nil {
-		return unsent(delivery.Of(err))
+		return unsent(delivery.FailureOf(err))
 	}
 	if failure := judge(answer, s.options.Now()); failure != nil {
 		return failure

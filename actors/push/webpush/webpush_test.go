@@ -95,7 +95,7 @@ func send(t *testing.T, s *Sender, c *eventv1.PushCredential, d *eventv1.Device)
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	return delivery.Of(s.Send(ctx, c, d, notification()))
+	return delivery.FailureOf(s.Send(ctx, c, d, notification()))
 }
 
 func TestABrowserReadsTheNotification(t *testing.T) {

@@ -142,6 +142,17 @@ type Counts struct {
 	Events        int `json:"events"`
 }
 
+// Add adds other to c.
+func (c *Counts) Add(other Counts) {
+	c.Users += other.Users
+	c.Conversations += other.Conversations
+	c.Members += other.Members
+	c.Events += other.Events
+}
+
+// Sum is how many things that are in all.
+func (c Counts) Sum() int { return c.Users + c.Conversations + c.Members + c.Events }
+
 // Export is what was found. Users and conversations are in the order of their ids.
 type Export struct {
 	Users         []*User
@@ -153,6 +164,11 @@ type Export struct {
 
 	known map[string]*Conversation
 	users map[string]*User
+}
+
+// Count says how much there is to import of a conversation, itself included.
+func (c *Conversation) Count() Counts {
+	return Counts{Conversations: 1, Members: len(c.members), Events: c.events}
 }
 
 // Members gives a conversation's members in the order in which they came.

@@ -194,10 +194,9 @@ func (x *Export) deriveUser(m *Member) {
 
 // Count says how much there is to import.
 func (x *Export) Count() Counts {
-	n := Counts{Users: len(x.Users), Conversations: len(x.Conversations)}
+	n := Counts{Users: len(x.Users)}
 	for _, c := range x.Conversations {
-		n.Members += len(c.members)
-		n.Events += c.events
+		n.Add(c.Count())
 	}
 	return n
 }

@@ -21,7 +21,7 @@ func (n *Node) protect(o *runtime.Options) (err error) {
 	if dir == "" {
 		return nil
 	}
-	if n.certs, err = certs.Open(certs.In(dir), time.Now); err != nil {
+	if n.certs, err = certs.Open(certs.FilesIn(dir), time.Now); err != nil {
 		return fmt.Errorf("certs-dir: %w", err)
 	}
 	if n.certs.Node() != n.name {

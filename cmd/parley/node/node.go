@@ -98,8 +98,8 @@ func (n *Node) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-n.runtime.Expelled():
-			n.options.Logger.Error("stopping", "error", n.runtime.Reason())
-			return errors.Join(n.runtime.Reason(), n.Close())
+			n.options.Logger.Error("stopping", "error", n.runtime.WhyExpelled())
+			return errors.Join(n.runtime.WhyExpelled(), n.Close())
 		case <-n.runtime.Damaged():
 			n.options.Logger.Error("stopping", "error", n.runtime.Damage())
 			return errors.Join(n.runtime.Damage(), n.Close())
@@ -256,10 +256,13 @@ func (n *Node) openRuntime(ctx context.Context) (err error) {
 	o := runtime.DefaultOptions()
 	o.DataDir, o.NodeName, o.Join = s.DataDir, n.name, s.Join
 	o.GossipAddr, o.RPCAddr, o.RaftAddr, o.HTTPAddr = s.GossipAddr, s.RPCAddr, s.RaftAddr, n.addresses.reachedBy(s.AdvertiseHost)
-	o.AdvertiseHost, o.Roles = s.AdvertiseHost, s.Roles
+	o.AdvertiseHost, o.Roles, o.Shards = s.AdvertiseHost, s.Roles, uint32(s.Shards)
 	o.Logger, o.Metrics = n.options.Logger, n.metrics
+	if o.Store.MinFreeBytes, err = s.MinFreeBytes(); err != nil {
+		return err
+	}
 	if n.hub != nil {
-		o.Edge, o.Sessions, o.Live, o.Renew = n.hub, n.hub.Sessions, n.hub.Live, n.hub.RenewSession
+		o.Edge, o.Sessions, o.Connected, o.Live, o.Renew = n.hub, n.hub.Sessions, n.hub.Connected, n.hub.Live, n.hub.RenewSession
 	}
 	if o.Webhook.Guard, err = guard.New(s.Guard()); err != nil {
 		return fmt.Errorf("webhook-allow: %w", err)
@@ -280,7 +283,7 @@ func (n *Node) openRuntime(ctx context.Context) (err error) {
 	bound := n.runtime.Addresses()
 	n.addresses.Gossip, n.addresses.RPC, n.addresses.Raft = bound.Gossip, bound.RPC, bound.Raft
 	if n.hub != nil {
-		n.hub.Start(context.WithoutCancel(ctx), n.runtime.API())
+		n.hub.Start(context.WithoutCancel(ctx), n.runtime.API(), n.runtime)
 	}
 	return nil
 }

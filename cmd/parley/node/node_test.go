@@ -60,6 +60,20 @@ func TestNodeKeepsItsName(t *testing.T) {
 	}
 }
 
+// TestShardsAreOfTheFirstStart: the number of shards is that of the cluster's first start for ever.
+func TestShardsAreOfTheFirstStart(t *testing.T) {
+	o := options(t, t.TempDir())
+	o.Settings.Shards = 3
+	for range 2 {
+		n := open(t, o)
+		if got := n.runtime.Shards(); got != 3 {
+			t.Errorf("%d shards, want 3", got)
+		}
+		closeNode(t, n)
+		o.Settings.Shards = 5
+	}
+}
+
 func TestAddressesFile(t *testing.T) {
 	o := options(t, t.TempDir())
 	o.Settings.AdminAddr = "127.0.0.1:0"

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -64,6 +65,7 @@ func Flags(set *pflag.FlagSet) {
 	set.StringSlice("join", nil, "gossip addresses of nodes to join; only a hint for a node that has data")
 	set.String("node-name", d.NodeName, "name of this node, unique in the cluster (default: made at the first start)")
 	set.StringSlice("roles", d.Roles, "what the node does: edge (serves clients), shards (keeps data), or both")
+	set.Int("shards", d.Shards, "into how many shards a new cluster is cut, for its life; 64 is right up to about 20 nodes")
 	set.String("advertise-host", d.AdvertiseHost, "host that other nodes reach this one by (default: the host of each address)")
 	set.String("certs-dir", d.CertsDir, "directory made by 'parley certs issue': mutual TLS and encrypted gossip between nodes")
 	set.String("s3-endpoint", d.S3Endpoint, "S3 store for images (default: they are kept in the cluster)")
@@ -77,6 +79,7 @@ func Flags(set *pflag.FlagSet) {
 	set.StringSlice("push-web-hosts", d.Push.WebHosts, "push services of browsers that notifications may be sent to: hosts, or .domain for all below it")
 	set.StringSlice("webhook-allow", nil, "what webhooks may reach beside the public internet: CIDR prefixes, addresses, host names")
 	set.Duration("delivery-max-age", d.DeliveryMaxAge, "how long an event is tried that a webhook or push service does not take")
+	set.String("min-free-space", d.MinFreeSpace, "space to keep free where data-dir is, such as 2GiB; below it nothing new is stored here")
 	set.String("log-level", d.LogLevel, "debug, info, warn or error")
 	set.String("log-format", d.LogFormat, "text or json")
 	set.Duration("shutdown-grace", d.ShutdownGrace, "time to answer what is in flight when the node is stopped")
@@ -113,9 +116,9 @@ func Load(set *pflag.FlagSet, environ []string) (Loaded, error) {
 // Names are all settings, in the order in which they are documented.
 func Names() []string {
 	return []string{"data-dir", "http-addr", "admin-addr", "gossip-addr", "rpc-addr", "raft-addr", "join",
-		"node-name", "roles", "advertise-host", "certs-dir", "api-key", "api-secret", "s3-endpoint", "s3-region", "s3-bucket", "s3-prefix", "s3-access-key", "s3-secret-key",
+		"node-name", "roles", "shards", "advertise-host", "certs-dir", "api-key", "api-secret", "s3-endpoint", "s3-region", "s3-bucket", "s3-prefix", "s3-access-key", "s3-secret-key",
 		"push-fcm-url", "push-fcm-token-url", "push-apns-url", "push-apns-sandbox-url", "push-web-hosts",
-		"webhook-allow", "delivery-max-age", "log-level", "log-format", "shutdown-grace", "shutdown-delay"}
+		"webhook-allow", "delivery-max-age", "min-free-space", "log-level", "log-format", "shutdown-grace", "shutdown-delay"}
 }
 
 // EnvName is the variable of a setting.
@@ -227,14 +230,15 @@ func (l Loaded) Value(name string) string {
 	s := l.Settings
 	values := map[string]string{
 		"data-dir": s.DataDir, "http-addr": s.HTTPAddr, "admin-addr": s.AdminAddr, "gossip-addr": s.GossipAddr,
-		"rpc-addr": s.RPCAddr, "raft-addr": s.RaftAddr, "join": strings.Join(s.Join, ","), "node-name": s.NodeName, "roles": strings.Join(s.Roles, ","), "advertise-host": s.AdvertiseHost, "certs-dir": s.CertsDir,
+		"rpc-addr": s.RPCAddr, "raft-addr": s.RaftAddr, "join": strings.Join(s.Join, ","), "node-name": s.NodeName, "roles": strings.Join(s.Roles, ","), "shards": strconv.Itoa(s.Shards), "advertise-host": s.AdvertiseHost, "certs-dir": s.CertsDir,
 		"api-key": s.APIKey, "api-secret": s.APISecret,
 		"s3-endpoint": s.S3Endpoint, "s3-region": s.S3Region, "s3-bucket": s.S3Bucket, "s3-prefix": s.S3Prefix,
 		"s3-access-key": s.S3AccessKey, "s3-secret-key": s.S3SecretKey,
 		"push-fcm-url": s.Push.FCMURL, "push-fcm-token-url": s.Push.FCMTokenURL,
 		"push-apns-url": s.Push.APNSURL, "push-apns-sandbox-url": s.Push.APNSSandboxURL, "push-web-hosts": strings.Join(s.Push.WebHosts, ","),
 		"webhook-allow": strings.Join(s.WebhookAllow, ","), "delivery-max-age": s.DeliveryMaxAge.String(),
-		"log-level": s.LogLevel, "log-format": s.LogFormat,
+		"min-free-space": s.MinFreeSpace,
+		"log-level":      s.LogLevel, "log-format": s.LogFormat,
 		"shutdown-grace": s.ShutdownGrace.String(), "shutdown-delay": s.ShutdownDelay.String(),
 	}
 	if Secret(name) && values[name] != "" {

@@ -73,11 +73,11 @@ func TestLaterSourcesWin(t *testing.T) {
 func TestEverySettingInEveryWay(t *testing.T) {
 	values := map[string]string{
 		"data-dir": "/tmp/p", "http-addr": "0.0.0.0:80", "admin-addr": "127.0.0.1:9", "gossip-addr": "127.0.0.1:10",
-		"rpc-addr": "[::1]:11", "raft-addr": "localhost:12", "join": "x:1,y:2", "node-name": "n-1", "roles": "shards", "advertise-host": "n1.example",
+		"rpc-addr": "[::1]:11", "raft-addr": "localhost:12", "join": "x:1,y:2", "node-name": "n-1", "roles": "shards", "shards": "256", "advertise-host": "n1.example",
 		"api-key": "k", "api-secret": "s3cret",
 		"certs-dir": "/etc/parley", "s3-endpoint": "http://127.0.0.1:9000", "s3-region": "r", "s3-bucket": "b", "s3-prefix": "p/", "s3-access-key": "a", "s3-secret-key": "z",
 		"push-fcm-url": "http://f:1", "push-fcm-token-url": "http://f:2/token", "push-apns-url": "https://a:1", "push-apns-sandbox-url": "https://a:2",
-		"push-web-hosts": "push.example,.example.org", "webhook-allow": "10.0.0.0/8,hooks.internal", "delivery-max-age": "2h0m0s", "log-level": "debug", "log-format": "json", "shutdown-grace": "2s", "shutdown-delay": "1s",
+		"push-web-hosts": "push.example,.example.org", "webhook-allow": "10.0.0.0/8,hooks.internal", "delivery-max-age": "2h0m0s", "min-free-space": "3GiB", "log-level": "debug", "log-format": "json", "shutdown-grace": "2s", "shutdown-delay": "1s",
 	}
 	var environ, yaml, args []string
 	for _, name := range Names() {
@@ -142,6 +142,8 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"unknown role", []string{"--roles=edge,shard"}, nil, "", []string{"roles", `"shard"`}},
 		{"role twice", []string{"--roles=edge,edge"}, nil, "", []string{"roles", "twice"}},
 		{"no role", []string{"--roles="}, nil, "", []string{"roles", "edge and shards"}},
+		{"too many shards", []string{"--shards=1025"}, nil, "", []string{"shards 1025", "1024"}},
+		{"no shards", nil, []string{"PARLEY_SHARDS=0"}, "", []string{"shards 0"}},
 		{"advertised port", []string{"--advertise-host=h:1"}, nil, "", []string{"advertise-host", "without a port"}},
 		{"advertised wildcard", []string{"--advertise-host=0.0.0.0"}, nil, "", []string{"advertise-host"}},
 		{"log level", []string{"--log-level=loud"}, nil, "", []string{"log level", "loud"}},

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"parley/actors/driver"
+	"parley/actors/runtime"
 	"parley/edge/media/objects"
 	"parley/internal/guard"
 	"parley/internal/telemetry"
@@ -29,6 +30,7 @@ type Settings struct {
 	Join       []string `koanf:"join"`      // gossip addresses; only a hint when the node has data
 	NodeName   string   `koanf:"node-name"` // unique in the cluster; empty = derived once and kept
 	Roles      []string `koanf:"roles"`     // driver.RoleEdge, driver.RoleShards, or both
+	Shards     int      `koanf:"shards"`    // of a new cluster, for its life; a node that joins or has data takes the cluster's
 
 	// AdvertiseHost is the name or IP that others reach this node by; empty = the hosts of the
 	// addresses themselves, none of which may then be a wildcard.
@@ -52,6 +54,10 @@ type Settings struct {
 	WebhookAllow   []string      `koanf:"webhook-allow"`    // what webhooks may reach beside the public internet
 	DeliveryMaxAge time.Duration `koanf:"delivery-max-age"` // of an event that a webhook or push service does not take
 
+	// MinFreeSpace is how much of the data directory's file system stays free: a number of bytes with a
+	// unit, or "auto". Below it nothing new is stored here.
+	MinFreeSpace string `koanf:"min-free-space"`
+
 	LogLevel      string        `koanf:"log-level"`
 	LogFormat     string        `koanf:"log-format"`
 	ShutdownGrace time.Duration `koanf:"shutdown-grace"` // to answer what is in flight
@@ -69,10 +75,12 @@ func Default() Settings {
 		RPCAddr:        "127.0.0.1:4282",
 		RaftAddr:       "127.0.0.1:4283",
 		Roles:          []string{driver.RoleEdge, driver.RoleShards},
+		Shards:         64,
 		S3Region:       "us-east-1",
 		S3Prefix:       "parley/",
 		Push:           defaultPush(),
 		DeliveryMaxAge: 24 * time.Hour,
+		MinFreeSpace:   autoSize,
 		LogLevel:       "info",
 		LogFormat:      string(telemetry.FormatText),
 		ShutdownGrace:  10 * time.Second,
@@ -106,6 +114,9 @@ func (s Settings) Validate() error {
 	if err := driver.CheckRoles(s.Roles); err != nil {
 		errs = append(errs, fmt.Errorf("roles: %w", err))
 	}
+	if s.Shards < 1 || s.Shards > runtime.ShardsMax {
+		errs = append(errs, fmt.Errorf("shards %d: must be 1 to %d", s.Shards, runtime.ShardsMax))
+	}
 	if _, err := s.LogOptions(); err != nil {
 		errs = append(errs, err)
 	}
@@ -118,6 +129,9 @@ func (s Settings) Validate() error {
 	}
 	if s.DeliveryMaxAge < time.Minute || s.DeliveryMaxAge > deliveryMaxAgeMax {
 		errs = append(errs, fmt.Errorf("delivery-max-age %s: must be between 1m0s and %s", s.DeliveryMaxAge, deliveryMaxAgeMax))
+	}
+	if _, err := s.MinFreeBytes(); err != nil {
+		errs = append(errs, err)
 	}
 	errs = append(errs, s.checkAddresses()...)
 	return errors.Join(errs...)
@@ -216,15 +230,15 @@ func (s Settings) checkUnprotected() []error {
 	var errs []error
 	for _, a := range s.between() {
 		host, _, err := net.SplitHostPort(a.value)
-		if err == nil && !Loopback(host) {
+		if err == nil && !IsLoopback(host) {
 			errs = append(errs, fmt.Errorf("%s %s: without certificates traffic between nodes is not encrypted, so it may only use a loopback address (127.0.0.1, ::1 or localhost); see 'parley certs --help' and certs-dir", a.name, a.value))
 		}
 	}
 	return errs
 }
 
-// Loopback says whether host can only be reached from this machine.
-func Loopback(host string) bool {
+// IsLoopback says whether host can only be reached from this machine.
+func IsLoopback(host string) bool {
 	if strings.EqualFold(host, "localhost") {
 		return true
 	}

@@ -20,8 +20,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// open makes a store over a real HTTP server; front may spoil requests.
-func open(t *testing.T, front func(http.Handler) http.Handler) *objects.Store {
+// open makes a store over a real HTTP server; front may spoil requests, and tunes its options.
+func open(t *testing.T, front func(http.Handler) http.Handler, tunes ...func(*objects.Options)) *objects.Store {
 	t.Helper()
 	backend := s3mem.New()
 	if err := backend.CreateBucket("images"); err != nil {
@@ -30,6 +30,9 @@ func open(t *testing.T, front func(http.Handler) http.Handler) *objects.Store {
 	server := httptest.NewServer(front(gofakes3.New(backend).Server()))
 	o := objects.DefaultOptions()
 	o.Endpoint, o.Bucket, o.AccessKey, o.SecretKey = server.URL, "images", "key", "secret"
+	for _, tune := range tunes {
+		tune(&o)
+	}
 	s, err := objects.New(o)
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,35 @@ const paletteBytes = 8 << 10
 
 // gif walks the blocks to the trailer, counting frames and their pixels.
 func (p *prober) gif() error {
+	if err := p.gifScreen(); err != nil {
+		return err
+	}
+	for {
+		if err := p.segment(); err != nil {
+			return err
+		}
+		kind, err := p.reader.ReadByte()
+		if err != nil {
+			return err
+		}
+		switch kind {
+		case 0x21:
+			err = p.gifExtension()
+		case 0x2c:
+			err = p.gifFrame()
+		case 0x3b:
+			return p.gifTrailer()
+		default:
+			return broken("a part has an unknown kind")
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// gifScreen reads the header: the size of the screen that frames are drawn onto.
+func (p *prober) gifScreen() error {
 	b, err := p.take(13)
 	if err != nil {
 		return err
@@ -19,39 +48,26 @@ func (p *prober) gif() error {
 	p.pixels = 0 // frames count, the screen alone does not
 	p.result.Frames = 0
 	p.result.Alpha = true
-	if err := p.gifPalette(flags); err != nil {
+	return p.gifPalette(flags)
+}
+
+// gifExtension skips a label, then blocks.
+func (p *prober) gifExtension() error {
+	if err := p.skip(1); err != nil {
 		return err
 	}
-	for {
-		if err := p.segment(); err != nil {
-			return err
-		}
-		kind, err := p.reader.ReadByte()
-		if err != nil {
-			return err
-		}
-		switch kind {
-		case 0x21: // an extension: its label, then blocks
-			if err = p.skip(1); err == nil {
-				err = p.gifBlocks()
-			}
-		case 0x2c:
-			err = p.gifFrame()
-		case 0x3b:
-			if p.result.Frames == 0 {
-				return broken("it has no picture")
-			}
-			p.result.Bytes = p.pixels + int64(p.result.Frames)*paletteBytes
-			// The first frame is drawn onto the screen for the smaller pictures.
-			p.result.Peak = p.result.Bytes + 4*int64(width)*int64(height)
-			return nil
-		default:
-			return broken("a part has an unknown kind")
-		}
-		if err != nil {
-			return err
-		}
+	return p.gifBlocks()
+}
+
+// gifTrailer adds up what decoding will take.
+func (p *prober) gifTrailer() error {
+	if p.result.Frames == 0 {
+		return broken("it has no picture")
 	}
+	p.result.Bytes = p.pixels + int64(p.result.Frames)*paletteBytes
+	// The first frame is drawn onto the screen for the smaller pictures.
+	p.result.Peak = p.result.Bytes + 4*int64(p.result.Width)*int64(p.result.Height)
+	return nil
 }
 
 func (p *prober) gifPalette(flags byte) error {

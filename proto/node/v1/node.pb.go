@@ -388,6 +388,7 @@ type Error struct {
 	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	Fields        []*Field               `protobuf:"bytes,3,rep,name=fields,proto3" json:"fields,omitempty"`
 	RetryAfterMs  int64                  `protobuf:"varint,4,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
+	Exact         string                 `protobuf:"bytes,5,opt,name=exact,proto3" json:"exact,omitempty"` // a code that earlier nodes do not know; code is then one that they treat alike
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -448,6 +449,13 @@ func (x *Error) GetRetryAfterMs() int64 {
 		return x.RetryAfterMs
 	}
 	return 0
+}
+
+func (x *Error) GetExact() string {
+	if x != nil {
+		return x.Exact
+	}
+	return ""
 }
 
 // GrainRequest is the only request that crosses nodes.
@@ -620,6 +628,7 @@ type Command struct {
 	//	*Command_ImportEvents
 	//	*Command_FinishImport
 	//	*Command_AnnounceMembers
+	//	*Command_AdvanceCursors
 	//	*Command_CreateUser
 	//	*Command_UpdateUser
 	//	*Command_DeleteUser
@@ -859,6 +868,15 @@ func (x *Command) GetAnnounceMembers() *AnnounceMembers {
 	if x != nil {
 		if x, ok := x.Body.(*Command_AnnounceMembers); ok {
 			return x.AnnounceMembers
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetAdvanceCursors() *AdvanceCursors {
+	if x != nil {
+		if x, ok := x.Body.(*Command_AdvanceCursors); ok {
+			return x.AdvanceCursors
 		}
 	}
 	return nil
@@ -1265,6 +1283,10 @@ type Command_AnnounceMembers struct {
 	AnnounceMembers *AnnounceMembers `protobuf:"bytes,25,opt,name=announce_members,json=announceMembers,proto3,oneof"` // by outbox, from the imported conversation itself
 }
 
+type Command_AdvanceCursors struct {
+	AdvanceCursors *AdvanceCursors `protobuf:"bytes,26,opt,name=advance_cursors,json=advanceCursors,proto3,oneof"` // by an edge, for many users; since version 2 of the cluster
+}
+
 type Command_CreateUser struct {
 	CreateUser *CreateUser `protobuf:"bytes,30,opt,name=create_user,json=createUser,proto3,oneof"`
 }
@@ -1444,6 +1466,8 @@ func (*Command_ImportEvents) isCommand_Body() {}
 func (*Command_FinishImport) isCommand_Body() {}
 
 func (*Command_AnnounceMembers) isCommand_Body() {}
+
+func (*Command_AdvanceCursors) isCommand_Body() {}
 
 func (*Command_CreateUser) isCommand_Body() {}
 
@@ -2162,6 +2186,208 @@ func (x *AdvanceCursor) GetSeen() uint64 {
 	return 0
 }
 
+// AdvanceCursors moves the cursors of many users of one conversation, each under its own user's rights.
+type AdvanceCursors struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Cursors       []*UserCursor          `protobuf:"bytes,1,rep,name=cursors,proto3" json:"cursors,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdvanceCursors) Reset() {
+	*x = AdvanceCursors{}
+	mi := &file_node_v1_node_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdvanceCursors) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdvanceCursors) ProtoMessage() {}
+
+func (x *AdvanceCursors) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdvanceCursors.ProtoReflect.Descriptor instead.
+func (*AdvanceCursors) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *AdvanceCursors) GetCursors() []*UserCursor {
+	if x != nil {
+		return x.Cursors
+	}
+	return nil
+}
+
+type UserCursor struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	UserId        string                 `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	Cursor        *AdvanceCursor         `protobuf:"bytes,2,opt,name=cursor,proto3" json:"cursor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserCursor) Reset() {
+	*x = UserCursor{}
+	mi := &file_node_v1_node_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserCursor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserCursor) ProtoMessage() {}
+
+func (x *UserCursor) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserCursor.ProtoReflect.Descriptor instead.
+func (*UserCursor) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *UserCursor) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *UserCursor) GetCursor() *AdvanceCursor {
+	if x != nil {
+		return x.Cursor
+	}
+	return nil
+}
+
+// AdvancedCursors is what became of AdvanceCursors. Of those that are not refused, what was asked for is so.
+type AdvancedCursors struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Apart         bool                   `protobuf:"varint,1,opt,name=apart,proto3" json:"apart,omitempty"` // nothing was done: receipts are events there, to be posted one by one
+	Refused       []*RefusedCursor       `protobuf:"bytes,2,rep,name=refused,proto3" json:"refused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdvancedCursors) Reset() {
+	*x = AdvancedCursors{}
+	mi := &file_node_v1_node_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdvancedCursors) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdvancedCursors) ProtoMessage() {}
+
+func (x *AdvancedCursors) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdvancedCursors.ProtoReflect.Descriptor instead.
+func (*AdvancedCursors) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *AdvancedCursors) GetApart() bool {
+	if x != nil {
+		return x.Apart
+	}
+	return false
+}
+
+func (x *AdvancedCursors) GetRefused() []*RefusedCursor {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
+type RefusedCursor struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint32                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"` // in AdvanceCursors.cursors
+	Error         *Error                 `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefusedCursor) Reset() {
+	*x = RefusedCursor{}
+	mi := &file_node_v1_node_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefusedCursor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefusedCursor) ProtoMessage() {}
+
+func (x *RefusedCursor) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefusedCursor.ProtoReflect.Descriptor instead.
+func (*RefusedCursor) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *RefusedCursor) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *RefusedCursor) GetError() *Error {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
 // Probe asks whether a thing exists, and writes "never" when it was never heard of. With a name it also
 // gives up the reservation of that name: unless the thing bears it, it never will under this token.
 type Probe struct {
@@ -2174,7 +2400,7 @@ type Probe struct {
 
 func (x *Probe) Reset() {
 	*x = Probe{}
-	mi := &file_node_v1_node_proto_msgTypes[16]
+	mi := &file_node_v1_node_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2186,7 +2412,7 @@ func (x *Probe) String() string {
 func (*Probe) ProtoMessage() {}
 
 func (x *Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[16]
+	mi := &file_node_v1_node_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2199,7 +2425,7 @@ func (x *Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probe.ProtoReflect.Descriptor instead.
 func (*Probe) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{16}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Probe) GetName() string {
@@ -2227,7 +2453,7 @@ type UserChanged struct {
 
 func (x *UserChanged) Reset() {
 	*x = UserChanged{}
-	mi := &file_node_v1_node_proto_msgTypes[17]
+	mi := &file_node_v1_node_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2239,7 +2465,7 @@ func (x *UserChanged) String() string {
 func (*UserChanged) ProtoMessage() {}
 
 func (x *UserChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[17]
+	mi := &file_node_v1_node_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2252,7 +2478,7 @@ func (x *UserChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserChanged.ProtoReflect.Descriptor instead.
 func (*UserChanged) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{17}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *UserChanged) GetUser() *v1.Author {
@@ -2287,7 +2513,7 @@ type PurgeConversation struct {
 
 func (x *PurgeConversation) Reset() {
 	*x = PurgeConversation{}
-	mi := &file_node_v1_node_proto_msgTypes[18]
+	mi := &file_node_v1_node_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2299,7 +2525,7 @@ func (x *PurgeConversation) String() string {
 func (*PurgeConversation) ProtoMessage() {}
 
 func (x *PurgeConversation) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[18]
+	mi := &file_node_v1_node_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2312,7 +2538,7 @@ func (x *PurgeConversation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeConversation.ProtoReflect.Descriptor instead.
 func (*PurgeConversation) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{18}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PurgeConversation) GetAfter() uint64 {
@@ -2335,7 +2561,7 @@ type ImportConversation struct {
 
 func (x *ImportConversation) Reset() {
 	*x = ImportConversation{}
-	mi := &file_node_v1_node_proto_msgTypes[19]
+	mi := &file_node_v1_node_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2347,7 +2573,7 @@ func (x *ImportConversation) String() string {
 func (*ImportConversation) ProtoMessage() {}
 
 func (x *ImportConversation) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[19]
+	mi := &file_node_v1_node_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2360,7 +2586,7 @@ func (x *ImportConversation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportConversation.ProtoReflect.Descriptor instead.
 func (*ImportConversation) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{19}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ImportConversation) GetConversation() *v1.Conversation {
@@ -2387,7 +2613,7 @@ type ImportMembers struct {
 
 func (x *ImportMembers) Reset() {
 	*x = ImportMembers{}
-	mi := &file_node_v1_node_proto_msgTypes[20]
+	mi := &file_node_v1_node_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2399,7 +2625,7 @@ func (x *ImportMembers) String() string {
 func (*ImportMembers) ProtoMessage() {}
 
 func (x *ImportMembers) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[20]
+	mi := &file_node_v1_node_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2412,7 +2638,7 @@ func (x *ImportMembers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportMembers.ProtoReflect.Descriptor instead.
 func (*ImportMembers) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{20}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ImportMembers) GetMembers() []*v1.Member {
@@ -2432,7 +2658,7 @@ type ImportEvents struct {
 
 func (x *ImportEvents) Reset() {
 	*x = ImportEvents{}
-	mi := &file_node_v1_node_proto_msgTypes[21]
+	mi := &file_node_v1_node_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2444,7 +2670,7 @@ func (x *ImportEvents) String() string {
 func (*ImportEvents) ProtoMessage() {}
 
 func (x *ImportEvents) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[21]
+	mi := &file_node_v1_node_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2457,7 +2683,7 @@ func (x *ImportEvents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportEvents.ProtoReflect.Descriptor instead.
 func (*ImportEvents) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{21}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ImportEvents) GetEvents() []*ImportedEvent {
@@ -2477,7 +2703,7 @@ type ImportedEvent struct {
 
 func (x *ImportedEvent) Reset() {
 	*x = ImportedEvent{}
-	mi := &file_node_v1_node_proto_msgTypes[22]
+	mi := &file_node_v1_node_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2489,7 +2715,7 @@ func (x *ImportedEvent) String() string {
 func (*ImportedEvent) ProtoMessage() {}
 
 func (x *ImportedEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[22]
+	mi := &file_node_v1_node_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2502,7 +2728,7 @@ func (x *ImportedEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportedEvent.ProtoReflect.Descriptor instead.
 func (*ImportedEvent) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{22}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ImportedEvent) GetEvent() *v1.Event {
@@ -2530,7 +2756,7 @@ type FinishImport struct {
 
 func (x *FinishImport) Reset() {
 	*x = FinishImport{}
-	mi := &file_node_v1_node_proto_msgTypes[23]
+	mi := &file_node_v1_node_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2542,7 +2768,7 @@ func (x *FinishImport) String() string {
 func (*FinishImport) ProtoMessage() {}
 
 func (x *FinishImport) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[23]
+	mi := &file_node_v1_node_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2555,7 +2781,7 @@ func (x *FinishImport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishImport.ProtoReflect.Descriptor instead.
 func (*FinishImport) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{23}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *FinishImport) GetSequence() uint64 {
@@ -2583,7 +2809,7 @@ type AnnounceMembers struct {
 
 func (x *AnnounceMembers) Reset() {
 	*x = AnnounceMembers{}
-	mi := &file_node_v1_node_proto_msgTypes[24]
+	mi := &file_node_v1_node_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2595,7 +2821,7 @@ func (x *AnnounceMembers) String() string {
 func (*AnnounceMembers) ProtoMessage() {}
 
 func (x *AnnounceMembers) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[24]
+	mi := &file_node_v1_node_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2608,7 +2834,7 @@ func (x *AnnounceMembers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnnounceMembers.ProtoReflect.Descriptor instead.
 func (*AnnounceMembers) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{24}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AnnounceMembers) GetAfter() uint64 {
@@ -2627,7 +2853,7 @@ type CreateUser struct {
 
 func (x *CreateUser) Reset() {
 	*x = CreateUser{}
-	mi := &file_node_v1_node_proto_msgTypes[25]
+	mi := &file_node_v1_node_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2639,7 +2865,7 @@ func (x *CreateUser) String() string {
 func (*CreateUser) ProtoMessage() {}
 
 func (x *CreateUser) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[25]
+	mi := &file_node_v1_node_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2652,7 +2878,7 @@ func (x *CreateUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUser.ProtoReflect.Descriptor instead.
 func (*CreateUser) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{25}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CreateUser) GetUser() *v1.User {
@@ -2676,7 +2902,7 @@ type UpdateUser struct {
 
 func (x *UpdateUser) Reset() {
 	*x = UpdateUser{}
-	mi := &file_node_v1_node_proto_msgTypes[26]
+	mi := &file_node_v1_node_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2688,7 +2914,7 @@ func (x *UpdateUser) String() string {
 func (*UpdateUser) ProtoMessage() {}
 
 func (x *UpdateUser) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[26]
+	mi := &file_node_v1_node_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2701,7 +2927,7 @@ func (x *UpdateUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateUser.ProtoReflect.Descriptor instead.
 func (*UpdateUser) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{26}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *UpdateUser) GetName() string {
@@ -2754,7 +2980,7 @@ type DeleteUser struct {
 
 func (x *DeleteUser) Reset() {
 	*x = DeleteUser{}
-	mi := &file_node_v1_node_proto_msgTypes[27]
+	mi := &file_node_v1_node_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2766,7 +2992,7 @@ func (x *DeleteUser) String() string {
 func (*DeleteUser) ProtoMessage() {}
 
 func (x *DeleteUser) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[27]
+	mi := &file_node_v1_node_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2779,7 +3005,7 @@ func (x *DeleteUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUser.ProtoReflect.Descriptor instead.
 func (*DeleteUser) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{27}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{31}
 }
 
 // ImportUser makes a user that another service has had, under the id that it had there; as
@@ -2794,7 +3020,7 @@ type ImportUser struct {
 
 func (x *ImportUser) Reset() {
 	*x = ImportUser{}
-	mi := &file_node_v1_node_proto_msgTypes[28]
+	mi := &file_node_v1_node_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2806,7 +3032,7 @@ func (x *ImportUser) String() string {
 func (*ImportUser) ProtoMessage() {}
 
 func (x *ImportUser) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[28]
+	mi := &file_node_v1_node_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2819,7 +3045,7 @@ func (x *ImportUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImportUser.ProtoReflect.Descriptor instead.
 func (*ImportUser) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{28}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ImportUser) GetUser() *v1.User {
@@ -2847,7 +3073,7 @@ type IndexMembership struct {
 
 func (x *IndexMembership) Reset() {
 	*x = IndexMembership{}
-	mi := &file_node_v1_node_proto_msgTypes[29]
+	mi := &file_node_v1_node_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2859,7 +3085,7 @@ func (x *IndexMembership) String() string {
 func (*IndexMembership) ProtoMessage() {}
 
 func (x *IndexMembership) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[29]
+	mi := &file_node_v1_node_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2872,7 +3098,7 @@ func (x *IndexMembership) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IndexMembership.ProtoReflect.Descriptor instead.
 func (*IndexMembership) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{29}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *IndexMembership) GetMembership() *v1.Membership {
@@ -2907,7 +3133,7 @@ type PropagateUser struct {
 
 func (x *PropagateUser) Reset() {
 	*x = PropagateUser{}
-	mi := &file_node_v1_node_proto_msgTypes[30]
+	mi := &file_node_v1_node_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2919,7 +3145,7 @@ func (x *PropagateUser) String() string {
 func (*PropagateUser) ProtoMessage() {}
 
 func (x *PropagateUser) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[30]
+	mi := &file_node_v1_node_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2932,7 +3158,7 @@ func (x *PropagateUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PropagateUser.ProtoReflect.Descriptor instead.
 func (*PropagateUser) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{30}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *PropagateUser) GetAfter() string {
@@ -2952,7 +3178,7 @@ type PutDevice struct {
 
 func (x *PutDevice) Reset() {
 	*x = PutDevice{}
-	mi := &file_node_v1_node_proto_msgTypes[31]
+	mi := &file_node_v1_node_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2964,7 +3190,7 @@ func (x *PutDevice) String() string {
 func (*PutDevice) ProtoMessage() {}
 
 func (x *PutDevice) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[31]
+	mi := &file_node_v1_node_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2977,7 +3203,7 @@ func (x *PutDevice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutDevice.ProtoReflect.Descriptor instead.
 func (*PutDevice) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{31}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PutDevice) GetDevice() *v1.Device {
@@ -2997,7 +3223,7 @@ type DeleteDevice struct {
 
 func (x *DeleteDevice) Reset() {
 	*x = DeleteDevice{}
-	mi := &file_node_v1_node_proto_msgTypes[32]
+	mi := &file_node_v1_node_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3009,7 +3235,7 @@ func (x *DeleteDevice) String() string {
 func (*DeleteDevice) ProtoMessage() {}
 
 func (x *DeleteDevice) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[32]
+	mi := &file_node_v1_node_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3022,7 +3248,7 @@ func (x *DeleteDevice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteDevice.ProtoReflect.Descriptor instead.
 func (*DeleteDevice) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{32}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DeleteDevice) GetId() string {
@@ -3050,7 +3276,7 @@ type MutePush struct {
 
 func (x *MutePush) Reset() {
 	*x = MutePush{}
-	mi := &file_node_v1_node_proto_msgTypes[33]
+	mi := &file_node_v1_node_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3062,7 +3288,7 @@ func (x *MutePush) String() string {
 func (*MutePush) ProtoMessage() {}
 
 func (x *MutePush) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[33]
+	mi := &file_node_v1_node_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3075,7 +3301,7 @@ func (x *MutePush) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MutePush.ProtoReflect.Descriptor instead.
 func (*MutePush) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{33}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *MutePush) GetConversationId() string {
@@ -3103,7 +3329,7 @@ type ReserveName struct {
 
 func (x *ReserveName) Reset() {
 	*x = ReserveName{}
-	mi := &file_node_v1_node_proto_msgTypes[34]
+	mi := &file_node_v1_node_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3115,7 +3341,7 @@ func (x *ReserveName) String() string {
 func (*ReserveName) ProtoMessage() {}
 
 func (x *ReserveName) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[34]
+	mi := &file_node_v1_node_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3128,7 +3354,7 @@ func (x *ReserveName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveName.ProtoReflect.Descriptor instead.
 func (*ReserveName) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{34}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReserveName) GetOwnerId() string {
@@ -3155,7 +3381,7 @@ type ConfirmName struct {
 
 func (x *ConfirmName) Reset() {
 	*x = ConfirmName{}
-	mi := &file_node_v1_node_proto_msgTypes[35]
+	mi := &file_node_v1_node_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3167,7 +3393,7 @@ func (x *ConfirmName) String() string {
 func (*ConfirmName) ProtoMessage() {}
 
 func (x *ConfirmName) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[35]
+	mi := &file_node_v1_node_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3180,7 +3406,7 @@ func (x *ConfirmName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmName.ProtoReflect.Descriptor instead.
 func (*ConfirmName) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{35}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ConfirmName) GetOwnerId() string {
@@ -3207,7 +3433,7 @@ type ReleaseName struct {
 
 func (x *ReleaseName) Reset() {
 	*x = ReleaseName{}
-	mi := &file_node_v1_node_proto_msgTypes[36]
+	mi := &file_node_v1_node_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3219,7 +3445,7 @@ func (x *ReleaseName) String() string {
 func (*ReleaseName) ProtoMessage() {}
 
 func (x *ReleaseName) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[36]
+	mi := &file_node_v1_node_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3232,7 +3458,7 @@ func (x *ReleaseName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseName.ProtoReflect.Descriptor instead.
 func (*ReleaseName) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{36}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ReleaseName) GetOwnerId() string {
@@ -3259,7 +3485,7 @@ type PutApplication struct {
 
 func (x *PutApplication) Reset() {
 	*x = PutApplication{}
-	mi := &file_node_v1_node_proto_msgTypes[37]
+	mi := &file_node_v1_node_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3271,7 +3497,7 @@ func (x *PutApplication) String() string {
 func (*PutApplication) ProtoMessage() {}
 
 func (x *PutApplication) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[37]
+	mi := &file_node_v1_node_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3284,7 +3510,7 @@ func (x *PutApplication) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutApplication.ProtoReflect.Descriptor instead.
 func (*PutApplication) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{37}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PutApplication) GetApplication() *v1.Application {
@@ -3309,7 +3535,7 @@ type DeleteApplication struct {
 
 func (x *DeleteApplication) Reset() {
 	*x = DeleteApplication{}
-	mi := &file_node_v1_node_proto_msgTypes[38]
+	mi := &file_node_v1_node_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3321,7 +3547,7 @@ func (x *DeleteApplication) String() string {
 func (*DeleteApplication) ProtoMessage() {}
 
 func (x *DeleteApplication) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[38]
+	mi := &file_node_v1_node_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3334,7 +3560,7 @@ func (x *DeleteApplication) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteApplication.ProtoReflect.Descriptor instead.
 func (*DeleteApplication) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{38}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{42}
 }
 
 type PutCredential struct {
@@ -3347,7 +3573,7 @@ type PutCredential struct {
 
 func (x *PutCredential) Reset() {
 	*x = PutCredential{}
-	mi := &file_node_v1_node_proto_msgTypes[39]
+	mi := &file_node_v1_node_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3359,7 +3585,7 @@ func (x *PutCredential) String() string {
 func (*PutCredential) ProtoMessage() {}
 
 func (x *PutCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[39]
+	mi := &file_node_v1_node_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3372,7 +3598,7 @@ func (x *PutCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutCredential.ProtoReflect.Descriptor instead.
 func (*PutCredential) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{39}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PutCredential) GetCredential() *v1.Credential {
@@ -3398,7 +3624,7 @@ type PutSettings struct {
 
 func (x *PutSettings) Reset() {
 	*x = PutSettings{}
-	mi := &file_node_v1_node_proto_msgTypes[40]
+	mi := &file_node_v1_node_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3410,7 +3636,7 @@ func (x *PutSettings) String() string {
 func (*PutSettings) ProtoMessage() {}
 
 func (x *PutSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[40]
+	mi := &file_node_v1_node_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3423,7 +3649,7 @@ func (x *PutSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSettings.ProtoReflect.Descriptor instead.
 func (*PutSettings) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{40}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PutSettings) GetSettings() *v1.ClusterSettings {
@@ -3442,7 +3668,7 @@ type PutPushCredential struct {
 
 func (x *PutPushCredential) Reset() {
 	*x = PutPushCredential{}
-	mi := &file_node_v1_node_proto_msgTypes[41]
+	mi := &file_node_v1_node_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3454,7 +3680,7 @@ func (x *PutPushCredential) String() string {
 func (*PutPushCredential) ProtoMessage() {}
 
 func (x *PutPushCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[41]
+	mi := &file_node_v1_node_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3467,7 +3693,7 @@ func (x *PutPushCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutPushCredential.ProtoReflect.Descriptor instead.
 func (*PutPushCredential) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{41}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PutPushCredential) GetCredential() *v1.PushCredential {
@@ -3486,7 +3712,7 @@ type DeletePushCredential struct {
 
 func (x *DeletePushCredential) Reset() {
 	*x = DeletePushCredential{}
-	mi := &file_node_v1_node_proto_msgTypes[42]
+	mi := &file_node_v1_node_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3498,7 +3724,7 @@ func (x *DeletePushCredential) String() string {
 func (*DeletePushCredential) ProtoMessage() {}
 
 func (x *DeletePushCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[42]
+	mi := &file_node_v1_node_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3511,7 +3737,7 @@ func (x *DeletePushCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeletePushCredential.ProtoReflect.Descriptor instead.
 func (*DeletePushCredential) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{42}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *DeletePushCredential) GetPlatform() v1.Platform {
@@ -3534,7 +3760,7 @@ type NotePush struct {
 
 func (x *NotePush) Reset() {
 	*x = NotePush{}
-	mi := &file_node_v1_node_proto_msgTypes[43]
+	mi := &file_node_v1_node_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3546,7 +3772,7 @@ func (x *NotePush) String() string {
 func (*NotePush) ProtoMessage() {}
 
 func (x *NotePush) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[43]
+	mi := &file_node_v1_node_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3559,7 +3785,7 @@ func (x *NotePush) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotePush.ProtoReflect.Descriptor instead.
 func (*NotePush) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{43}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *NotePush) GetPlatform() v1.Platform {
@@ -3603,7 +3829,7 @@ type HoldBlob struct {
 
 func (x *HoldBlob) Reset() {
 	*x = HoldBlob{}
-	mi := &file_node_v1_node_proto_msgTypes[44]
+	mi := &file_node_v1_node_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3615,7 +3841,7 @@ func (x *HoldBlob) String() string {
 func (*HoldBlob) ProtoMessage() {}
 
 func (x *HoldBlob) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[44]
+	mi := &file_node_v1_node_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3628,7 +3854,7 @@ func (x *HoldBlob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldBlob.ProtoReflect.Descriptor instead.
 func (*HoldBlob) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{44}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *HoldBlob) GetHolder() string {
@@ -3662,7 +3888,7 @@ type PutChunk struct {
 
 func (x *PutChunk) Reset() {
 	*x = PutChunk{}
-	mi := &file_node_v1_node_proto_msgTypes[45]
+	mi := &file_node_v1_node_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3674,7 +3900,7 @@ func (x *PutChunk) String() string {
 func (*PutChunk) ProtoMessage() {}
 
 func (x *PutChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[45]
+	mi := &file_node_v1_node_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3687,7 +3913,7 @@ func (x *PutChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutChunk.ProtoReflect.Descriptor instead.
 func (*PutChunk) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{45}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *PutChunk) GetIndex() uint32 {
@@ -3712,7 +3938,7 @@ type SealBlob struct {
 
 func (x *SealBlob) Reset() {
 	*x = SealBlob{}
-	mi := &file_node_v1_node_proto_msgTypes[46]
+	mi := &file_node_v1_node_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3724,7 +3950,7 @@ func (x *SealBlob) String() string {
 func (*SealBlob) ProtoMessage() {}
 
 func (x *SealBlob) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[46]
+	mi := &file_node_v1_node_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3737,7 +3963,7 @@ func (x *SealBlob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealBlob.ProtoReflect.Descriptor instead.
 func (*SealBlob) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{46}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{50}
 }
 
 type ConfirmHold struct {
@@ -3749,7 +3975,7 @@ type ConfirmHold struct {
 
 func (x *ConfirmHold) Reset() {
 	*x = ConfirmHold{}
-	mi := &file_node_v1_node_proto_msgTypes[47]
+	mi := &file_node_v1_node_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3761,7 +3987,7 @@ func (x *ConfirmHold) String() string {
 func (*ConfirmHold) ProtoMessage() {}
 
 func (x *ConfirmHold) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[47]
+	mi := &file_node_v1_node_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3774,7 +4000,7 @@ func (x *ConfirmHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmHold.ProtoReflect.Descriptor instead.
 func (*ConfirmHold) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{47}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ConfirmHold) GetHolder() string {
@@ -3793,7 +4019,7 @@ type ReleaseHold struct {
 
 func (x *ReleaseHold) Reset() {
 	*x = ReleaseHold{}
-	mi := &file_node_v1_node_proto_msgTypes[48]
+	mi := &file_node_v1_node_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3805,7 +4031,7 @@ func (x *ReleaseHold) String() string {
 func (*ReleaseHold) ProtoMessage() {}
 
 func (x *ReleaseHold) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[48]
+	mi := &file_node_v1_node_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3818,7 +4044,7 @@ func (x *ReleaseHold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseHold.ProtoReflect.Descriptor instead.
 func (*ReleaseHold) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{48}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ReleaseHold) GetHolder() string {
@@ -3838,7 +4064,7 @@ type PurgeObject struct {
 
 func (x *PurgeObject) Reset() {
 	*x = PurgeObject{}
-	mi := &file_node_v1_node_proto_msgTypes[49]
+	mi := &file_node_v1_node_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3850,7 +4076,7 @@ func (x *PurgeObject) String() string {
 func (*PurgeObject) ProtoMessage() {}
 
 func (x *PurgeObject) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[49]
+	mi := &file_node_v1_node_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3863,7 +4089,7 @@ func (x *PurgeObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeObject.ProtoReflect.Descriptor instead.
 func (*PurgeObject) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{49}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PurgeObject) GetGeneration() uint64 {
@@ -3889,7 +4115,7 @@ type CreateImage struct {
 
 func (x *CreateImage) Reset() {
 	*x = CreateImage{}
-	mi := &file_node_v1_node_proto_msgTypes[50]
+	mi := &file_node_v1_node_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3901,7 +4127,7 @@ func (x *CreateImage) String() string {
 func (*CreateImage) ProtoMessage() {}
 
 func (x *CreateImage) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[50]
+	mi := &file_node_v1_node_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3914,7 +4140,7 @@ func (x *CreateImage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateImage.ProtoReflect.Descriptor instead.
 func (*CreateImage) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{50}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *CreateImage) GetImage() *v1.Image {
@@ -3932,7 +4158,7 @@ type DeleteImage struct {
 
 func (x *DeleteImage) Reset() {
 	*x = DeleteImage{}
-	mi := &file_node_v1_node_proto_msgTypes[51]
+	mi := &file_node_v1_node_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3944,7 +4170,7 @@ func (x *DeleteImage) String() string {
 func (*DeleteImage) ProtoMessage() {}
 
 func (x *DeleteImage) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[51]
+	mi := &file_node_v1_node_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3957,7 +4183,7 @@ func (x *DeleteImage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteImage.ProtoReflect.Descriptor instead.
 func (*DeleteImage) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{51}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{55}
 }
 
 // FoundPlacement writes the first member and where the shards are; a repetition changes nothing.
@@ -3973,7 +4199,7 @@ type FoundPlacement struct {
 
 func (x *FoundPlacement) Reset() {
 	*x = FoundPlacement{}
-	mi := &file_node_v1_node_proto_msgTypes[52]
+	mi := &file_node_v1_node_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3985,7 +4211,7 @@ func (x *FoundPlacement) String() string {
 func (*FoundPlacement) ProtoMessage() {}
 
 func (x *FoundPlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[52]
+	mi := &file_node_v1_node_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3998,7 +4224,7 @@ func (x *FoundPlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundPlacement.ProtoReflect.Descriptor instead.
 func (*FoundPlacement) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{52}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *FoundPlacement) GetFounder() *v1.Store {
@@ -4039,7 +4265,7 @@ type PutStore struct {
 
 func (x *PutStore) Reset() {
 	*x = PutStore{}
-	mi := &file_node_v1_node_proto_msgTypes[53]
+	mi := &file_node_v1_node_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4051,7 +4277,7 @@ func (x *PutStore) String() string {
 func (*PutStore) ProtoMessage() {}
 
 func (x *PutStore) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[53]
+	mi := &file_node_v1_node_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4064,7 +4290,7 @@ func (x *PutStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutStore.ProtoReflect.Descriptor instead.
 func (*PutStore) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{53}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *PutStore) GetStore() *v1.Store {
@@ -4086,7 +4312,7 @@ type SetStore struct {
 
 func (x *SetStore) Reset() {
 	*x = SetStore{}
-	mi := &file_node_v1_node_proto_msgTypes[54]
+	mi := &file_node_v1_node_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4098,7 +4324,7 @@ func (x *SetStore) String() string {
 func (*SetStore) ProtoMessage() {}
 
 func (x *SetStore) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[54]
+	mi := &file_node_v1_node_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4111,7 +4337,7 @@ func (x *SetStore) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetStore.ProtoReflect.Descriptor instead.
 func (*SetStore) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{54}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *SetStore) GetNode() string {
@@ -4146,7 +4372,7 @@ type PutShard struct {
 
 func (x *PutShard) Reset() {
 	*x = PutShard{}
-	mi := &file_node_v1_node_proto_msgTypes[55]
+	mi := &file_node_v1_node_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4158,7 +4384,7 @@ func (x *PutShard) String() string {
 func (*PutShard) ProtoMessage() {}
 
 func (x *PutShard) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[55]
+	mi := &file_node_v1_node_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4171,7 +4397,7 @@ func (x *PutShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutShard.ProtoReflect.Descriptor instead.
 func (*PutShard) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{55}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *PutShard) GetShard() *v1.ShardMap {
@@ -4195,7 +4421,7 @@ type Announce struct {
 
 func (x *Announce) Reset() {
 	*x = Announce{}
-	mi := &file_node_v1_node_proto_msgTypes[56]
+	mi := &file_node_v1_node_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4207,7 +4433,7 @@ func (x *Announce) String() string {
 func (*Announce) ProtoMessage() {}
 
 func (x *Announce) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[56]
+	mi := &file_node_v1_node_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4220,7 +4446,7 @@ func (x *Announce) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Announce.ProtoReflect.Descriptor instead.
 func (*Announce) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{56}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Announce) GetNode() string {
@@ -4268,7 +4494,7 @@ type ShardLead struct {
 
 func (x *ShardLead) Reset() {
 	*x = ShardLead{}
-	mi := &file_node_v1_node_proto_msgTypes[57]
+	mi := &file_node_v1_node_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4280,7 +4506,7 @@ func (x *ShardLead) String() string {
 func (*ShardLead) ProtoMessage() {}
 
 func (x *ShardLead) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[57]
+	mi := &file_node_v1_node_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4293,7 +4519,7 @@ func (x *ShardLead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardLead.ProtoReflect.Descriptor instead.
 func (*ShardLead) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{57}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ShardLead) GetShard() uint32 {
@@ -4318,13 +4544,14 @@ type Order struct {
 	Replica       uint64                 `protobuf:"varint,3,opt,name=replica,proto3" json:"replica,omitempty"`                            // MAKE, DESTROY: which; TRANSFER: to whom
 	Changes       []*ConfChange          `protobuf:"bytes,4,rep,name=changes,proto3" json:"changes,omitempty"`                             // CONFIGURE
 	DriverEpoch   uint64                 `protobuf:"varint,5,opt,name=driver_epoch,json=driverEpoch,proto3" json:"driver_epoch,omitempty"` // of the meta shard, in which the driver decided; an older one is refused. 0 = an operator's
+	Configured    uint64                 `protobuf:"varint,6,opt,name=configured,proto3" json:"configured,omitempty"`                      // CONFIGURE: ObservedShard.configured, on which the driver decided; refused when it is another. 0 = not told
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_node_v1_node_proto_msgTypes[58]
+	mi := &file_node_v1_node_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4336,7 +4563,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[58]
+	mi := &file_node_v1_node_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4349,7 +4576,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{58}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Order) GetShard() uint32 {
@@ -4387,6 +4614,13 @@ func (x *Order) GetDriverEpoch() uint64 {
 	return 0
 }
 
+func (x *Order) GetConfigured() uint64 {
+	if x != nil {
+		return x.Configured
+	}
+	return 0
+}
+
 // RaiseVersion has the cluster speak a later version, when every member does.
 type RaiseVersion struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4397,7 +4631,7 @@ type RaiseVersion struct {
 
 func (x *RaiseVersion) Reset() {
 	*x = RaiseVersion{}
-	mi := &file_node_v1_node_proto_msgTypes[59]
+	mi := &file_node_v1_node_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4409,7 +4643,7 @@ func (x *RaiseVersion) String() string {
 func (*RaiseVersion) ProtoMessage() {}
 
 func (x *RaiseVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[59]
+	mi := &file_node_v1_node_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4422,7 +4656,7 @@ func (x *RaiseVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseVersion.ProtoReflect.Descriptor instead.
 func (*RaiseVersion) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{59}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *RaiseVersion) GetVersion() uint32 {
@@ -4446,7 +4680,7 @@ type RecoverPlacement struct {
 
 func (x *RecoverPlacement) Reset() {
 	*x = RecoverPlacement{}
-	mi := &file_node_v1_node_proto_msgTypes[60]
+	mi := &file_node_v1_node_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4458,7 +4692,7 @@ func (x *RecoverPlacement) String() string {
 func (*RecoverPlacement) ProtoMessage() {}
 
 func (x *RecoverPlacement) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[60]
+	mi := &file_node_v1_node_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4471,7 +4705,7 @@ func (x *RecoverPlacement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecoverPlacement.ProtoReflect.Descriptor instead.
 func (*RecoverPlacement) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{60}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *RecoverPlacement) GetId() string {
@@ -4513,7 +4747,7 @@ type ConfChange struct {
 
 func (x *ConfChange) Reset() {
 	*x = ConfChange{}
-	mi := &file_node_v1_node_proto_msgTypes[61]
+	mi := &file_node_v1_node_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4525,7 +4759,7 @@ func (x *ConfChange) String() string {
 func (*ConfChange) ProtoMessage() {}
 
 func (x *ConfChange) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[61]
+	mi := &file_node_v1_node_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4538,7 +4772,7 @@ func (x *ConfChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfChange.ProtoReflect.Descriptor instead.
 func (*ConfChange) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{61}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ConfChange) GetKind() uint32 {
@@ -4574,7 +4808,7 @@ type Page struct {
 
 func (x *Page) Reset() {
 	*x = Page{}
-	mi := &file_node_v1_node_proto_msgTypes[62]
+	mi := &file_node_v1_node_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4586,7 +4820,7 @@ func (x *Page) String() string {
 func (*Page) ProtoMessage() {}
 
 func (x *Page) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[62]
+	mi := &file_node_v1_node_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4599,7 +4833,7 @@ func (x *Page) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Page.ProtoReflect.Descriptor instead.
 func (*Page) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{62}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Page) GetSize() uint32 {
@@ -4660,7 +4894,7 @@ type Query struct {
 
 func (x *Query) Reset() {
 	*x = Query{}
-	mi := &file_node_v1_node_proto_msgTypes[63]
+	mi := &file_node_v1_node_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4672,7 +4906,7 @@ func (x *Query) String() string {
 func (*Query) ProtoMessage() {}
 
 func (x *Query) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[63]
+	mi := &file_node_v1_node_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4685,7 +4919,7 @@ func (x *Query) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Query.ProtoReflect.Descriptor instead.
 func (*Query) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{63}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Query) GetPrincipal() *Principal {
@@ -5079,7 +5313,7 @@ type GetConversation struct {
 
 func (x *GetConversation) Reset() {
 	*x = GetConversation{}
-	mi := &file_node_v1_node_proto_msgTypes[64]
+	mi := &file_node_v1_node_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5091,7 +5325,7 @@ func (x *GetConversation) String() string {
 func (*GetConversation) ProtoMessage() {}
 
 func (x *GetConversation) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[64]
+	mi := &file_node_v1_node_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5104,7 +5338,7 @@ func (x *GetConversation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConversation.ProtoReflect.Descriptor instead.
 func (*GetConversation) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{64}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *GetConversation) GetWithMembers() bool {
@@ -5137,7 +5371,7 @@ type GetMember struct {
 
 func (x *GetMember) Reset() {
 	*x = GetMember{}
-	mi := &file_node_v1_node_proto_msgTypes[65]
+	mi := &file_node_v1_node_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5149,7 +5383,7 @@ func (x *GetMember) String() string {
 func (*GetMember) ProtoMessage() {}
 
 func (x *GetMember) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[65]
+	mi := &file_node_v1_node_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5162,7 +5396,7 @@ func (x *GetMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetMember.ProtoReflect.Descriptor instead.
 func (*GetMember) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{65}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *GetMember) GetMemberId() string {
@@ -5182,7 +5416,7 @@ type ListMembers struct {
 
 func (x *ListMembers) Reset() {
 	*x = ListMembers{}
-	mi := &file_node_v1_node_proto_msgTypes[66]
+	mi := &file_node_v1_node_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5194,7 +5428,7 @@ func (x *ListMembers) String() string {
 func (*ListMembers) ProtoMessage() {}
 
 func (x *ListMembers) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[66]
+	mi := &file_node_v1_node_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5207,7 +5441,7 @@ func (x *ListMembers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMembers.ProtoReflect.Descriptor instead.
 func (*ListMembers) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{66}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ListMembers) GetPage() *Page {
@@ -5233,7 +5467,7 @@ type GetEvent struct {
 
 func (x *GetEvent) Reset() {
 	*x = GetEvent{}
-	mi := &file_node_v1_node_proto_msgTypes[67]
+	mi := &file_node_v1_node_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5245,7 +5479,7 @@ func (x *GetEvent) String() string {
 func (*GetEvent) ProtoMessage() {}
 
 func (x *GetEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[67]
+	mi := &file_node_v1_node_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5258,7 +5492,7 @@ func (x *GetEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEvent.ProtoReflect.Descriptor instead.
 func (*GetEvent) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{67}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *GetEvent) GetSequence() uint64 {
@@ -5282,7 +5516,7 @@ type ListEvents struct {
 
 func (x *ListEvents) Reset() {
 	*x = ListEvents{}
-	mi := &file_node_v1_node_proto_msgTypes[68]
+	mi := &file_node_v1_node_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5294,7 +5528,7 @@ func (x *ListEvents) String() string {
 func (*ListEvents) ProtoMessage() {}
 
 func (x *ListEvents) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[68]
+	mi := &file_node_v1_node_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5307,7 +5541,7 @@ func (x *ListEvents) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEvents.ProtoReflect.Descriptor instead.
 func (*ListEvents) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{68}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ListEvents) GetPage() *Page {
@@ -5361,7 +5595,7 @@ type GetUser struct {
 
 func (x *GetUser) Reset() {
 	*x = GetUser{}
-	mi := &file_node_v1_node_proto_msgTypes[69]
+	mi := &file_node_v1_node_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5373,7 +5607,7 @@ func (x *GetUser) String() string {
 func (*GetUser) ProtoMessage() {}
 
 func (x *GetUser) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[69]
+	mi := &file_node_v1_node_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5386,7 +5620,7 @@ func (x *GetUser) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUser.ProtoReflect.Descriptor instead.
 func (*GetUser) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{69}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *GetUser) GetGone() bool {
@@ -5406,7 +5640,7 @@ type ListMemberships struct {
 
 func (x *ListMemberships) Reset() {
 	*x = ListMemberships{}
-	mi := &file_node_v1_node_proto_msgTypes[70]
+	mi := &file_node_v1_node_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5418,7 +5652,7 @@ func (x *ListMemberships) String() string {
 func (*ListMemberships) ProtoMessage() {}
 
 func (x *ListMemberships) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[70]
+	mi := &file_node_v1_node_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5431,7 +5665,7 @@ func (x *ListMemberships) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMemberships.ProtoReflect.Descriptor instead.
 func (*ListMemberships) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{70}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ListMemberships) GetPage() *Page {
@@ -5458,7 +5692,7 @@ type GetDevices struct {
 
 func (x *GetDevices) Reset() {
 	*x = GetDevices{}
-	mi := &file_node_v1_node_proto_msgTypes[71]
+	mi := &file_node_v1_node_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5470,7 +5704,7 @@ func (x *GetDevices) String() string {
 func (*GetDevices) ProtoMessage() {}
 
 func (x *GetDevices) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[71]
+	mi := &file_node_v1_node_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5483,7 +5717,7 @@ func (x *GetDevices) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDevices.ProtoReflect.Descriptor instead.
 func (*GetDevices) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{71}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *GetDevices) GetConversation() string {
@@ -5501,7 +5735,7 @@ type GetName struct {
 
 func (x *GetName) Reset() {
 	*x = GetName{}
-	mi := &file_node_v1_node_proto_msgTypes[72]
+	mi := &file_node_v1_node_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5513,7 +5747,7 @@ func (x *GetName) String() string {
 func (*GetName) ProtoMessage() {}
 
 func (x *GetName) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[72]
+	mi := &file_node_v1_node_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5526,7 +5760,7 @@ func (x *GetName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetName.ProtoReflect.Descriptor instead.
 func (*GetName) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{72}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{76}
 }
 
 type GetApplication struct {
@@ -5537,7 +5771,7 @@ type GetApplication struct {
 
 func (x *GetApplication) Reset() {
 	*x = GetApplication{}
-	mi := &file_node_v1_node_proto_msgTypes[73]
+	mi := &file_node_v1_node_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5549,7 +5783,7 @@ func (x *GetApplication) String() string {
 func (*GetApplication) ProtoMessage() {}
 
 func (x *GetApplication) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[73]
+	mi := &file_node_v1_node_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5562,7 +5796,7 @@ func (x *GetApplication) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetApplication.ProtoReflect.Descriptor instead.
 func (*GetApplication) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{73}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{77}
 }
 
 type ListApplications struct {
@@ -5574,7 +5808,7 @@ type ListApplications struct {
 
 func (x *ListApplications) Reset() {
 	*x = ListApplications{}
-	mi := &file_node_v1_node_proto_msgTypes[74]
+	mi := &file_node_v1_node_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5586,7 +5820,7 @@ func (x *ListApplications) String() string {
 func (*ListApplications) ProtoMessage() {}
 
 func (x *ListApplications) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[74]
+	mi := &file_node_v1_node_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5599,7 +5833,7 @@ func (x *ListApplications) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListApplications.ProtoReflect.Descriptor instead.
 func (*ListApplications) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{74}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ListApplications) GetPage() *Page {
@@ -5619,7 +5853,7 @@ type GetCredential struct {
 
 func (x *GetCredential) Reset() {
 	*x = GetCredential{}
-	mi := &file_node_v1_node_proto_msgTypes[75]
+	mi := &file_node_v1_node_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5631,7 +5865,7 @@ func (x *GetCredential) String() string {
 func (*GetCredential) ProtoMessage() {}
 
 func (x *GetCredential) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[75]
+	mi := &file_node_v1_node_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5644,7 +5878,7 @@ func (x *GetCredential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCredential.ProtoReflect.Descriptor instead.
 func (*GetCredential) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{75}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *GetCredential) GetKey() string {
@@ -5669,7 +5903,7 @@ type GetSettings struct {
 
 func (x *GetSettings) Reset() {
 	*x = GetSettings{}
-	mi := &file_node_v1_node_proto_msgTypes[76]
+	mi := &file_node_v1_node_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5681,7 +5915,7 @@ func (x *GetSettings) String() string {
 func (*GetSettings) ProtoMessage() {}
 
 func (x *GetSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[76]
+	mi := &file_node_v1_node_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5694,7 +5928,7 @@ func (x *GetSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSettings.ProtoReflect.Descriptor instead.
 func (*GetSettings) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{76}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{80}
 }
 
 type ListConversations struct {
@@ -5708,7 +5942,7 @@ type ListConversations struct {
 
 func (x *ListConversations) Reset() {
 	*x = ListConversations{}
-	mi := &file_node_v1_node_proto_msgTypes[77]
+	mi := &file_node_v1_node_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5720,7 +5954,7 @@ func (x *ListConversations) String() string {
 func (*ListConversations) ProtoMessage() {}
 
 func (x *ListConversations) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[77]
+	mi := &file_node_v1_node_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5733,7 +5967,7 @@ func (x *ListConversations) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConversations.ProtoReflect.Descriptor instead.
 func (*ListConversations) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{77}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *ListConversations) GetPage() *Page {
@@ -5767,7 +6001,7 @@ type ListUsers struct {
 
 func (x *ListUsers) Reset() {
 	*x = ListUsers{}
-	mi := &file_node_v1_node_proto_msgTypes[78]
+	mi := &file_node_v1_node_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5779,7 +6013,7 @@ func (x *ListUsers) String() string {
 func (*ListUsers) ProtoMessage() {}
 
 func (x *ListUsers) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[78]
+	mi := &file_node_v1_node_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5792,7 +6026,7 @@ func (x *ListUsers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsers.ProtoReflect.Descriptor instead.
 func (*ListUsers) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{78}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ListUsers) GetPage() *Page {
@@ -5819,7 +6053,7 @@ type ListDeadLetters struct {
 
 func (x *ListDeadLetters) Reset() {
 	*x = ListDeadLetters{}
-	mi := &file_node_v1_node_proto_msgTypes[79]
+	mi := &file_node_v1_node_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5831,7 +6065,7 @@ func (x *ListDeadLetters) String() string {
 func (*ListDeadLetters) ProtoMessage() {}
 
 func (x *ListDeadLetters) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[79]
+	mi := &file_node_v1_node_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5844,7 +6078,7 @@ func (x *ListDeadLetters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDeadLetters.ProtoReflect.Descriptor instead.
 func (*ListDeadLetters) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{79}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *ListDeadLetters) GetPage() *Page {
@@ -5869,7 +6103,7 @@ type GetBlob struct {
 
 func (x *GetBlob) Reset() {
 	*x = GetBlob{}
-	mi := &file_node_v1_node_proto_msgTypes[80]
+	mi := &file_node_v1_node_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5881,7 +6115,7 @@ func (x *GetBlob) String() string {
 func (*GetBlob) ProtoMessage() {}
 
 func (x *GetBlob) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[80]
+	mi := &file_node_v1_node_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5894,7 +6128,7 @@ func (x *GetBlob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBlob.ProtoReflect.Descriptor instead.
 func (*GetBlob) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{80}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{84}
 }
 
 type GetChunk struct {
@@ -5906,7 +6140,7 @@ type GetChunk struct {
 
 func (x *GetChunk) Reset() {
 	*x = GetChunk{}
-	mi := &file_node_v1_node_proto_msgTypes[81]
+	mi := &file_node_v1_node_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5918,7 +6152,7 @@ func (x *GetChunk) String() string {
 func (*GetChunk) ProtoMessage() {}
 
 func (x *GetChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[81]
+	mi := &file_node_v1_node_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5931,7 +6165,7 @@ func (x *GetChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetChunk.ProtoReflect.Descriptor instead.
 func (*GetChunk) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{81}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *GetChunk) GetIndex() uint32 {
@@ -5949,7 +6183,7 @@ type GetImage struct {
 
 func (x *GetImage) Reset() {
 	*x = GetImage{}
-	mi := &file_node_v1_node_proto_msgTypes[82]
+	mi := &file_node_v1_node_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5961,7 +6195,7 @@ func (x *GetImage) String() string {
 func (*GetImage) ProtoMessage() {}
 
 func (x *GetImage) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[82]
+	mi := &file_node_v1_node_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5974,7 +6208,7 @@ func (x *GetImage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetImage.ProtoReflect.Descriptor instead.
 func (*GetImage) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{82}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{86}
 }
 
 // Observe asks a node how the shards that it leads fare.
@@ -5986,7 +6220,7 @@ type Observe struct {
 
 func (x *Observe) Reset() {
 	*x = Observe{}
-	mi := &file_node_v1_node_proto_msgTypes[83]
+	mi := &file_node_v1_node_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5998,7 +6232,7 @@ func (x *Observe) String() string {
 func (*Observe) ProtoMessage() {}
 
 func (x *Observe) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[83]
+	mi := &file_node_v1_node_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6011,7 +6245,7 @@ func (x *Observe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Observe.ProtoReflect.Descriptor instead.
 func (*Observe) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{83}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{87}
 }
 
 // GetPublic asks the meta shard's leader for rows of its public part after a key.
@@ -6024,7 +6258,7 @@ type GetPublic struct {
 
 func (x *GetPublic) Reset() {
 	*x = GetPublic{}
-	mi := &file_node_v1_node_proto_msgTypes[84]
+	mi := &file_node_v1_node_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6036,7 +6270,7 @@ func (x *GetPublic) String() string {
 func (*GetPublic) ProtoMessage() {}
 
 func (x *GetPublic) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[84]
+	mi := &file_node_v1_node_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6049,7 +6283,7 @@ func (x *GetPublic) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPublic.ProtoReflect.Descriptor instead.
 func (*GetPublic) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{84}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *GetPublic) GetAfter() []byte {
@@ -6063,13 +6297,14 @@ func (x *GetPublic) GetAfter() []byte {
 type ListSessions struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	User          string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	Connected     bool                   `protobuf:"varint,2,opt,name=connected,proto3" json:"connected,omitempty"` // without those that wait for their client to come back
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListSessions) Reset() {
 	*x = ListSessions{}
-	mi := &file_node_v1_node_proto_msgTypes[85]
+	mi := &file_node_v1_node_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6081,7 +6316,7 @@ func (x *ListSessions) String() string {
 func (*ListSessions) ProtoMessage() {}
 
 func (x *ListSessions) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[85]
+	mi := &file_node_v1_node_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6094,7 +6329,7 @@ func (x *ListSessions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessions.ProtoReflect.Descriptor instead.
 func (*ListSessions) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{85}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *ListSessions) GetUser() string {
@@ -6102,6 +6337,13 @@ func (x *ListSessions) GetUser() string {
 		return x.User
 	}
 	return ""
+}
+
+func (x *ListSessions) GetConnected() bool {
+	if x != nil {
+		return x.Connected
+	}
+	return false
 }
 
 // ListLive asks an edge which of some users are connected to it.
@@ -6114,7 +6356,7 @@ type ListLive struct {
 
 func (x *ListLive) Reset() {
 	*x = ListLive{}
-	mi := &file_node_v1_node_proto_msgTypes[86]
+	mi := &file_node_v1_node_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6126,7 +6368,7 @@ func (x *ListLive) String() string {
 func (*ListLive) ProtoMessage() {}
 
 func (x *ListLive) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[86]
+	mi := &file_node_v1_node_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6139,7 +6381,7 @@ func (x *ListLive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLive.ProtoReflect.Descriptor instead.
 func (*ListLive) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{86}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *ListLive) GetUsers() []string {
@@ -6160,7 +6402,7 @@ type RenewSession struct {
 
 func (x *RenewSession) Reset() {
 	*x = RenewSession{}
-	mi := &file_node_v1_node_proto_msgTypes[87]
+	mi := &file_node_v1_node_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6172,7 +6414,7 @@ func (x *RenewSession) String() string {
 func (*RenewSession) ProtoMessage() {}
 
 func (x *RenewSession) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[87]
+	mi := &file_node_v1_node_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6185,7 +6427,7 @@ func (x *RenewSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewSession.ProtoReflect.Descriptor instead.
 func (*RenewSession) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{87}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *RenewSession) GetSession() string {
@@ -6240,13 +6482,14 @@ type Reply struct {
 	DroppedDevices []string               `protobuf:"bytes,51,rep,name=dropped_devices,json=droppedDevices,proto3" json:"dropped_devices,omitempty"` // by a registration beyond the limit
 	Live           []string               `protobuf:"bytes,52,rep,name=live,proto3" json:"live,omitempty"`                                           // users, for list_live
 	Heads          []*v1.Head             `protobuf:"bytes,53,rep,name=heads,proto3" json:"heads,omitempty"`                                         // of each of the memberships; their members are the user's own
+	Cursors        *AdvancedCursors       `protobuf:"bytes,54,opt,name=cursors,proto3" json:"cursors,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_node_v1_node_proto_msgTypes[88]
+	mi := &file_node_v1_node_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6258,7 +6501,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[88]
+	mi := &file_node_v1_node_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6271,7 +6514,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{88}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *Reply) GetConversation() *v1.Conversation {
@@ -6519,6 +6762,13 @@ func (x *Reply) GetHeads() []*v1.Head {
 	return nil
 }
 
+func (x *Reply) GetCursors() *AdvancedCursors {
+	if x != nil {
+		return x.Cursors
+	}
+	return nil
+}
+
 // ObservedShard is how a shard fares, as its leader sees it.
 type ObservedShard struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -6528,13 +6778,14 @@ type ObservedShard struct {
 	Joint         bool                   `protobuf:"varint,4,opt,name=joint,proto3" json:"joint,omitempty"`
 	Commit        uint64                 `protobuf:"varint,5,opt,name=commit,proto3" json:"commit,omitempty"`
 	Replicas      []*ObservedReplica     `protobuf:"bytes,6,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	Configured    uint64                 `protobuf:"varint,7,opt,name=configured,proto3" json:"configured,omitempty"` // names the configuration that replicas shows
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ObservedShard) Reset() {
 	*x = ObservedShard{}
-	mi := &file_node_v1_node_proto_msgTypes[89]
+	mi := &file_node_v1_node_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6546,7 +6797,7 @@ func (x *ObservedShard) String() string {
 func (*ObservedShard) ProtoMessage() {}
 
 func (x *ObservedShard) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[89]
+	mi := &file_node_v1_node_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6559,7 +6810,7 @@ func (x *ObservedShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservedShard.ProtoReflect.Descriptor instead.
 func (*ObservedShard) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{89}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *ObservedShard) GetShard() uint32 {
@@ -6604,6 +6855,13 @@ func (x *ObservedShard) GetReplicas() []*ObservedReplica {
 	return nil
 }
 
+func (x *ObservedShard) GetConfigured() uint64 {
+	if x != nil {
+		return x.Configured
+	}
+	return 0
+}
+
 type ObservedReplica struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -6617,7 +6875,7 @@ type ObservedReplica struct {
 
 func (x *ObservedReplica) Reset() {
 	*x = ObservedReplica{}
-	mi := &file_node_v1_node_proto_msgTypes[90]
+	mi := &file_node_v1_node_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6629,7 +6887,7 @@ func (x *ObservedReplica) String() string {
 func (*ObservedReplica) ProtoMessage() {}
 
 func (x *ObservedReplica) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[90]
+	mi := &file_node_v1_node_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6642,7 +6900,7 @@ func (x *ObservedReplica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservedReplica.ProtoReflect.Descriptor instead.
 func (*ObservedReplica) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{90}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *ObservedReplica) GetId() uint64 {
@@ -6692,7 +6950,7 @@ type EventView struct {
 
 func (x *EventView) Reset() {
 	*x = EventView{}
-	mi := &file_node_v1_node_proto_msgTypes[91]
+	mi := &file_node_v1_node_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6704,7 +6962,7 @@ func (x *EventView) String() string {
 func (*EventView) ProtoMessage() {}
 
 func (x *EventView) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[91]
+	mi := &file_node_v1_node_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6717,7 +6975,7 @@ func (x *EventView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventView.ProtoReflect.Descriptor instead.
 func (*EventView) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{91}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *EventView) GetEvent() *v1.Event {
@@ -6761,7 +7019,7 @@ type Fanout struct {
 
 func (x *Fanout) Reset() {
 	*x = Fanout{}
-	mi := &file_node_v1_node_proto_msgTypes[92]
+	mi := &file_node_v1_node_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6773,7 +7031,7 @@ func (x *Fanout) String() string {
 func (*Fanout) ProtoMessage() {}
 
 func (x *Fanout) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[92]
+	mi := &file_node_v1_node_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6786,7 +7044,7 @@ func (x *Fanout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fanout.ProtoReflect.Descriptor instead.
 func (*Fanout) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{92}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *Fanout) GetApplicationId() string {
@@ -6906,7 +7164,7 @@ type MembershipChange struct {
 
 func (x *MembershipChange) Reset() {
 	*x = MembershipChange{}
-	mi := &file_node_v1_node_proto_msgTypes[93]
+	mi := &file_node_v1_node_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6918,7 +7176,7 @@ func (x *MembershipChange) String() string {
 func (*MembershipChange) ProtoMessage() {}
 
 func (x *MembershipChange) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[93]
+	mi := &file_node_v1_node_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6931,7 +7189,7 @@ func (x *MembershipChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembershipChange.ProtoReflect.Descriptor instead.
 func (*MembershipChange) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{93}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *MembershipChange) GetMembership() *v1.Membership {
@@ -6962,7 +7220,7 @@ type FanoutBatch struct {
 
 func (x *FanoutBatch) Reset() {
 	*x = FanoutBatch{}
-	mi := &file_node_v1_node_proto_msgTypes[94]
+	mi := &file_node_v1_node_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6974,7 +7232,7 @@ func (x *FanoutBatch) String() string {
 func (*FanoutBatch) ProtoMessage() {}
 
 func (x *FanoutBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[94]
+	mi := &file_node_v1_node_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6987,7 +7245,7 @@ func (x *FanoutBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FanoutBatch.ProtoReflect.Descriptor instead.
 func (*FanoutBatch) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{94}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *FanoutBatch) GetFeed() uint64 {
@@ -7040,7 +7298,7 @@ type Interest struct {
 
 func (x *Interest) Reset() {
 	*x = Interest{}
-	mi := &file_node_v1_node_proto_msgTypes[95]
+	mi := &file_node_v1_node_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7052,7 +7310,7 @@ func (x *Interest) String() string {
 func (*Interest) ProtoMessage() {}
 
 func (x *Interest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[95]
+	mi := &file_node_v1_node_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7065,7 +7323,7 @@ func (x *Interest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interest.ProtoReflect.Descriptor instead.
 func (*Interest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{95}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *Interest) GetEdgeIncarnation() uint64 {
@@ -7123,7 +7381,7 @@ type InterestReply struct {
 
 func (x *InterestReply) Reset() {
 	*x = InterestReply{}
-	mi := &file_node_v1_node_proto_msgTypes[96]
+	mi := &file_node_v1_node_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7135,7 +7393,7 @@ func (x *InterestReply) String() string {
 func (*InterestReply) ProtoMessage() {}
 
 func (x *InterestReply) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[96]
+	mi := &file_node_v1_node_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7148,7 +7406,7 @@ func (x *InterestReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InterestReply.ProtoReflect.Descriptor instead.
 func (*InterestReply) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{96}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *InterestReply) GetEpoch() uint64 {
@@ -7203,7 +7461,7 @@ type OutboxRow struct {
 
 func (x *OutboxRow) Reset() {
 	*x = OutboxRow{}
-	mi := &file_node_v1_node_proto_msgTypes[97]
+	mi := &file_node_v1_node_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7215,7 +7473,7 @@ func (x *OutboxRow) String() string {
 func (*OutboxRow) ProtoMessage() {}
 
 func (x *OutboxRow) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[97]
+	mi := &file_node_v1_node_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7228,7 +7486,7 @@ func (x *OutboxRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboxRow.ProtoReflect.Descriptor instead.
 func (*OutboxRow) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{97}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *OutboxRow) GetTargetKind() Kind {
@@ -7295,7 +7553,7 @@ type DeadLetter struct {
 
 func (x *DeadLetter) Reset() {
 	*x = DeadLetter{}
-	mi := &file_node_v1_node_proto_msgTypes[98]
+	mi := &file_node_v1_node_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7307,7 +7565,7 @@ func (x *DeadLetter) String() string {
 func (*DeadLetter) ProtoMessage() {}
 
 func (x *DeadLetter) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[98]
+	mi := &file_node_v1_node_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7320,7 +7578,7 @@ func (x *DeadLetter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
 func (*DeadLetter) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{98}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *DeadLetter) GetRow() *OutboxRow {
@@ -7370,12 +7628,13 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x05admin\x18\x04 \x01(\bR\x05admin\"3\n" +
 	"\x05Field\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x8a\x01\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xa0\x01\n" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12-\n" +
 	"\x06fields\x18\x03 \x03(\v2\x15.parley.node.v1.FieldR\x06fields\x12$\n" +
-	"\x0eretry_after_ms\x18\x04 \x01(\x03R\fretryAfterMs\"\xcf\x01\n" +
+	"\x0eretry_after_ms\x18\x04 \x01(\x03R\fretryAfterMs\x12\x14\n" +
+	"\x05exact\x18\x05 \x01(\tR\x05exact\"\xcf\x01\n" +
 	"\fGrainRequest\x12(\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x14.parley.node.v1.KindR\x04kind\x12%\n" +
 	"\x0eapplication_id\x18\x02 \x01(\tR\rapplicationId\x12\x0e\n" +
@@ -7388,7 +7647,7 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x05reply\x18\x02 \x01(\v2\x15.parley.node.v1.ReplyR\x05reply\x12\x1d\n" +
 	"\n" +
 	"not_leader\x18\x03 \x01(\bR\tnotLeader\x12\x14\n" +
-	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\x94\x1d\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"\xdf\x1d\n" +
 	"\aCommand\x127\n" +
 	"\tprincipal\x18\x01 \x01(\v2\x19.parley.node.v1.PrincipalR\tprincipal\x12\x1b\n" +
 	"\tclient_id\x18\x02 \x01(\tR\bclientId\x12\x14\n" +
@@ -7411,7 +7670,8 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x0eimport_members\x18\x16 \x01(\v2\x1d.parley.node.v1.ImportMembersH\x00R\rimportMembers\x12C\n" +
 	"\rimport_events\x18\x17 \x01(\v2\x1c.parley.node.v1.ImportEventsH\x00R\fimportEvents\x12C\n" +
 	"\rfinish_import\x18\x18 \x01(\v2\x1c.parley.node.v1.FinishImportH\x00R\ffinishImport\x12L\n" +
-	"\x10announce_members\x18\x19 \x01(\v2\x1f.parley.node.v1.AnnounceMembersH\x00R\x0fannounceMembers\x12=\n" +
+	"\x10announce_members\x18\x19 \x01(\v2\x1f.parley.node.v1.AnnounceMembersH\x00R\x0fannounceMembers\x12I\n" +
+	"\x0fadvance_cursors\x18\x1a \x01(\v2\x1e.parley.node.v1.AdvanceCursorsH\x00R\x0eadvanceCursors\x12=\n" +
 	"\vcreate_user\x18\x1e \x01(\v2\x1a.parley.node.v1.CreateUserH\x00R\n" +
 	"createUser\x12=\n" +
 	"\vupdate_user\x18\x1f \x01(\v2\x1a.parley.node.v1.UpdateUserH\x00R\n" +
@@ -7507,7 +7767,19 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\rAdvanceCursor\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x1c\n" +
 	"\tdelivered\x18\x02 \x01(\x04R\tdelivered\x12\x12\n" +
-	"\x04seen\x18\x03 \x01(\x04R\x04seen\"1\n" +
+	"\x04seen\x18\x03 \x01(\x04R\x04seen\"F\n" +
+	"\x0eAdvanceCursors\x124\n" +
+	"\acursors\x18\x01 \x03(\v2\x1a.parley.node.v1.UserCursorR\acursors\"\\\n" +
+	"\n" +
+	"UserCursor\x12\x17\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x125\n" +
+	"\x06cursor\x18\x02 \x01(\v2\x1d.parley.node.v1.AdvanceCursorR\x06cursor\"`\n" +
+	"\x0fAdvancedCursors\x12\x14\n" +
+	"\x05apart\x18\x01 \x01(\bR\x05apart\x127\n" +
+	"\arefused\x18\x02 \x03(\v2\x1d.parley.node.v1.RefusedCursorR\arefused\"R\n" +
+	"\rRefusedCursor\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\rR\x05index\x12+\n" +
+	"\x05error\x18\x02 \x01(\v2\x15.parley.node.v1.ErrorR\x05error\"1\n" +
 	"\x05Probe\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\x04R\x05token\"q\n" +
@@ -7648,13 +7920,16 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x06public\x18\x05 \x01(\x04R\x06public\"7\n" +
 	"\tShardLead\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xbf\x01\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xdf\x01\n" +
 	"\x05Order\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12-\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x19.parley.node.v1.OrderKindR\x04kind\x12\x18\n" +
 	"\areplica\x18\x03 \x01(\x04R\areplica\x124\n" +
 	"\achanges\x18\x04 \x03(\v2\x1a.parley.node.v1.ConfChangeR\achanges\x12!\n" +
-	"\fdriver_epoch\x18\x05 \x01(\x04R\vdriverEpoch\"(\n" +
+	"\fdriver_epoch\x18\x05 \x01(\x04R\vdriverEpoch\x12\x1e\n" +
+	"\n" +
+	"configured\x18\x06 \x01(\x04R\n" +
+	"configured\"(\n" +
 	"\fRaiseVersion\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\"\x88\x01\n" +
 	"\x10RecoverPlacement\x12\x0e\n" +
@@ -7759,14 +8034,15 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\bGetImage\"\t\n" +
 	"\aObserve\"!\n" +
 	"\tGetPublic\x12\x14\n" +
-	"\x05after\x18\x01 \x01(\fR\x05after\"\"\n" +
+	"\x05after\x18\x01 \x01(\fR\x05after\"@\n" +
 	"\fListSessions\x12\x12\n" +
-	"\x04user\x18\x01 \x01(\tR\x04user\" \n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x12\x1c\n" +
+	"\tconnected\x18\x02 \x01(\bR\tconnected\" \n" +
 	"\bListLive\x12\x14\n" +
 	"\x05users\x18\x01 \x03(\tR\x05users\">\n" +
 	"\fRenewSession\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x14\n" +
-	"\x05token\x18\x02 \x01(\tR\x05token\"\xd1\f\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\"\x8c\r\n" +
 	"\x05Reply\x12A\n" +
 	"\fconversation\x18\x01 \x01(\v2\x1d.parley.event.v1.ConversationR\fconversation\x12)\n" +
 	"\x04head\x18\x02 \x01(\v2\x15.parley.event.v1.HeadR\x04head\x12/\n" +
@@ -7805,14 +8081,18 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\adevices\x182 \x01(\v2\x18.parley.event.v1.DevicesR\adevices\x12'\n" +
 	"\x0fdropped_devices\x183 \x03(\tR\x0edroppedDevices\x12\x12\n" +
 	"\x04live\x184 \x03(\tR\x04live\x12+\n" +
-	"\x05heads\x185 \x03(\v2\x15.parley.event.v1.HeadR\x05heads\"\xbe\x01\n" +
+	"\x05heads\x185 \x03(\v2\x15.parley.event.v1.HeadR\x05heads\x129\n" +
+	"\acursors\x186 \x01(\v2\x1f.parley.node.v1.AdvancedCursorsR\acursors\"\xde\x01\n" +
 	"\rObservedShard\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06leader\x18\x03 \x01(\x04R\x06leader\x12\x14\n" +
 	"\x05joint\x18\x04 \x01(\bR\x05joint\x12\x16\n" +
 	"\x06commit\x18\x05 \x01(\x04R\x06commit\x12;\n" +
-	"\breplicas\x18\x06 \x03(\v2\x1f.parley.node.v1.ObservedReplicaR\breplicas\"~\n" +
+	"\breplicas\x18\x06 \x03(\v2\x1f.parley.node.v1.ObservedReplicaR\breplicas\x12\x1e\n" +
+	"\n" +
+	"configured\x18\a \x01(\x04R\n" +
+	"configured\"~\n" +
 	"\x0fObservedReplica\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x14\n" +
@@ -7924,7 +8204,7 @@ func file_node_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 99)
+var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 103)
 var file_node_v1_node_proto_goTypes = []any{
 	(Kind)(0),                    // 0: parley.node.v1.Kind
 	(Sink)(0),                    // 1: parley.node.v1.Sink
@@ -7946,124 +8226,128 @@ var file_node_v1_node_proto_goTypes = []any{
 	(*PostEvent)(nil),            // 17: parley.node.v1.PostEvent
 	(*DeleteEvent)(nil),          // 18: parley.node.v1.DeleteEvent
 	(*AdvanceCursor)(nil),        // 19: parley.node.v1.AdvanceCursor
-	(*Probe)(nil),                // 20: parley.node.v1.Probe
-	(*UserChanged)(nil),          // 21: parley.node.v1.UserChanged
-	(*PurgeConversation)(nil),    // 22: parley.node.v1.PurgeConversation
-	(*ImportConversation)(nil),   // 23: parley.node.v1.ImportConversation
-	(*ImportMembers)(nil),        // 24: parley.node.v1.ImportMembers
-	(*ImportEvents)(nil),         // 25: parley.node.v1.ImportEvents
-	(*ImportedEvent)(nil),        // 26: parley.node.v1.ImportedEvent
-	(*FinishImport)(nil),         // 27: parley.node.v1.FinishImport
-	(*AnnounceMembers)(nil),      // 28: parley.node.v1.AnnounceMembers
-	(*CreateUser)(nil),           // 29: parley.node.v1.CreateUser
-	(*UpdateUser)(nil),           // 30: parley.node.v1.UpdateUser
-	(*DeleteUser)(nil),           // 31: parley.node.v1.DeleteUser
-	(*ImportUser)(nil),           // 32: parley.node.v1.ImportUser
-	(*IndexMembership)(nil),      // 33: parley.node.v1.IndexMembership
-	(*PropagateUser)(nil),        // 34: parley.node.v1.PropagateUser
-	(*PutDevice)(nil),            // 35: parley.node.v1.PutDevice
-	(*DeleteDevice)(nil),         // 36: parley.node.v1.DeleteDevice
-	(*MutePush)(nil),             // 37: parley.node.v1.MutePush
-	(*ReserveName)(nil),          // 38: parley.node.v1.ReserveName
-	(*ConfirmName)(nil),          // 39: parley.node.v1.ConfirmName
-	(*ReleaseName)(nil),          // 40: parley.node.v1.ReleaseName
-	(*PutApplication)(nil),       // 41: parley.node.v1.PutApplication
-	(*DeleteApplication)(nil),    // 42: parley.node.v1.DeleteApplication
-	(*PutCredential)(nil),        // 43: parley.node.v1.PutCredential
-	(*PutSettings)(nil),          // 44: parley.node.v1.PutSettings
-	(*PutPushCredential)(nil),    // 45: parley.node.v1.PutPushCredential
-	(*DeletePushCredential)(nil), // 46: parley.node.v1.DeletePushCredential
-	(*NotePush)(nil),             // 47: parley.node.v1.NotePush
-	(*HoldBlob)(nil),             // 48: parley.node.v1.HoldBlob
-	(*PutChunk)(nil),             // 49: parley.node.v1.PutChunk
-	(*SealBlob)(nil),             // 50: parley.node.v1.SealBlob
-	(*ConfirmHold)(nil),          // 51: parley.node.v1.ConfirmHold
-	(*ReleaseHold)(nil),          // 52: parley.node.v1.ReleaseHold
-	(*PurgeObject)(nil),          // 53: parley.node.v1.PurgeObject
-	(*CreateImage)(nil),          // 54: parley.node.v1.CreateImage
-	(*DeleteImage)(nil),          // 55: parley.node.v1.DeleteImage
-	(*FoundPlacement)(nil),       // 56: parley.node.v1.FoundPlacement
-	(*PutStore)(nil),             // 57: parley.node.v1.PutStore
-	(*SetStore)(nil),             // 58: parley.node.v1.SetStore
-	(*PutShard)(nil),             // 59: parley.node.v1.PutShard
-	(*Announce)(nil),             // 60: parley.node.v1.Announce
-	(*ShardLead)(nil),            // 61: parley.node.v1.ShardLead
-	(*Order)(nil),                // 62: parley.node.v1.Order
-	(*RaiseVersion)(nil),         // 63: parley.node.v1.RaiseVersion
-	(*RecoverPlacement)(nil),     // 64: parley.node.v1.RecoverPlacement
-	(*ConfChange)(nil),           // 65: parley.node.v1.ConfChange
-	(*Page)(nil),                 // 66: parley.node.v1.Page
-	(*Query)(nil),                // 67: parley.node.v1.Query
-	(*GetConversation)(nil),      // 68: parley.node.v1.GetConversation
-	(*GetMember)(nil),            // 69: parley.node.v1.GetMember
-	(*ListMembers)(nil),          // 70: parley.node.v1.ListMembers
-	(*GetEvent)(nil),             // 71: parley.node.v1.GetEvent
-	(*ListEvents)(nil),           // 72: parley.node.v1.ListEvents
-	(*GetUser)(nil),              // 73: parley.node.v1.GetUser
-	(*ListMemberships)(nil),      // 74: parley.node.v1.ListMemberships
-	(*GetDevices)(nil),           // 75: parley.node.v1.GetDevices
-	(*GetName)(nil),              // 76: parley.node.v1.GetName
-	(*GetApplication)(nil),       // 77: parley.node.v1.GetApplication
-	(*ListApplications)(nil),     // 78: parley.node.v1.ListApplications
-	(*GetCredential)(nil),        // 79: parley.node.v1.GetCredential
-	(*GetSettings)(nil),          // 80: parley.node.v1.GetSettings
-	(*ListConversations)(nil),    // 81: parley.node.v1.ListConversations
-	(*ListUsers)(nil),            // 82: parley.node.v1.ListUsers
-	(*ListDeadLetters)(nil),      // 83: parley.node.v1.ListDeadLetters
-	(*GetBlob)(nil),              // 84: parley.node.v1.GetBlob
-	(*GetChunk)(nil),             // 85: parley.node.v1.GetChunk
-	(*GetImage)(nil),             // 86: parley.node.v1.GetImage
-	(*Observe)(nil),              // 87: parley.node.v1.Observe
-	(*GetPublic)(nil),            // 88: parley.node.v1.GetPublic
-	(*ListSessions)(nil),         // 89: parley.node.v1.ListSessions
-	(*ListLive)(nil),             // 90: parley.node.v1.ListLive
-	(*RenewSession)(nil),         // 91: parley.node.v1.RenewSession
-	(*Reply)(nil),                // 92: parley.node.v1.Reply
-	(*ObservedShard)(nil),        // 93: parley.node.v1.ObservedShard
-	(*ObservedReplica)(nil),      // 94: parley.node.v1.ObservedReplica
-	(*EventView)(nil),            // 95: parley.node.v1.EventView
-	(*Fanout)(nil),               // 96: parley.node.v1.Fanout
-	(*MembershipChange)(nil),     // 97: parley.node.v1.MembershipChange
-	(*FanoutBatch)(nil),          // 98: parley.node.v1.FanoutBatch
-	(*Interest)(nil),             // 99: parley.node.v1.Interest
-	(*InterestReply)(nil),        // 100: parley.node.v1.InterestReply
-	(*OutboxRow)(nil),            // 101: parley.node.v1.OutboxRow
-	(*DeadLetter)(nil),           // 102: parley.node.v1.DeadLetter
-	(*v1.Conversation)(nil),      // 103: parley.event.v1.Conversation
-	(*v1.Properties)(nil),        // 104: parley.event.v1.Properties
-	(*v1.Callback)(nil),          // 105: parley.event.v1.Callback
-	(*v1.Author)(nil),            // 106: parley.event.v1.Author
-	(*v1.Member)(nil),            // 107: parley.event.v1.Member
-	(*v1.Event)(nil),             // 108: parley.event.v1.Event
-	(*v1.Receipt)(nil),           // 109: parley.event.v1.Receipt
-	(*v1.User)(nil),              // 110: parley.event.v1.User
-	(*v1.Membership)(nil),        // 111: parley.event.v1.Membership
-	(*v1.Device)(nil),            // 112: parley.event.v1.Device
-	(*v1.Application)(nil),       // 113: parley.event.v1.Application
-	(*v1.Credential)(nil),        // 114: parley.event.v1.Credential
-	(*v1.ClusterSettings)(nil),   // 115: parley.event.v1.ClusterSettings
-	(*v1.PushCredential)(nil),    // 116: parley.event.v1.PushCredential
-	(v1.Platform)(0),             // 117: parley.event.v1.Platform
-	(v1.PushStatus)(0),           // 118: parley.event.v1.PushStatus
-	(*v1.Image)(nil),             // 119: parley.event.v1.Image
-	(*v1.Store)(nil),             // 120: parley.event.v1.Store
-	(*v1.ShardMap)(nil),          // 121: parley.event.v1.ShardMap
-	(v1.StoreState)(0),           // 122: parley.event.v1.StoreState
-	(v1.MemberState)(0),          // 123: parley.event.v1.MemberState
-	(*v1.Head)(nil),              // 124: parley.event.v1.Head
-	(*v1.Name)(nil),              // 125: parley.event.v1.Name
-	(*v1.Cursor)(nil),            // 126: parley.event.v1.Cursor
-	(*v1.Blob)(nil),              // 127: parley.event.v1.Blob
-	(*v1.PublicCopy)(nil),        // 128: parley.event.v1.PublicCopy
-	(*v1.Devices)(nil),           // 129: parley.event.v1.Devices
+	(*AdvanceCursors)(nil),       // 20: parley.node.v1.AdvanceCursors
+	(*UserCursor)(nil),           // 21: parley.node.v1.UserCursor
+	(*AdvancedCursors)(nil),      // 22: parley.node.v1.AdvancedCursors
+	(*RefusedCursor)(nil),        // 23: parley.node.v1.RefusedCursor
+	(*Probe)(nil),                // 24: parley.node.v1.Probe
+	(*UserChanged)(nil),          // 25: parley.node.v1.UserChanged
+	(*PurgeConversation)(nil),    // 26: parley.node.v1.PurgeConversation
+	(*ImportConversation)(nil),   // 27: parley.node.v1.ImportConversation
+	(*ImportMembers)(nil),        // 28: parley.node.v1.ImportMembers
+	(*ImportEvents)(nil),         // 29: parley.node.v1.ImportEvents
+	(*ImportedEvent)(nil),        // 30: parley.node.v1.ImportedEvent
+	(*FinishImport)(nil),         // 31: parley.node.v1.FinishImport
+	(*AnnounceMembers)(nil),      // 32: parley.node.v1.AnnounceMembers
+	(*CreateUser)(nil),           // 33: parley.node.v1.CreateUser
+	(*UpdateUser)(nil),           // 34: parley.node.v1.UpdateUser
+	(*DeleteUser)(nil),           // 35: parley.node.v1.DeleteUser
+	(*ImportUser)(nil),           // 36: parley.node.v1.ImportUser
+	(*IndexMembership)(nil),      // 37: parley.node.v1.IndexMembership
+	(*PropagateUser)(nil),        // 38: parley.node.v1.PropagateUser
+	(*PutDevice)(nil),            // 39: parley.node.v1.PutDevice
+	(*DeleteDevice)(nil),         // 40: parley.node.v1.DeleteDevice
+	(*MutePush)(nil),             // 41: parley.node.v1.MutePush
+	(*ReserveName)(nil),          // 42: parley.node.v1.ReserveName
+	(*ConfirmName)(nil),          // 43: parley.node.v1.ConfirmName
+	(*ReleaseName)(nil),          // 44: parley.node.v1.ReleaseName
+	(*PutApplication)(nil),       // 45: parley.node.v1.PutApplication
+	(*DeleteApplication)(nil),    // 46: parley.node.v1.DeleteApplication
+	(*PutCredential)(nil),        // 47: parley.node.v1.PutCredential
+	(*PutSettings)(nil),          // 48: parley.node.v1.PutSettings
+	(*PutPushCredential)(nil),    // 49: parley.node.v1.PutPushCredential
+	(*DeletePushCredential)(nil), // 50: parley.node.v1.DeletePushCredential
+	(*NotePush)(nil),             // 51: parley.node.v1.NotePush
+	(*HoldBlob)(nil),             // 52: parley.node.v1.HoldBlob
+	(*PutChunk)(nil),             // 53: parley.node.v1.PutChunk
+	(*SealBlob)(nil),             // 54: parley.node.v1.SealBlob
+	(*ConfirmHold)(nil),          // 55: parley.node.v1.ConfirmHold
+	(*ReleaseHold)(nil),          // 56: parley.node.v1.ReleaseHold
+	(*PurgeObject)(nil),          // 57: parley.node.v1.PurgeObject
+	(*CreateImage)(nil),          // 58: parley.node.v1.CreateImage
+	(*DeleteImage)(nil),          // 59: parley.node.v1.DeleteImage
+	(*FoundPlacement)(nil),       // 60: parley.node.v1.FoundPlacement
+	(*PutStore)(nil),             // 61: parley.node.v1.PutStore
+	(*SetStore)(nil),             // 62: parley.node.v1.SetStore
+	(*PutShard)(nil),             // 63: parley.node.v1.PutShard
+	(*Announce)(nil),             // 64: parley.node.v1.Announce
+	(*ShardLead)(nil),            // 65: parley.node.v1.ShardLead
+	(*Order)(nil),                // 66: parley.node.v1.Order
+	(*RaiseVersion)(nil),         // 67: parley.node.v1.RaiseVersion
+	(*RecoverPlacement)(nil),     // 68: parley.node.v1.RecoverPlacement
+	(*ConfChange)(nil),           // 69: parley.node.v1.ConfChange
+	(*Page)(nil),                 // 70: parley.node.v1.Page
+	(*Query)(nil),                // 71: parley.node.v1.Query
+	(*GetConversation)(nil),      // 72: parley.node.v1.GetConversation
+	(*GetMember)(nil),            // 73: parley.node.v1.GetMember
+	(*ListMembers)(nil),          // 74: parley.node.v1.ListMembers
+	(*GetEvent)(nil),             // 75: parley.node.v1.GetEvent
+	(*ListEvents)(nil),           // 76: parley.node.v1.ListEvents
+	(*GetUser)(nil),              // 77: parley.node.v1.GetUser
+	(*ListMemberships)(nil),      // 78: parley.node.v1.ListMemberships
+	(*GetDevices)(nil),           // 79: parley.node.v1.GetDevices
+	(*GetName)(nil),              // 80: parley.node.v1.GetName
+	(*GetApplication)(nil),       // 81: parley.node.v1.GetApplication
+	(*ListApplications)(nil),     // 82: parley.node.v1.ListApplications
+	(*GetCredential)(nil),        // 83: parley.node.v1.GetCredential
+	(*GetSettings)(nil),          // 84: parley.node.v1.GetSettings
+	(*ListConversations)(nil),    // 85: parley.node.v1.ListConversations
+	(*ListUsers)(nil),            // 86: parley.node.v1.ListUsers
+	(*ListDeadLetters)(nil),      // 87: parley.node.v1.ListDeadLetters
+	(*GetBlob)(nil),              // 88: parley.node.v1.GetBlob
+	(*GetChunk)(nil),             // 89: parley.node.v1.GetChunk
+	(*GetImage)(nil),             // 90: parley.node.v1.GetImage
+	(*Observe)(nil),              // 91: parley.node.v1.Observe
+	(*GetPublic)(nil),            // 92: parley.node.v1.GetPublic
+	(*ListSessions)(nil),         // 93: parley.node.v1.ListSessions
+	(*ListLive)(nil),             // 94: parley.node.v1.ListLive
+	(*RenewSession)(nil),         // 95: parley.node.v1.RenewSession
+	(*Reply)(nil),                // 96: parley.node.v1.Reply
+	(*ObservedShard)(nil),        // 97: parley.node.v1.ObservedShard
+	(*ObservedReplica)(nil),      // 98: parley.node.v1.ObservedReplica
+	(*EventView)(nil),            // 99: parley.node.v1.EventView
+	(*Fanout)(nil),               // 100: parley.node.v1.Fanout
+	(*MembershipChange)(nil),     // 101: parley.node.v1.MembershipChange
+	(*FanoutBatch)(nil),          // 102: parley.node.v1.FanoutBatch
+	(*Interest)(nil),             // 103: parley.node.v1.Interest
+	(*InterestReply)(nil),        // 104: parley.node.v1.InterestReply
+	(*OutboxRow)(nil),            // 105: parley.node.v1.OutboxRow
+	(*DeadLetter)(nil),           // 106: parley.node.v1.DeadLetter
+	(*v1.Conversation)(nil),      // 107: parley.event.v1.Conversation
+	(*v1.Properties)(nil),        // 108: parley.event.v1.Properties
+	(*v1.Callback)(nil),          // 109: parley.event.v1.Callback
+	(*v1.Author)(nil),            // 110: parley.event.v1.Author
+	(*v1.Member)(nil),            // 111: parley.event.v1.Member
+	(*v1.Event)(nil),             // 112: parley.event.v1.Event
+	(*v1.Receipt)(nil),           // 113: parley.event.v1.Receipt
+	(*v1.User)(nil),              // 114: parley.event.v1.User
+	(*v1.Membership)(nil),        // 115: parley.event.v1.Membership
+	(*v1.Device)(nil),            // 116: parley.event.v1.Device
+	(*v1.Application)(nil),       // 117: parley.event.v1.Application
+	(*v1.Credential)(nil),        // 118: parley.event.v1.Credential
+	(*v1.ClusterSettings)(nil),   // 119: parley.event.v1.ClusterSettings
+	(*v1.PushCredential)(nil),    // 120: parley.event.v1.PushCredential
+	(v1.Platform)(0),             // 121: parley.event.v1.Platform
+	(v1.PushStatus)(0),           // 122: parley.event.v1.PushStatus
+	(*v1.Image)(nil),             // 123: parley.event.v1.Image
+	(*v1.Store)(nil),             // 124: parley.event.v1.Store
+	(*v1.ShardMap)(nil),          // 125: parley.event.v1.ShardMap
+	(v1.StoreState)(0),           // 126: parley.event.v1.StoreState
+	(v1.MemberState)(0),          // 127: parley.event.v1.MemberState
+	(*v1.Head)(nil),              // 128: parley.event.v1.Head
+	(*v1.Name)(nil),              // 129: parley.event.v1.Name
+	(*v1.Cursor)(nil),            // 130: parley.event.v1.Cursor
+	(*v1.Blob)(nil),              // 131: parley.event.v1.Blob
+	(*v1.PublicCopy)(nil),        // 132: parley.event.v1.PublicCopy
+	(*v1.Devices)(nil),           // 133: parley.event.v1.Devices
 }
 var file_node_v1_node_proto_depIdxs = []int32{
 	5,   // 0: parley.node.v1.Error.fields:type_name -> parley.node.v1.Field
 	0,   // 1: parley.node.v1.GrainRequest.kind:type_name -> parley.node.v1.Kind
 	9,   // 2: parley.node.v1.GrainRequest.command:type_name -> parley.node.v1.Command
-	67,  // 3: parley.node.v1.GrainRequest.query:type_name -> parley.node.v1.Query
+	71,  // 3: parley.node.v1.GrainRequest.query:type_name -> parley.node.v1.Query
 	6,   // 4: parley.node.v1.GrainReply.error:type_name -> parley.node.v1.Error
-	92,  // 5: parley.node.v1.GrainReply.reply:type_name -> parley.node.v1.Reply
+	96,  // 5: parley.node.v1.GrainReply.reply:type_name -> parley.node.v1.Reply
 	4,   // 6: parley.node.v1.Command.principal:type_name -> parley.node.v1.Principal
 	12,  // 7: parley.node.v1.Command.create_conversation:type_name -> parley.node.v1.CreateConversation
 	13,  // 8: parley.node.v1.Command.update_conversation:type_name -> parley.node.v1.UpdateConversation
@@ -8073,165 +8357,171 @@ var file_node_v1_node_proto_depIdxs = []int32{
 	17,  // 12: parley.node.v1.Command.post_event:type_name -> parley.node.v1.PostEvent
 	18,  // 13: parley.node.v1.Command.delete_event:type_name -> parley.node.v1.DeleteEvent
 	19,  // 14: parley.node.v1.Command.advance_cursor:type_name -> parley.node.v1.AdvanceCursor
-	20,  // 15: parley.node.v1.Command.probe:type_name -> parley.node.v1.Probe
-	21,  // 16: parley.node.v1.Command.user_changed:type_name -> parley.node.v1.UserChanged
-	22,  // 17: parley.node.v1.Command.purge_conversation:type_name -> parley.node.v1.PurgeConversation
-	23,  // 18: parley.node.v1.Command.import_conversation:type_name -> parley.node.v1.ImportConversation
-	24,  // 19: parley.node.v1.Command.import_members:type_name -> parley.node.v1.ImportMembers
-	25,  // 20: parley.node.v1.Command.import_events:type_name -> parley.node.v1.ImportEvents
-	27,  // 21: parley.node.v1.Command.finish_import:type_name -> parley.node.v1.FinishImport
-	28,  // 22: parley.node.v1.Command.announce_members:type_name -> parley.node.v1.AnnounceMembers
-	29,  // 23: parley.node.v1.Command.create_user:type_name -> parley.node.v1.CreateUser
-	30,  // 24: parley.node.v1.Command.update_user:type_name -> parley.node.v1.UpdateUser
-	31,  // 25: parley.node.v1.Command.delete_user:type_name -> parley.node.v1.DeleteUser
-	33,  // 26: parley.node.v1.Command.index_membership:type_name -> parley.node.v1.IndexMembership
-	34,  // 27: parley.node.v1.Command.propagate_user:type_name -> parley.node.v1.PropagateUser
-	35,  // 28: parley.node.v1.Command.put_device:type_name -> parley.node.v1.PutDevice
-	36,  // 29: parley.node.v1.Command.delete_device:type_name -> parley.node.v1.DeleteDevice
-	37,  // 30: parley.node.v1.Command.mute_push:type_name -> parley.node.v1.MutePush
-	32,  // 31: parley.node.v1.Command.import_user:type_name -> parley.node.v1.ImportUser
-	38,  // 32: parley.node.v1.Command.reserve_name:type_name -> parley.node.v1.ReserveName
-	39,  // 33: parley.node.v1.Command.confirm_name:type_name -> parley.node.v1.ConfirmName
-	40,  // 34: parley.node.v1.Command.release_name:type_name -> parley.node.v1.ReleaseName
-	41,  // 35: parley.node.v1.Command.put_application:type_name -> parley.node.v1.PutApplication
-	42,  // 36: parley.node.v1.Command.delete_application:type_name -> parley.node.v1.DeleteApplication
-	43,  // 37: parley.node.v1.Command.put_credential:type_name -> parley.node.v1.PutCredential
-	44,  // 38: parley.node.v1.Command.put_settings:type_name -> parley.node.v1.PutSettings
-	45,  // 39: parley.node.v1.Command.put_push_credential:type_name -> parley.node.v1.PutPushCredential
-	46,  // 40: parley.node.v1.Command.delete_push_credential:type_name -> parley.node.v1.DeletePushCredential
-	47,  // 41: parley.node.v1.Command.note_push:type_name -> parley.node.v1.NotePush
-	48,  // 42: parley.node.v1.Command.hold_blob:type_name -> parley.node.v1.HoldBlob
-	49,  // 43: parley.node.v1.Command.put_chunk:type_name -> parley.node.v1.PutChunk
-	50,  // 44: parley.node.v1.Command.seal_blob:type_name -> parley.node.v1.SealBlob
-	51,  // 45: parley.node.v1.Command.confirm_hold:type_name -> parley.node.v1.ConfirmHold
-	52,  // 46: parley.node.v1.Command.release_hold:type_name -> parley.node.v1.ReleaseHold
-	53,  // 47: parley.node.v1.Command.purge_object:type_name -> parley.node.v1.PurgeObject
-	54,  // 48: parley.node.v1.Command.create_image:type_name -> parley.node.v1.CreateImage
-	55,  // 49: parley.node.v1.Command.delete_image:type_name -> parley.node.v1.DeleteImage
-	56,  // 50: parley.node.v1.Command.found_placement:type_name -> parley.node.v1.FoundPlacement
-	57,  // 51: parley.node.v1.Command.put_store:type_name -> parley.node.v1.PutStore
-	58,  // 52: parley.node.v1.Command.set_store:type_name -> parley.node.v1.SetStore
-	59,  // 53: parley.node.v1.Command.put_shard:type_name -> parley.node.v1.PutShard
-	60,  // 54: parley.node.v1.Command.announce:type_name -> parley.node.v1.Announce
-	62,  // 55: parley.node.v1.Command.order:type_name -> parley.node.v1.Order
-	63,  // 56: parley.node.v1.Command.raise_version:type_name -> parley.node.v1.RaiseVersion
-	64,  // 57: parley.node.v1.Command.recover_placement:type_name -> parley.node.v1.RecoverPlacement
-	10,  // 58: parley.node.v1.Command.deliver_event:type_name -> parley.node.v1.DeliverEvent
-	11,  // 59: parley.node.v1.Command.redeliver:type_name -> parley.node.v1.Redeliver
-	0,   // 60: parley.node.v1.Redeliver.kind:type_name -> parley.node.v1.Kind
-	103, // 61: parley.node.v1.CreateConversation.conversation:type_name -> parley.event.v1.Conversation
-	104, // 62: parley.node.v1.UpdateConversation.properties:type_name -> parley.event.v1.Properties
-	105, // 63: parley.node.v1.UpdateConversation.callback:type_name -> parley.event.v1.Callback
-	106, // 64: parley.node.v1.AddMember.user:type_name -> parley.event.v1.Author
-	2,   // 65: parley.node.v1.AddMember.action:type_name -> parley.node.v1.MemberAction
-	2,   // 66: parley.node.v1.UpdateMember.action:type_name -> parley.node.v1.MemberAction
-	106, // 67: parley.node.v1.UserChanged.user:type_name -> parley.event.v1.Author
-	103, // 68: parley.node.v1.ImportConversation.conversation:type_name -> parley.event.v1.Conversation
-	107, // 69: parley.node.v1.ImportMembers.members:type_name -> parley.event.v1.Member
-	26,  // 70: parley.node.v1.ImportEvents.events:type_name -> parley.node.v1.ImportedEvent
-	108, // 71: parley.node.v1.ImportedEvent.event:type_name -> parley.event.v1.Event
-	109, // 72: parley.node.v1.ImportedEvent.receipts:type_name -> parley.event.v1.Receipt
-	110, // 73: parley.node.v1.CreateUser.user:type_name -> parley.event.v1.User
-	110, // 74: parley.node.v1.ImportUser.user:type_name -> parley.event.v1.User
-	111, // 75: parley.node.v1.IndexMembership.membership:type_name -> parley.event.v1.Membership
-	108, // 76: parley.node.v1.IndexMembership.event:type_name -> parley.event.v1.Event
-	106, // 77: parley.node.v1.IndexMembership.author:type_name -> parley.event.v1.Author
-	112, // 78: parley.node.v1.PutDevice.device:type_name -> parley.event.v1.Device
-	113, // 79: parley.node.v1.PutApplication.application:type_name -> parley.event.v1.Application
-	114, // 80: parley.node.v1.PutCredential.credential:type_name -> parley.event.v1.Credential
-	115, // 81: parley.node.v1.PutSettings.settings:type_name -> parley.event.v1.ClusterSettings
-	116, // 82: parley.node.v1.PutPushCredential.credential:type_name -> parley.event.v1.PushCredential
-	117, // 83: parley.node.v1.DeletePushCredential.platform:type_name -> parley.event.v1.Platform
-	117, // 84: parley.node.v1.NotePush.platform:type_name -> parley.event.v1.Platform
-	118, // 85: parley.node.v1.NotePush.status:type_name -> parley.event.v1.PushStatus
-	119, // 86: parley.node.v1.CreateImage.image:type_name -> parley.event.v1.Image
-	120, // 87: parley.node.v1.FoundPlacement.founder:type_name -> parley.event.v1.Store
-	121, // 88: parley.node.v1.FoundPlacement.shards:type_name -> parley.event.v1.ShardMap
-	120, // 89: parley.node.v1.PutStore.store:type_name -> parley.event.v1.Store
-	122, // 90: parley.node.v1.SetStore.state:type_name -> parley.event.v1.StoreState
-	121, // 91: parley.node.v1.PutShard.shard:type_name -> parley.event.v1.ShardMap
-	61,  // 92: parley.node.v1.Announce.leads:type_name -> parley.node.v1.ShardLead
-	3,   // 93: parley.node.v1.Order.kind:type_name -> parley.node.v1.OrderKind
-	65,  // 94: parley.node.v1.Order.changes:type_name -> parley.node.v1.ConfChange
-	121, // 95: parley.node.v1.RecoverPlacement.shards:type_name -> parley.event.v1.ShardMap
-	4,   // 96: parley.node.v1.Query.principal:type_name -> parley.node.v1.Principal
-	68,  // 97: parley.node.v1.Query.get_conversation:type_name -> parley.node.v1.GetConversation
-	69,  // 98: parley.node.v1.Query.get_member:type_name -> parley.node.v1.GetMember
-	70,  // 99: parley.node.v1.Query.list_members:type_name -> parley.node.v1.ListMembers
-	71,  // 100: parley.node.v1.Query.get_event:type_name -> parley.node.v1.GetEvent
-	72,  // 101: parley.node.v1.Query.list_events:type_name -> parley.node.v1.ListEvents
-	73,  // 102: parley.node.v1.Query.get_user:type_name -> parley.node.v1.GetUser
-	74,  // 103: parley.node.v1.Query.list_memberships:type_name -> parley.node.v1.ListMemberships
-	75,  // 104: parley.node.v1.Query.get_devices:type_name -> parley.node.v1.GetDevices
-	76,  // 105: parley.node.v1.Query.get_name:type_name -> parley.node.v1.GetName
-	77,  // 106: parley.node.v1.Query.get_application:type_name -> parley.node.v1.GetApplication
-	78,  // 107: parley.node.v1.Query.list_applications:type_name -> parley.node.v1.ListApplications
-	79,  // 108: parley.node.v1.Query.get_credential:type_name -> parley.node.v1.GetCredential
-	80,  // 109: parley.node.v1.Query.get_settings:type_name -> parley.node.v1.GetSettings
-	81,  // 110: parley.node.v1.Query.list_conversations:type_name -> parley.node.v1.ListConversations
-	82,  // 111: parley.node.v1.Query.list_users:type_name -> parley.node.v1.ListUsers
-	83,  // 112: parley.node.v1.Query.list_dead_letters:type_name -> parley.node.v1.ListDeadLetters
-	84,  // 113: parley.node.v1.Query.get_blob:type_name -> parley.node.v1.GetBlob
-	85,  // 114: parley.node.v1.Query.get_chunk:type_name -> parley.node.v1.GetChunk
-	86,  // 115: parley.node.v1.Query.get_image:type_name -> parley.node.v1.GetImage
-	87,  // 116: parley.node.v1.Query.observe:type_name -> parley.node.v1.Observe
-	88,  // 117: parley.node.v1.Query.get_public:type_name -> parley.node.v1.GetPublic
-	89,  // 118: parley.node.v1.Query.list_sessions:type_name -> parley.node.v1.ListSessions
-	90,  // 119: parley.node.v1.Query.list_live:type_name -> parley.node.v1.ListLive
-	91,  // 120: parley.node.v1.Query.renew_session:type_name -> parley.node.v1.RenewSession
-	66,  // 121: parley.node.v1.ListMembers.page:type_name -> parley.node.v1.Page
-	66,  // 122: parley.node.v1.ListEvents.page:type_name -> parley.node.v1.Page
-	66,  // 123: parley.node.v1.ListMemberships.page:type_name -> parley.node.v1.Page
-	123, // 124: parley.node.v1.ListMemberships.states:type_name -> parley.event.v1.MemberState
-	66,  // 125: parley.node.v1.ListApplications.page:type_name -> parley.node.v1.Page
-	66,  // 126: parley.node.v1.ListConversations.page:type_name -> parley.node.v1.Page
-	66,  // 127: parley.node.v1.ListUsers.page:type_name -> parley.node.v1.Page
-	66,  // 128: parley.node.v1.ListDeadLetters.page:type_name -> parley.node.v1.Page
-	0,   // 129: parley.node.v1.ListDeadLetters.kind:type_name -> parley.node.v1.Kind
-	103, // 130: parley.node.v1.Reply.conversation:type_name -> parley.event.v1.Conversation
-	124, // 131: parley.node.v1.Reply.head:type_name -> parley.event.v1.Head
-	107, // 132: parley.node.v1.Reply.member:type_name -> parley.event.v1.Member
-	95,  // 133: parley.node.v1.Reply.event:type_name -> parley.node.v1.EventView
-	110, // 134: parley.node.v1.Reply.user:type_name -> parley.event.v1.User
-	125, // 135: parley.node.v1.Reply.name:type_name -> parley.event.v1.Name
-	113, // 136: parley.node.v1.Reply.application:type_name -> parley.event.v1.Application
-	114, // 137: parley.node.v1.Reply.credential:type_name -> parley.event.v1.Credential
-	115, // 138: parley.node.v1.Reply.settings:type_name -> parley.event.v1.ClusterSettings
-	126, // 139: parley.node.v1.Reply.cursor:type_name -> parley.event.v1.Cursor
-	127, // 140: parley.node.v1.Reply.blob:type_name -> parley.event.v1.Blob
-	119, // 141: parley.node.v1.Reply.image:type_name -> parley.event.v1.Image
-	107, // 142: parley.node.v1.Reply.members:type_name -> parley.event.v1.Member
-	95,  // 143: parley.node.v1.Reply.events:type_name -> parley.node.v1.EventView
-	111, // 144: parley.node.v1.Reply.memberships:type_name -> parley.event.v1.Membership
-	113, // 145: parley.node.v1.Reply.applications:type_name -> parley.event.v1.Application
-	103, // 146: parley.node.v1.Reply.conversations:type_name -> parley.event.v1.Conversation
-	110, // 147: parley.node.v1.Reply.users:type_name -> parley.event.v1.User
-	120, // 148: parley.node.v1.Reply.store:type_name -> parley.event.v1.Store
-	121, // 149: parley.node.v1.Reply.shard_map:type_name -> parley.event.v1.ShardMap
-	93,  // 150: parley.node.v1.Reply.observed:type_name -> parley.node.v1.ObservedShard
-	128, // 151: parley.node.v1.Reply.public:type_name -> parley.event.v1.PublicCopy
-	102, // 152: parley.node.v1.Reply.dead_letters:type_name -> parley.node.v1.DeadLetter
-	129, // 153: parley.node.v1.Reply.devices:type_name -> parley.event.v1.Devices
-	124, // 154: parley.node.v1.Reply.heads:type_name -> parley.event.v1.Head
-	94,  // 155: parley.node.v1.ObservedShard.replicas:type_name -> parley.node.v1.ObservedReplica
-	108, // 156: parley.node.v1.EventView.event:type_name -> parley.event.v1.Event
-	106, // 157: parley.node.v1.EventView.author:type_name -> parley.event.v1.Author
-	109, // 158: parley.node.v1.EventView.receipts:type_name -> parley.event.v1.Receipt
-	95,  // 159: parley.node.v1.Fanout.event:type_name -> parley.node.v1.EventView
-	95,  // 160: parley.node.v1.Fanout.soft:type_name -> parley.node.v1.EventView
-	126, // 161: parley.node.v1.Fanout.cursor:type_name -> parley.event.v1.Cursor
-	97,  // 162: parley.node.v1.Fanout.membership:type_name -> parley.node.v1.MembershipChange
-	111, // 163: parley.node.v1.MembershipChange.membership:type_name -> parley.event.v1.Membership
-	95,  // 164: parley.node.v1.MembershipChange.event:type_name -> parley.node.v1.EventView
-	96,  // 165: parley.node.v1.FanoutBatch.items:type_name -> parley.node.v1.Fanout
-	0,   // 166: parley.node.v1.OutboxRow.target_kind:type_name -> parley.node.v1.Kind
-	9,   // 167: parley.node.v1.OutboxRow.command:type_name -> parley.node.v1.Command
-	101, // 168: parley.node.v1.DeadLetter.row:type_name -> parley.node.v1.OutboxRow
-	169, // [169:169] is the sub-list for method output_type
-	169, // [169:169] is the sub-list for method input_type
-	169, // [169:169] is the sub-list for extension type_name
-	169, // [169:169] is the sub-list for extension extendee
-	0,   // [0:169] is the sub-list for field type_name
+	24,  // 15: parley.node.v1.Command.probe:type_name -> parley.node.v1.Probe
+	25,  // 16: parley.node.v1.Command.user_changed:type_name -> parley.node.v1.UserChanged
+	26,  // 17: parley.node.v1.Command.purge_conversation:type_name -> parley.node.v1.PurgeConversation
+	27,  // 18: parley.node.v1.Command.import_conversation:type_name -> parley.node.v1.ImportConversation
+	28,  // 19: parley.node.v1.Command.import_members:type_name -> parley.node.v1.ImportMembers
+	29,  // 20: parley.node.v1.Command.import_events:type_name -> parley.node.v1.ImportEvents
+	31,  // 21: parley.node.v1.Command.finish_import:type_name -> parley.node.v1.FinishImport
+	32,  // 22: parley.node.v1.Command.announce_members:type_name -> parley.node.v1.AnnounceMembers
+	20,  // 23: parley.node.v1.Command.advance_cursors:type_name -> parley.node.v1.AdvanceCursors
+	33,  // 24: parley.node.v1.Command.create_user:type_name -> parley.node.v1.CreateUser
+	34,  // 25: parley.node.v1.Command.update_user:type_name -> parley.node.v1.UpdateUser
+	35,  // 26: parley.node.v1.Command.delete_user:type_name -> parley.node.v1.DeleteUser
+	37,  // 27: parley.node.v1.Command.index_membership:type_name -> parley.node.v1.IndexMembership
+	38,  // 28: parley.node.v1.Command.propagate_user:type_name -> parley.node.v1.PropagateUser
+	39,  // 29: parley.node.v1.Command.put_device:type_name -> parley.node.v1.PutDevice
+	40,  // 30: parley.node.v1.Command.delete_device:type_name -> parley.node.v1.DeleteDevice
+	41,  // 31: parley.node.v1.Command.mute_push:type_name -> parley.node.v1.MutePush
+	36,  // 32: parley.node.v1.Command.import_user:type_name -> parley.node.v1.ImportUser
+	42,  // 33: parley.node.v1.Command.reserve_name:type_name -> parley.node.v1.ReserveName
+	43,  // 34: parley.node.v1.Command.confirm_name:type_name -> parley.node.v1.ConfirmName
+	44,  // 35: parley.node.v1.Command.release_name:type_name -> parley.node.v1.ReleaseName
+	45,  // 36: parley.node.v1.Command.put_application:type_name -> parley.node.v1.PutApplication
+	46,  // 37: parley.node.v1.Command.delete_application:type_name -> parley.node.v1.DeleteApplication
+	47,  // 38: parley.node.v1.Command.put_credential:type_name -> parley.node.v1.PutCredential
+	48,  // 39: parley.node.v1.Command.put_settings:type_name -> parley.node.v1.PutSettings
+	49,  // 40: parley.node.v1.Command.put_push_credential:type_name -> parley.node.v1.PutPushCredential
+	50,  // 41: parley.node.v1.Command.delete_push_credential:type_name -> parley.node.v1.DeletePushCredential
+	51,  // 42: parley.node.v1.Command.note_push:type_name -> parley.node.v1.NotePush
+	52,  // 43: parley.node.v1.Command.hold_blob:type_name -> parley.node.v1.HoldBlob
+	53,  // 44: parley.node.v1.Command.put_chunk:type_name -> parley.node.v1.PutChunk
+	54,  // 45: parley.node.v1.Command.seal_blob:type_name -> parley.node.v1.SealBlob
+	55,  // 46: parley.node.v1.Command.confirm_hold:type_name -> parley.node.v1.ConfirmHold
+	56,  // 47: parley.node.v1.Command.release_hold:type_name -> parley.node.v1.ReleaseHold
+	57,  // 48: parley.node.v1.Command.purge_object:type_name -> parley.node.v1.PurgeObject
+	58,  // 49: parley.node.v1.Command.create_image:type_name -> parley.node.v1.CreateImage
+	59,  // 50: parley.node.v1.Command.delete_image:type_name -> parley.node.v1.DeleteImage
+	60,  // 51: parley.node.v1.Command.found_placement:type_name -> parley.node.v1.FoundPlacement
+	61,  // 52: parley.node.v1.Command.put_store:type_name -> parley.node.v1.PutStore
+	62,  // 53: parley.node.v1.Command.set_store:type_name -> parley.node.v1.SetStore
+	63,  // 54: parley.node.v1.Command.put_shard:type_name -> parley.node.v1.PutShard
+	64,  // 55: parley.node.v1.Command.announce:type_name -> parley.node.v1.Announce
+	66,  // 56: parley.node.v1.Command.order:type_name -> parley.node.v1.Order
+	67,  // 57: parley.node.v1.Command.raise_version:type_name -> parley.node.v1.RaiseVersion
+	68,  // 58: parley.node.v1.Command.recover_placement:type_name -> parley.node.v1.RecoverPlacement
+	10,  // 59: parley.node.v1.Command.deliver_event:type_name -> parley.node.v1.DeliverEvent
+	11,  // 60: parley.node.v1.Command.redeliver:type_name -> parley.node.v1.Redeliver
+	0,   // 61: parley.node.v1.Redeliver.kind:type_name -> parley.node.v1.Kind
+	107, // 62: parley.node.v1.CreateConversation.conversation:type_name -> parley.event.v1.Conversation
+	108, // 63: parley.node.v1.UpdateConversation.properties:type_name -> parley.event.v1.Properties
+	109, // 64: parley.node.v1.UpdateConversation.callback:type_name -> parley.event.v1.Callback
+	110, // 65: parley.node.v1.AddMember.user:type_name -> parley.event.v1.Author
+	2,   // 66: parley.node.v1.AddMember.action:type_name -> parley.node.v1.MemberAction
+	2,   // 67: parley.node.v1.UpdateMember.action:type_name -> parley.node.v1.MemberAction
+	21,  // 68: parley.node.v1.AdvanceCursors.cursors:type_name -> parley.node.v1.UserCursor
+	19,  // 69: parley.node.v1.UserCursor.cursor:type_name -> parley.node.v1.AdvanceCursor
+	23,  // 70: parley.node.v1.AdvancedCursors.refused:type_name -> parley.node.v1.RefusedCursor
+	6,   // 71: parley.node.v1.RefusedCursor.error:type_name -> parley.node.v1.Error
+	110, // 72: parley.node.v1.UserChanged.user:type_name -> parley.event.v1.Author
+	107, // 73: parley.node.v1.ImportConversation.conversation:type_name -> parley.event.v1.Conversation
+	111, // 74: parley.node.v1.ImportMembers.members:type_name -> parley.event.v1.Member
+	30,  // 75: parley.node.v1.ImportEvents.events:type_name -> parley.node.v1.ImportedEvent
+	112, // 76: parley.node.v1.ImportedEvent.event:type_name -> parley.event.v1.Event
+	113, // 77: parley.node.v1.ImportedEvent.receipts:type_name -> parley.event.v1.Receipt
+	114, // 78: parley.node.v1.CreateUser.user:type_name -> parley.event.v1.User
+	114, // 79: parley.node.v1.ImportUser.user:type_name -> parley.event.v1.User
+	115, // 80: parley.node.v1.IndexMembership.membership:type_name -> parley.event.v1.Membership
+	112, // 81: parley.node.v1.IndexMembership.event:type_name -> parley.event.v1.Event
+	110, // 82: parley.node.v1.IndexMembership.author:type_name -> parley.event.v1.Author
+	116, // 83: parley.node.v1.PutDevice.device:type_name -> parley.event.v1.Device
+	117, // 84: parley.node.v1.PutApplication.application:type_name -> parley.event.v1.Application
+	118, // 85: parley.node.v1.PutCredential.credential:type_name -> parley.event.v1.Credential
+	119, // 86: parley.node.v1.PutSettings.settings:type_name -> parley.event.v1.ClusterSettings
+	120, // 87: parley.node.v1.PutPushCredential.credential:type_name -> parley.event.v1.PushCredential
+	121, // 88: parley.node.v1.DeletePushCredential.platform:type_name -> parley.event.v1.Platform
+	121, // 89: parley.node.v1.NotePush.platform:type_name -> parley.event.v1.Platform
+	122, // 90: parley.node.v1.NotePush.status:type_name -> parley.event.v1.PushStatus
+	123, // 91: parley.node.v1.CreateImage.image:type_name -> parley.event.v1.Image
+	124, // 92: parley.node.v1.FoundPlacement.founder:type_name -> parley.event.v1.Store
+	125, // 93: parley.node.v1.FoundPlacement.shards:type_name -> parley.event.v1.ShardMap
+	124, // 94: parley.node.v1.PutStore.store:type_name -> parley.event.v1.Store
+	126, // 95: parley.node.v1.SetStore.state:type_name -> parley.event.v1.StoreState
+	125, // 96: parley.node.v1.PutShard.shard:type_name -> parley.event.v1.ShardMap
+	65,  // 97: parley.node.v1.Announce.leads:type_name -> parley.node.v1.ShardLead
+	3,   // 98: parley.node.v1.Order.kind:type_name -> parley.node.v1.OrderKind
+	69,  // 99: parley.node.v1.Order.changes:type_name -> parley.node.v1.ConfChange
+	125, // 100: parley.node.v1.RecoverPlacement.shards:type_name -> parley.event.v1.ShardMap
+	4,   // 101: parley.node.v1.Query.principal:type_name -> parley.node.v1.Principal
+	72,  // 102: parley.node.v1.Query.get_conversation:type_name -> parley.node.v1.GetConversation
+	73,  // 103: parley.node.v1.Query.get_member:type_name -> parley.node.v1.GetMember
+	74,  // 104: parley.node.v1.Query.list_members:type_name -> parley.node.v1.ListMembers
+	75,  // 105: parley.node.v1.Query.get_event:type_name -> parley.node.v1.GetEvent
+	76,  // 106: parley.node.v1.Query.list_events:type_name -> parley.node.v1.ListEvents
+	77,  // 107: parley.node.v1.Query.get_user:type_name -> parley.node.v1.GetUser
+	78,  // 108: parley.node.v1.Query.list_memberships:type_name -> parley.node.v1.ListMemberships
+	79,  // 109: parley.node.v1.Query.get_devices:type_name -> parley.node.v1.GetDevices
+	80,  // 110: parley.node.v1.Query.get_name:type_name -> parley.node.v1.GetName
+	81,  // 111: parley.node.v1.Query.get_application:type_name -> parley.node.v1.GetApplication
+	82,  // 112: parley.node.v1.Query.list_applications:type_name -> parley.node.v1.ListApplications
+	83,  // 113: parley.node.v1.Query.get_credential:type_name -> parley.node.v1.GetCredential
+	84,  // 114: parley.node.v1.Query.get_settings:type_name -> parley.node.v1.GetSettings
+	85,  // 115: parley.node.v1.Query.list_conversations:type_name -> parley.node.v1.ListConversations
+	86,  // 116: parley.node.v1.Query.list_users:type_name -> parley.node.v1.ListUsers
+	87,  // 117: parley.node.v1.Query.list_dead_letters:type_name -> parley.node.v1.ListDeadLetters
+	88,  // 118: parley.node.v1.Query.get_blob:type_name -> parley.node.v1.GetBlob
+	89,  // 119: parley.node.v1.Query.get_chunk:type_name -> parley.node.v1.GetChunk
+	90,  // 120: parley.node.v1.Query.get_image:type_name -> parley.node.v1.GetImage
+	91,  // 121: parley.node.v1.Query.observe:type_name -> parley.node.v1.Observe
+	92,  // 122: parley.node.v1.Query.get_public:type_name -> parley.node.v1.GetPublic
+	93,  // 123: parley.node.v1.Query.list_sessions:type_name -> parley.node.v1.ListSessions
+	94,  // 124: parley.node.v1.Query.list_live:type_name -> parley.node.v1.ListLive
+	95,  // 125: parley.node.v1.Query.renew_session:type_name -> parley.node.v1.RenewSession
+	70,  // 126: parley.node.v1.ListMembers.page:type_name -> parley.node.v1.Page
+	70,  // 127: parley.node.v1.ListEvents.page:type_name -> parley.node.v1.Page
+	70,  // 128: parley.node.v1.ListMemberships.page:type_name -> parley.node.v1.Page
+	127, // 129: parley.node.v1.ListMemberships.states:type_name -> parley.event.v1.MemberState
+	70,  // 130: parley.node.v1.ListApplications.page:type_name -> parley.node.v1.Page
+	70,  // 131: parley.node.v1.ListConversations.page:type_name -> parley.node.v1.Page
+	70,  // 132: parley.node.v1.ListUsers.page:type_name -> parley.node.v1.Page
+	70,  // 133: parley.node.v1.ListDeadLetters.page:type_name -> parley.node.v1.Page
+	0,   // 134: parley.node.v1.ListDeadLetters.kind:type_name -> parley.node.v1.Kind
+	107, // 135: parley.node.v1.Reply.conversation:type_name -> parley.event.v1.Conversation
+	128, // 136: parley.node.v1.Reply.head:type_name -> parley.event.v1.Head
+	111, // 137: parley.node.v1.Reply.member:type_name -> parley.event.v1.Member
+	99,  // 138: parley.node.v1.Reply.event:type_name -> parley.node.v1.EventView
+	114, // 139: parley.node.v1.Reply.user:type_name -> parley.event.v1.User
+	129, // 140: parley.node.v1.Reply.name:type_name -> parley.event.v1.Name
+	117, // 141: parley.node.v1.Reply.application:type_name -> parley.event.v1.Application
+	118, // 142: parley.node.v1.Reply.credential:type_name -> parley.event.v1.Credential
+	119, // 143: parley.node.v1.Reply.settings:type_name -> parley.event.v1.ClusterSettings
+	130, // 144: parley.node.v1.Reply.cursor:type_name -> parley.event.v1.Cursor
+	131, // 145: parley.node.v1.Reply.blob:type_name -> parley.event.v1.Blob
+	123, // 146: parley.node.v1.Reply.image:type_name -> parley.event.v1.Image
+	111, // 147: parley.node.v1.Reply.members:type_name -> parley.event.v1.Member
+	99,  // 148: parley.node.v1.Reply.events:type_name -> parley.node.v1.EventView
+	115, // 149: parley.node.v1.Reply.memberships:type_name -> parley.event.v1.Membership
+	117, // 150: parley.node.v1.Reply.applications:type_name -> parley.event.v1.Application
+	107, // 151: parley.node.v1.Reply.conversations:type_name -> parley.event.v1.Conversation
+	114, // 152: parley.node.v1.Reply.users:type_name -> parley.event.v1.User
+	124, // 153: parley.node.v1.Reply.store:type_name -> parley.event.v1.Store
+	125, // 154: parley.node.v1.Reply.shard_map:type_name -> parley.event.v1.ShardMap
+	97,  // 155: parley.node.v1.Reply.observed:type_name -> parley.node.v1.ObservedShard
+	132, // 156: parley.node.v1.Reply.public:type_name -> parley.event.v1.PublicCopy
+	106, // 157: parley.node.v1.Reply.dead_letters:type_name -> parley.node.v1.DeadLetter
+	133, // 158: parley.node.v1.Reply.devices:type_name -> parley.event.v1.Devices
+	128, // 159: parley.node.v1.Reply.heads:type_name -> parley.event.v1.Head
+	22,  // 160: parley.node.v1.Reply.cursors:type_name -> parley.node.v1.AdvancedCursors
+	98,  // 161: parley.node.v1.ObservedShard.replicas:type_name -> parley.node.v1.ObservedReplica
+	112, // 162: parley.node.v1.EventView.event:type_name -> parley.event.v1.Event
+	110, // 163: parley.node.v1.EventView.author:type_name -> parley.event.v1.Author
+	113, // 164: parley.node.v1.EventView.receipts:type_name -> parley.event.v1.Receipt
+	99,  // 165: parley.node.v1.Fanout.event:type_name -> parley.node.v1.EventView
+	99,  // 166: parley.node.v1.Fanout.soft:type_name -> parley.node.v1.EventView
+	130, // 167: parley.node.v1.Fanout.cursor:type_name -> parley.event.v1.Cursor
+	101, // 168: parley.node.v1.Fanout.membership:type_name -> parley.node.v1.MembershipChange
+	115, // 169: parley.node.v1.MembershipChange.membership:type_name -> parley.event.v1.Membership
+	99,  // 170: parley.node.v1.MembershipChange.event:type_name -> parley.node.v1.EventView
+	100, // 171: parley.node.v1.FanoutBatch.items:type_name -> parley.node.v1.Fanout
+	0,   // 172: parley.node.v1.OutboxRow.target_kind:type_name -> parley.node.v1.Kind
+	9,   // 173: parley.node.v1.OutboxRow.command:type_name -> parley.node.v1.Command
+	105, // 174: parley.node.v1.DeadLetter.row:type_name -> parley.node.v1.OutboxRow
+	175, // [175:175] is the sub-list for method output_type
+	175, // [175:175] is the sub-list for method input_type
+	175, // [175:175] is the sub-list for extension type_name
+	175, // [175:175] is the sub-list for extension extendee
+	0,   // [0:175] is the sub-list for field type_name
 }
 
 func init() { file_node_v1_node_proto_init() }
@@ -8256,6 +8546,7 @@ func file_node_v1_node_proto_init() {
 		(*Command_ImportEvents)(nil),
 		(*Command_FinishImport)(nil),
 		(*Command_AnnounceMembers)(nil),
+		(*Command_AdvanceCursors)(nil),
 		(*Command_CreateUser)(nil),
 		(*Command_UpdateUser)(nil),
 		(*Command_DeleteUser)(nil),
@@ -8295,8 +8586,8 @@ func file_node_v1_node_proto_init() {
 		(*Command_Redeliver)(nil),
 	}
 	file_node_v1_node_proto_msgTypes[9].OneofWrappers = []any{}
-	file_node_v1_node_proto_msgTypes[26].OneofWrappers = []any{}
-	file_node_v1_node_proto_msgTypes[63].OneofWrappers = []any{
+	file_node_v1_node_proto_msgTypes[30].OneofWrappers = []any{}
+	file_node_v1_node_proto_msgTypes[67].OneofWrappers = []any{
 		(*Query_GetConversation)(nil),
 		(*Query_GetMember)(nil),
 		(*Query_ListMembers)(nil),
@@ -8322,7 +8613,7 @@ func file_node_v1_node_proto_init() {
 		(*Query_ListLive)(nil),
 		(*Query_RenewSession)(nil),
 	}
-	file_node_v1_node_proto_msgTypes[92].OneofWrappers = []any{
+	file_node_v1_node_proto_msgTypes[96].OneofWrappers = []any{
 		(*Fanout_Event)(nil),
 		(*Fanout_Soft)(nil),
 		(*Fanout_Cursor)(nil),
@@ -8335,7 +8626,7 @@ func file_node_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_node_v1_node_proto_rawDesc), len(file_node_v1_node_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   99,
+			NumMessages:   103,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

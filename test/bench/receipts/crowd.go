@@ -1,140 +1,124 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
-	"strings"
+	"io"
 	"sync"
 	"sync/atomic"
-	"time"
 
-	"github.com/HdrHistogram/hdrhistogram-go"
-	"github.com/coder/websocket"
 	"golang.org/x/sync/errgroup"
+
+	"parley/internal/load"
 )
 
-// crowd is the sessions of one conversation. The first one writes.
+// The crowd is a process of its own: what it costs to be thousands of clients then delays the
+// measured one no more than it delays the server. It is told what to do on its standard input, line
+// by line, and answers each line with one.
+
+// orders is the first line: who is to log in where.
+type orders struct {
+	URL    string
+	Room   string
+	Tokens []string
+}
+
+// counts is the answer to every line.
+type counts struct {
+	Told     int64 // texts
+	Answered int64 // receipts
+	Refused  int64 // whatever was asked
+}
+
+// crowd is the sessions that listen.
 type crowd struct {
 	room        string
 	acknowledge atomic.Bool
-	answered    atomic.Int64 // receipts
-	refused     atomic.Int64 // whatever was asked
+	told        atomic.Int64
+	answered    atomic.Int64
+	refused     atomic.Int64
 
-	sockets []*websocket.Conn
+	sockets []*load.Conn
 	readers sync.WaitGroup
-	acks    chan time.Time // when a text was answered; the writer's reader fills it
 }
 
 // loginsAtOnce is how many sessions log in at the same time.
 const loginsAtOnce = 16
 
-func gather(ctx context.Context, n *node, sessions int) (*crowd, error) {
-	c := &crowd{sockets: make([]*websocket.Conn, sessions+1), acks: make(chan time.Time, 1)}
-	_, c.room = n.target.Member(0)
-	g, gctx := errgroup.WithContext(ctx)
+// listen is the life of the process. "acknowledge" makes the sessions acknowledge texts from then on,
+// "ignore" lets them be; every other line only asks for the counts.
+func listen(ctx context.Context, in io.Reader, out io.Writer) error {
+	lines := json.NewDecoder(bufio.NewReader(in))
+	var o orders
+	if err := lines.Decode(&o); err != nil {
+		return fmt.Errorf("read the orders: %w", err)
+	}
+	c, err := gather(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	answers := json.NewEncoder(out)
+	for {
+		if err := answers.Encode(counts{c.told.Load(), c.answered.Load(), c.refused.Load()}); err != nil {
+			return err
+		}
+		var what string
+		if err := lines.Decode(&what); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if what != "" {
+			c.acknowledge.Store(what == "acknowledge")
+		}
+	}
+}
+
+func gather(ctx context.Context, o orders) (*crowd, error) {
+	c := &crowd{room: o.Room, sockets: make([]*load.Conn, len(o.Tokens))}
+	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(loginsAtOnce)
-	for i := range c.sockets {
+	for i, token := range o.Tokens {
 		g.Go(func() (err error) {
-			token, _ := n.target.Member(i)
-			c.sockets[i], err = login(gctx, n.target.URL, token)
+			c.sockets[i], err = login(ctx, o.URL, token)
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("log in: %w", err)
 	}
-	for i, s := range c.sockets {
-		c.readers.Go(func() { c.read(ctx, s, i == 0) })
+	for _, s := range c.sockets {
+		c.readers.Go(func() { c.read(s) })
 	}
 	return c, nil
 }
 
-// login connects as nexmo-client 4 does.
-func login(ctx context.Context, url, token string) (*websocket.Conn, error) {
-	s, _, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(url, "http")+"/rtc/?EIO=3&transport=websocket", nil)
-	if err != nil {
-		return nil, err
-	}
-	s.SetReadLimit(1 << 20)
-	request := fmt.Sprintf(`42["session:login",{"tid":"login","body":{"token":%q,"SDK_version":"4.0.2"}}]`, token)
-	if err := s.Write(ctx, websocket.MessageText, []byte(request)); err != nil {
-		return nil, err
-	}
-	for {
-		_, packet, err := s.Read(ctx)
-		switch {
-		case err != nil:
-			return nil, err
-		case bytes.HasPrefix(packet, []byte(`42["session:success"`)):
-			return s, nil
-		case bytes.HasPrefix(packet, []byte(`42["s`)):
-			return nil, fmt.Errorf("refused: %s", packet)
-		}
-	}
-}
-
 // read takes what a session is told until its socket ends, and acknowledges texts as the SDK does.
-func (c *crowd) read(ctx context.Context, s *websocket.Conn, writer bool) {
-	for {
-		_, packet, err := s.Read(ctx)
-		if err != nil {
-			return
-		}
+func (c *crowd) read(s *load.Conn) {
+	_ = s.Frames(func(packet []byte) (stop bool) { // ends with the process
 		switch {
 		case bytes.HasPrefix(packet, []byte(`42["text",`)):
-			if writer || !c.acknowledge.Load() {
-				continue
+			c.told.Add(1)
+			if c.acknowledge.Load() {
+				receipt := fmt.Appendf(nil, `42["text:delivered",{"tid":"d","cid":%q,"body":{"event_id":%s}}]`, c.room, sequenceOf(packet))
+				return s.Send(opText, receipt) != nil
 			}
-			receipt := fmt.Sprintf(`42["text:delivered",{"tid":"d","cid":%q,"body":{"event_id":%s}}]`, c.room, sequenceOf(packet))
-			if s.Write(ctx, websocket.MessageText, []byte(receipt)) != nil {
-				return
-			}
-		case bytes.HasPrefix(packet, []byte(`42["text:success"`)):
-			c.acks <- time.Now()
 		case bytes.HasPrefix(packet, []byte(`42["text:delivered:success"`)):
 			c.answered.Add(1)
 		case bytes.Contains(packet, []byte(`"code":`)):
 			c.refused.Add(1)
-			if writer {
-				c.acks <- time.Now() // it is answered, if not as one would wish
-			}
 		}
-	}
-}
-
-// sequenceOf is the id of a text that was told.
-func sequenceOf(packet []byte) []byte {
-	_, rest, _ := bytes.Cut(packet, []byte(`"id":`))
-	end := bytes.IndexAny(rest, ",}")
-	return rest[:max(end, 0)]
-}
-
-// talk sends texts at a rate and measures, from the time at which each was due, until it was
-// answered: a send that waits for the one before it has waited.
-func (c *crowd) talk(ctx context.Context, rate float64, lasts time.Duration) (*hdrhistogram.Histogram, error) {
-	h := hdrhistogram.New(1, time.Minute.Microseconds(), 3)
-	gap := time.Duration(float64(time.Second) / rate)
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for due, end := time.Now(), time.Now().Add(lasts); due.Before(end); due = due.Add(gap) {
-		timer.Reset(time.Until(due))
-		<-timer.C
-		text := fmt.Sprintf(`42["text",{"tid":"t%d","cid":%q,"body":{"text":"a text as people write them"}}]`, due.UnixNano(), c.room)
-		if err := c.sockets[0].Write(ctx, websocket.MessageText, []byte(text)); err != nil {
-			return nil, err
-		}
-		answered := <-c.acks
-		if err := h.RecordValue(max(answered.Sub(due).Microseconds(), 1)); err != nil {
-			return nil, err
-		}
-	}
-	return h, nil
+		return false
+	})
 }
 
 func (c *crowd) close() {
 	for _, s := range c.sockets {
-		_ = s.CloseNow() // the process ends
+		_ = s.Close() // the process ends
 	}
 	c.readers.Wait()
 }

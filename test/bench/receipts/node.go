@@ -4,10 +4,14 @@ import (
 	"context"
 	"crypto/rsa"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
@@ -47,6 +51,23 @@ func startNode(ctx context.Context, binary string) (*node, error) {
 		return nil, err
 	}
 	return &node{cmd, &load.Parley{URL: dev.URL, Application: dev.Application, Key: key, HTTP: http.DefaultClient}}, nil
+}
+
+// spent is the processor time of the process so far (proc(5), /proc/pid/stat: utime and stime).
+func (n *node) spent() (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ") // the name may hold spaces
+	const state, utime, stime, ticks = 3, 14, 15, 100
+	fields := strings.Fields(rest)
+	if len(fields) <= stime-state {
+		return 0, fmt.Errorf("read %q", stat)
+	}
+	user, err := strconv.ParseInt(fields[utime-state], 10, 64)
+	system, err2 := strconv.ParseInt(fields[stime-state], 10, 64)
+	return time.Duration(user+system) * time.Second / ticks, errors.Join(err, err2)
 }
 
 func (n *node) stop() error {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"parley/actors/fanout"
-	"parley/actors/runtime"
 	"parley/cluster/shard"
 	"parley/edge/hub"
 	"parley/persistence/keys"
@@ -25,9 +24,12 @@ func (n *node) openEdge() (err error) {
 	if n.hub, err = hub.OpenStepper(o, n.monotonic); err != nil {
 		return err
 	}
-	n.feeds = runtime.NewFeedStepper(resyncer{n}, n.monotonic)
+	if n.inbound, err = fanout.NewInbound(n.name, resyncer{n}, n.monotonic, nil); err != nil {
+		return err
+	}
 	f := fanout.DefaultOptions()
-	f.Node, f.Incarnation, f.Edge, f.Shards = n.name, n.life, n.feeds, shards
+	f.Node, f.Incarnation, f.Edge, f.Shards = n.name, n.life, n.inbound, shards
+	f.Away.BatchItems, f.Away.PendingItems = 2, 3
 	f.Remote = func(edge string, b *nodev1.FanoutBatch, done func(error)) {
 		if n.fed = append(n.fed, feeding{edge, b, done}); len(n.fed) == 1 {
 			n.after(0, n.feed)
@@ -52,8 +54,12 @@ func (n *node) feed() {
 	n.fed = nil
 	slices.SortStableFunc(all, func(a, b feeding) int { return cmp.Compare(a.edge, b.edge) })
 	for _, f := range all {
+		if n.w.rng.IntN(200) < n.w.net.loss { // the connection breaks, and that is known at once
+			n.after(n.w.little(), func() { f.done(errAway) })
+			continue
+		}
 		n.ask(f.edge, 2*time.Second, func(at *node, respond func(any)) {
-			at.feeds.Deliver(f.batch)
+			at.inbound.Deliver(f.batch)
 			respond(nil)
 		}, func(_ any, err error) { f.done(err) })
 	}
@@ -62,13 +68,13 @@ func (n *node) feed() {
 // monotonic is a clock that does not jump.
 func (n *node) monotonic() time.Time { return time.UnixMilli(epochMs).Add(n.w.now) }
 
-// resyncer is the hub as the feeds see it.
+// resyncer is the hub as its inbound feeds see it.
 type resyncer struct{ n *node }
 
 // Deliver implements fanout.Edge.
 func (r resyncer) Deliver(b *nodev1.FanoutBatch) { r.n.hub.Hub.Deliver(b); r.n.wake() }
 
-// Resync implements runtime.Resyncer.
+// Resync implements fanout.Resyncer.
 func (r resyncer) Resync(shards []keys.Shard) { r.n.hub.Hub.Resync(shards) }
 
 // head finds the last sequence of a conversation and the epoch in which that is true.

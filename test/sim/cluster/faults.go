@@ -61,6 +61,8 @@ var faults = []fault{
 			}
 		}
 	}},
+	{"orders again", 8, func(w *World, _ *node, _ time.Duration) { w.repeat() }},
+	{"panics", 6, func(w *World, n *node, lasts time.Duration) { n.panicking = w.now + lasts }},
 	{"clock jump", 5, func(w *World, n *node, _ time.Duration) {
 		n.skew = time.Duration(w.rng.Int64N(int64(48*time.Hour))) - 24*time.Hour
 	}},
@@ -209,7 +211,7 @@ func (w *World) calm() {
 	w.net.calm()
 	for _, name := range w.names() {
 		n := w.nodes[name]
-		n.diskStalled, n.diskSlow = false, 200*time.Microsecond
+		n.diskStalled, n.diskSlow, n.panicking = false, 200*time.Microsecond, 0
 		clear(n.rumour)
 		w.resume(n)
 		w.restart(name)

@@ -38,6 +38,21 @@ type activation struct {
 	shard keys.Shard
 	epoch shard.Epoch
 	over  bool
+
+	waiting []*waiter // in the order of their commands
+}
+
+// waiter is a command without an answer.
+type waiter struct{ respond func(*nodev1.GrainReply) }
+
+// take gives the grain a command.
+func (a *activation) take(req *nodev1.GrainRequest, respond func(*nodev1.GrainReply)) {
+	w := &waiter{respond}
+	a.waiting = append(a.waiting, w)
+	a.Receive(req, func(r *nodev1.GrainReply) {
+		a.waiting = slices.DeleteFunc(a.waiting, func(other *waiter) bool { return other == w })
+		respond(r)
+	})
 }
 
 // command brings a command to its grain, if this node leads its shard.
@@ -51,8 +66,26 @@ func (n *node) command(s keys.Shard, req *nodev1.GrainRequest, respond func(*nod
 	if n.grains[k] == nil {
 		n.activate(k, lead)
 	}
-	n.grains[k].Receive(req, respond)
+	a := n.grains[k]
+	a.take(req, respond)
+	if n.w.now < n.panicking && n.w.rng.IntN(4) == 0 {
+		n.after(time.Duration(n.w.rng.Int64N(int64(30*time.Millisecond))), func() { n.giveUp(k, a) })
+	}
 	n.wake()
+}
+
+// giveUp ends a grain as a panic does, perhaps with a write in flight: nobody stops it, whoever waits
+// is told that nothing is known, and the next command meets a fresh one in the same epoch.
+func (n *node) giveUp(k entity, a *activation) {
+	if n.grains[k] != a {
+		return
+	}
+	delete(n.grains, k)
+	a.over = true
+	a.Abandon()
+	for _, w := range a.waiting {
+		w.respond(&nodev1.GrainReply{Error: &nodev1.Error{Code: string(code.Unknown)}})
+	}
 }
 
 func (n *node) activate(k entity, lead shard.Lead) {

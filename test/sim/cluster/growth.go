@@ -6,8 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"parley/actors/api"
 	"parley/actors/driver"
+	"parley/actors/placement"
 	"parley/cluster/shard"
 	"parley/persistence/keys"
 	"parley/persistence/store"
@@ -23,7 +23,7 @@ const deadAfter = 6 * time.Second
 // place has the placement changed.
 func (n *node) place(c *nodev1.Command, done func(error)) {
 	c.Principal = &nodev1.Principal{Admin: true}
-	n.call(&nodev1.GrainRequest{Kind: nodev1.Kind_KIND_PLACEMENT, ApplicationId: api.Operators, Id: api.Operators, Command: c},
+	n.call(&nodev1.GrainRequest{Kind: nodev1.Kind_KIND_PLACEMENT, ApplicationId: placement.ID, Id: placement.ID, Command: c},
 		func(_ *nodev1.GrainReply, err error) { done(err) })
 }
 
@@ -103,7 +103,7 @@ func (n *node) Live(peer string) bool { return peer == n.name || !n.silent(peer)
 func (n *node) Leaving(string) bool { return false }
 
 // Observe implements driver.Cluster.
-func (n *node) Observe(ctx context.Context, nodes []string) (all []*nodev1.ObservedShard) {
+func (n *node) Observe(ctx context.Context, nodes []string) (all []*nodev1.ObservedShard, answered []string) {
 	await(ctx, func(resume func()) {
 		open := len(nodes)
 		if open == 0 {
@@ -113,7 +113,7 @@ func (n *node) Observe(ctx context.Context, nodes []string) (all []*nodev1.Obser
 		for _, peer := range nodes {
 			n.ask(peer, time.Second, func(at *node, respond func(any)) { respond(at.observe()) }, func(reply any, err error) {
 				if err == nil {
-					all = append(all, reply.([]*nodev1.ObservedShard)...)
+					all, answered = append(all, reply.([]*nodev1.ObservedShard)...), append(answered, peer)
 				}
 				if open--; open == 0 {
 					resume()
@@ -121,7 +121,30 @@ func (n *node) Observe(ctx context.Context, nodes []string) (all []*nodev1.Obser
 			})
 		}
 	})
-	return all
+	return all, answered
+}
+
+// given is an order that a driver has given.
+type given struct {
+	by    *node
+	to    string
+	order *nodev1.Order
+}
+
+// repeat has a node get some of the driver's orders again, late: each may have been sent a second time,
+// because no answer came, and have waited on its way.
+func (w *World) repeat() {
+	var fresh []given
+	for _, g := range w.orders {
+		if !g.by.dead && g.by.Epoch() == g.order.DriverEpoch {
+			fresh = append(fresh, g)
+		}
+	}
+	w.orders = fresh // nobody obeys the others any more
+	for range min(len(fresh), 3) {
+		g := fresh[w.rng.IntN(len(fresh))]
+		w.net.message(g.by, g.to, func(at *node) { at.obey(g.order, func(error) {}) })
+	}
 }
 
 // Order implements driver.Cluster.
@@ -135,6 +158,7 @@ func (n *node) Order(ctx context.Context, to string, o *nodev1.Order) (err error
 			resume()
 		})
 	})
+	n.w.orders = append(n.w.orders, given{n, to, o})
 	return err
 }
 
@@ -160,7 +184,7 @@ func (n *node) obey(o *nodev1.Order, done func(error)) {
 		for i, c := range o.Changes {
 			changes[i] = shard.Change{Kind: shard.ChangeKind(c.Kind), Replica: shard.ReplicaID(c.Replica), Node: c.Node}
 		}
-		n.stepper.ChangeConf(s, changes, done)
+		n.stepper.ChangeConf(s, o.Configured, changes, done)
 	case nodev1.OrderKind_ORDER_KIND_TRANSFER:
 		n.stepper.Transfer(s, replica)
 		done(nil)
@@ -177,7 +201,7 @@ func (n *node) obey(o *nodev1.Order, done func(error)) {
 
 // makeReplica makes an empty replica, also in the place of one that was never used.
 func (n *node) makeReplica(s keys.Shard, replica shard.ReplicaID, done func(error)) {
-	err := n.stepper.AddReplica(s, replica)
+	err := n.addReplica(s, replica)
 	status, known := n.stepper.Status(s)
 	switch {
 	case !errors.Is(err, shard.ErrExists) || known != nil:
@@ -186,11 +210,20 @@ func (n *node) makeReplica(s keys.Shard, replica shard.ReplicaID, done func(erro
 		done(nil) // made by an earlier order
 	case status.Replica < replica && status.Applied == 0:
 		n.stepper.RemoveReplica(s, status.Replica, func(err error) {
-			n.after(0, func() { done(errors.Join(err, n.stepper.AddReplica(s, replica))) })
+			n.after(0, func() { done(errors.Join(err, n.addReplica(s, replica))) })
 		})
 	default:
 		done(err)
 	}
+}
+
+// addReplica makes an empty replica, which must be the first of its id.
+func (n *node) addReplica(s keys.Shard, replica shard.ReplicaID) error {
+	err := n.stepper.AddReplica(s, replica)
+	if err == nil {
+		n.w.replicas.add(n.name, s, replica)
+	}
+	return err
 }
 
 // departed drops a replica that its shard has no more, also one that the driver has forgotten
@@ -214,7 +247,8 @@ func (n *node) observe() (all []*nodev1.ObservedShard) {
 		if err != nil || status.Role != "leader" || !n.directory.Get(s).Serves() {
 			continue
 		}
-		o := &nodev1.ObservedShard{Shard: uint32(s), Epoch: status.Term, Leader: uint64(status.Replica), Joint: status.Joint, Commit: status.Commit}
+		o := &nodev1.ObservedShard{Shard: uint32(s), Epoch: status.Term, Leader: uint64(status.Replica), Joint: status.Joint, Commit: status.Commit,
+			Configured: status.Configured}
 		for _, m := range status.Replicas {
 			follows := m.State == "replicate" || m.Replica == status.Replica
 			o.Replicas = append(o.Replicas, &nodev1.ObservedReplica{Id: uint64(m.Replica), Node: m.Node, Voter: m.Voter, Match: m.Match,

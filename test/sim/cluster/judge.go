@@ -17,10 +17,19 @@ import (
 // settleWithin is how long everything may take once the faults have ended.
 const settleWithin = 60 * time.Second
 
+// headWithin is how long after the faults every open subscription is at the head.
+const headWithin = 10 * time.Second
+
 // Run lets faults happen for a while, then ends them, and gives all that is broken.
 func (w *World) Run(lasts time.Duration) []history.Violation {
 	w.lasts = lasts
+	if len(w.broken) > 0 {
+		return w.broken // it was not even founded as it should
+	}
 	over := w.now + lasts
+	if w.rng.IntN(2) == 0 { // the last words fall among faults, and no later ones show that they were lost
+		w.after(lasts-time.Duration(w.rng.Int64N(int64(2*time.Second))), func() { w.ending = true })
+	}
 	for w.now < over && len(w.broken) == 0 {
 		w.until(w.now + time.Duration(50+w.rng.IntN(700))*time.Millisecond)
 		w.strike()
@@ -28,6 +37,8 @@ func (w *World) Run(lasts time.Duration) []history.Violation {
 	w.calm()
 	w.until(w.now + time.Second)
 	w.ending = true
+	w.until(w.now + headWithin - time.Second)
+	w.judgeOpen()
 	w.history.Settled = w.await(settleWithin, w.atRest)
 	if !w.history.Settled {
 		w.fail("liveness", "after %v without faults: %s", settleWithin, w.unrest())
@@ -53,6 +64,9 @@ func (w *World) unrest() string {
 	if !w.whole() {
 		return fmt.Sprintf("the cluster is not whole: %d shards are under-replicated", w.picture.View.UnderReplicated())
 	}
+	if why := w.leftovers(); why != "" {
+		return why
+	}
 	for _, c := range w.clients {
 		if c.pending != nil || c.busy {
 			return fmt.Sprintf("%s waits for an answer: %+v", c.name, c.pending)
@@ -73,6 +87,34 @@ func (w *World) unrest() string {
 			}
 			if indexed, known := w.indexed(c, r); !known || indexed != in {
 				return fmt.Sprintf("the index of %s says of %s that it is a member: %v", c.name, r, indexed)
+			}
+		}
+	}
+	return ""
+}
+
+// judgeOpen holds every open subscription to the head of its room, as far as the room has a leader.
+func (w *World) judgeOpen() {
+	for _, r := range w.rooms {
+		log, _ := w.log(r)
+		for _, c := range w.clients {
+			f, last := c.device.feeds[r], c.device.last[r]
+			if f != nil && f.screen > 0 && f.sub != nil && last < uint64(len(log)) {
+				w.fail("S8", "%v after the faults %s at %s shows %d of %s, the head is %d", headWithin, c.name, c.at, last, r, len(log))
+			}
+		}
+	}
+}
+
+// leftovers says which replica is on a node's disk that its shard has no more, "" for none. One that has
+// applied nothing is no member, and gives way to the next.
+func (w *World) leftovers() string {
+	for _, name := range w.running() {
+		n := w.nodes[name]
+		for s := keys.Meta; s <= shards; s++ {
+			status, err := n.stepper.Status(s)
+			if err == nil && status.Applied > 0 && !n.belongs(w.picture.Seen[uint32(s)]) {
+				return fmt.Sprintf("%s keeps replica %d of shard %d, which was removed", name, status.Replica, s)
 			}
 		}
 	}
@@ -179,7 +221,7 @@ func (n *node) readHere(r room) (history.Read, error) {
 // Report tells a failed run: what is broken first, what it is about, and how to run it again.
 func (w *World) Report(seed uint64, violations []history.Violation) string {
 	rank := func(v history.Violation) int {
-		return slices.Index([]string{"S1", "S2", "S3", "S4", "S8", "S5", "S7"}, v.Rule)
+		return slices.Index([]string{"I4", "S1", "S2", "S3", "S4", "S8", "S5", "S7"}, v.Rule)
 	}
 	first := slices.MaxFunc(violations, func(a, b history.Violation) int {
 		ra, rb := rank(a), rank(b)

@@ -12,7 +12,6 @@ import (
 	"parley/actors/driver"
 	"parley/actors/fanout"
 	"parley/actors/grain"
-	"parley/actors/runtime"
 	"parley/cluster/directory"
 	"parley/cluster/shard"
 	"parley/edge/hub"
@@ -32,7 +31,7 @@ type node struct {
 	stepper   *shard.Stepper
 	directory *directory.Table
 	fanout    *fanout.Fanout
-	feeds     *runtime.FeedStepper
+	inbound   *fanout.Inbound
 	hub       *hub.Stepper
 	driver    *driver.Driver
 	metrics   *grain.Metrics
@@ -47,11 +46,12 @@ type node struct {
 	orders  uint64 // the latest driver that was obeyed
 	driving *fiber
 
-	dead   bool
-	paused bool
-	parked []func()      // what would have happened during the pause
-	skew   time.Duration // of the wall clock
-	coming bool          // a turn is planned
+	dead      bool
+	paused    bool
+	panicking time.Duration // until when grains panic
+	parked    []func()      // what would have happened during the pause
+	skew      time.Duration // of the wall clock
+	coming    bool          // a turn is planned
 
 	diskSlow    time.Duration // how long the log takes
 	diskStalled bool
@@ -95,7 +95,7 @@ func (n *node) open() (err error) {
 		return err
 	}
 	n.directory = directory.New(n.name, shards)
-	n.directory.OnChange(n.feeds.Led)
+	n.directory.OnChange(func(l directory.Lead) { n.inbound.LeadChanged(l.Lead) })
 	d := driver.DefaultOptions()
 	d.Cluster, d.DeadAfter, d.Now = n, deadAfter, n.wall
 	if n.driver, err = driver.New(d); err != nil {
@@ -110,7 +110,7 @@ func (n *node) open() (err error) {
 	n.every(100*time.Millisecond, n.tick)
 	n.every(100*time.Millisecond, n.beat)
 	n.every(50*time.Millisecond, func() { n.hub.Tick(); n.wake() })
-	n.every(500*time.Millisecond, func() { n.fanout.Beat(); n.feeds.Tick(n.name) })
+	n.every(fanout.BeatEvery, func() { n.fanout.Beat(); n.inbound.Tick() })
 	n.every(time.Second, n.announce)
 	n.every(100*time.Millisecond, n.ringQueues)
 	n.every(3*time.Second, n.flush)

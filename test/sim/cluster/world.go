@@ -56,8 +56,11 @@ type World struct {
 	clients []*client
 	userOf  map[string]string // of a member id
 	ids     int
-	picture *driver.Picture // as some driver saw it last
-	since   time.Duration   // when pictures began to show nothing left to do, 0 = the last did not
+
+	replicas *replicas
+	orders   []given         // that may come again
+	picture  *driver.Picture // as some driver saw it last
+	since    time.Duration   // when pictures began to show nothing left to do, 0 = the last did not
 
 	trace   uint64
 	stamped int64
@@ -76,7 +79,7 @@ func NewWorld(seed uint64) (*World, error) {
 		rng: rand.New(rand.NewPCG(seed, 3)), nodes: map[string]*node{}, down: map[string]*vfs.MemFS{}, stores: map[string]string{},
 		removed: map[string]bool{}, userOf: map[string]string{}, steps: map[string]int{}, faults: map[string]int{}, trace: seed,
 	}
-	w.net = newNetwork(w)
+	w.net, w.replicas = newNetwork(w), newReplicas(w)
 	w.founding = true
 	if err := w.add("n1"); err != nil {
 		return nil, err
@@ -91,6 +94,9 @@ func NewWorld(seed uint64) (*World, error) {
 		}
 	}
 	if !w.await(30*time.Second, w.whole) {
+		if len(w.broken) > 0 {
+			return w, nil // Run says what
+		}
 		return nil, fmt.Errorf("three nodes do not become a cluster: %+v", w.picture.View)
 	}
 	return w, w.populate()
@@ -169,6 +175,9 @@ func (w *World) whole() bool {
 // saw notes what a driver saw.
 func (w *World) saw(n *node, p *driver.Picture) {
 	w.picture = p
+	for _, name := range w.running() {
+		w.replicas.look(w.nodes[name])
+	}
 	if !settled(p) {
 		w.since = 0
 	} else if w.since == 0 {

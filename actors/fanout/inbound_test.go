@@ -1,11 +1,13 @@
-package runtime
+package fanout
 
 import (
 	"slices"
 	"testing"
 	"time"
 
-	"parley/cluster/directory"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"parley/cluster/shard"
 	"parley/persistence/keys"
 	nodev1 "parley/proto/node/v1"
@@ -23,8 +25,23 @@ func (l *listening) Resync(shards []keys.Shard) {
 	l.shards = append(l.shards, shards...)
 }
 
-// TestFeedsFindHoles: whatever is missing of a node's feed, the edge is told once.
-func TestFeedsFindHoles(t *testing.T) {
+// inbound makes the receiving end of node self, which knows that a, b and c lead a shard each.
+func inbound(t *testing.T, now func() time.Time) (*Inbound, *listening) {
+	t.Helper()
+	edge := &listening{}
+	i, err := NewInbound("self", edge, now, prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for s, node := range []string{"a", "b", "c"} {
+		i.LeadChanged(shard.Lead{Shard: keys.Shard(s + 1), Node: node, Epoch: 1, Ready: true})
+	}
+	*edge = listening{}
+	return i, edge
+}
+
+// TestInboundFindsHoles: whatever is missing of a node's feed, the edge is told once.
+func TestInboundFindsHoles(t *testing.T) {
 	batch := func(node string, life, number uint64) *nodev1.FanoutBatch {
 		return &nodev1.FanoutBatch{Node: node, Incarnation: life, Feed: number, Items: []*nodev1.Fanout{{}}}
 	}
@@ -56,16 +73,15 @@ func TestFeedsFindHoles(t *testing.T) {
 		"a repeated batch is none": {[]*nodev1.FanoutBatch{batch("a", 1, 1), batch("a", 1, 1), batch("a", 1, 2)}, 3, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			edge := &listening{}
-			f := newFeeds(edge)
-			for i, node := range []string{"a", "b", "c"} {
-				f.leads[keys.Shard(i+1)] = knownLead{1, node}
-			}
+			i, edge := inbound(t, time.Now)
 			for _, b := range c.batches {
-				f.take(b)
+				i.Deliver(b)
 			}
 			if edge.items != c.items || !slices.Equal(edge.shards, c.again) {
 				t.Errorf("%d items and %v again, want %d and %v", edge.items, edge.shards, c.items, c.again)
+			}
+			if got := testutil.ToFloat64(i.holes); got != float64(len(c.again)) {
+				t.Errorf("%v holes were counted", got)
 			}
 		})
 	}
@@ -73,27 +89,28 @@ func TestFeedsFindHoles(t *testing.T) {
 
 // TestSilentNodesAreNoticed: a node that fed this edge and stopped is noticed once.
 func TestSilentNodesAreNoticed(t *testing.T) {
-	f := newFeeds(&listening{})
 	now := time.Unix(1000, 0)
-	f.now = func() time.Time { return now }
-	f.take(&nodev1.FanoutBatch{Node: "a", Incarnation: 1})
-	f.take(&nodev1.FanoutBatch{Node: "self", Incarnation: 1})
+	i, edge := inbound(t, func() time.Time { return now })
+	i.LeadChanged(shard.Lead{Shard: 4, Node: "self", Epoch: 1, Ready: true})
+	*edge = listening{}
+	i.Deliver(&nodev1.FanoutBatch{Node: "a", Incarnation: 1})
+	i.Deliver(&nodev1.FanoutBatch{Node: "self", Incarnation: 1})
 	now = now.Add(silentAfter)
-	if f.silent("self") != nil {
+	if i.Tick(); edge.resyncs != 0 {
 		t.Error("silent too early")
 	}
 	now = now.Add(time.Millisecond)
-	if !slices.Equal(f.silent("self"), []string{"a"}) || f.silent("self") != nil {
-		t.Error("not noticed once")
+	i.Tick()
+	if i.Tick(); !slices.Equal(edge.shards, []keys.Shard{1}) {
+		t.Errorf("registered again in %v", edge.shards)
 	}
 }
 
 // TestNewLeadersAreRegisteredWith: every new epoch of a shard counts once.
 func TestNewLeadersAreRegisteredWith(t *testing.T) {
-	edge := &listening{}
-	f := newFeeds(edge)
+	i, edge := inbound(t, time.Now)
 	lead := func(node string, epoch shard.Epoch, ready bool) {
-		f.led(directory.Lead{Lead: shard.Lead{Shard: 3, Node: node, Epoch: epoch, Ready: ready}})
+		i.LeadChanged(shard.Lead{Shard: 3, Node: node, Epoch: epoch, Ready: ready})
 	}
 	lead("a", 5, false)
 	lead("", 5, true)

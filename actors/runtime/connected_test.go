@@ -1,0 +1,46 @@
+package runtime_test
+
+import (
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/google/go-cmp/cmp"
+
+	"parley/actors/driver"
+	"parley/actors/runtime"
+)
+
+// TestWhoIsConnectedElsewhere: each of two nodes is told what the edge of the other has, and not what
+// its own has.
+func TestWhoIsConnectedElsewhere(t *testing.T) {
+	if racing {
+		t.Skip("several nodes in one process set gRPC's global logger while connections read it")
+	}
+	node := func(name string, join ...string) *runtime.Runtime {
+		t.Helper()
+		o := options(t, vfs.NewMem())
+		o.NodeName, o.Join = name, join
+		o.Connected = func(application, user string) []string {
+			return []string{name + " has one of " + user + " in " + application}
+		}
+		r, err := runtime.Open(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		(&member{Runtime: r, name: name}).ready(t)
+		return r
+	}
+	a := node("a")
+	defer closed(t, a)
+	if a.Edges() != 0 || len(a.Connected(t.Context(), "app", "ann")) != 0 {
+		t.Error("a node alone has others")
+	}
+	b := node("b", a.Addresses().Gossip)
+	defer closed(t, b)
+	(&member{Runtime: a, name: "a"}).until(t, "two nodes", func(p *driver.Picture) bool { return len(p.Members()) == 2 && a.Edges() == 1 && b.Edges() == 1 })
+	for r, want := range map[*runtime.Runtime]string{a: "b has one of ann in app", b: "a has one of ann in app"} {
+		if d := cmp.Diff([][]string{{want}}, r.Connected(t.Context(), "app", "ann")); d != "" {
+			t.Error(d)
+		}
+	}
+}

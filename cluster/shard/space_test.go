@@ -1,0 +1,114 @@
+package shard
+
+import (
+	"errors"
+	"io/fs"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// filling is a file system in memory that can be full: then no table can be made any more. What a log has set
+// aside can still be written, as on a real one.
+type filling struct {
+	*vfs.MemFS
+	full atomic.Bool
+}
+
+func (f *filling) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	u := vfs.DiskUsage{TotalBytes: 100 << 30, AvailBytes: 50 << 30}
+	if f.full.Load() {
+		u.AvailBytes = 0
+	}
+	return u, nil
+}
+
+func (f *filling) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if f.full.Load() && strings.HasSuffix(name, ".sst") {
+		return nil, &fs.PathError{Op: "create", Path: name, Err: syscall.ENOSPC}
+	}
+	return f.MemFS.Create(name, c)
+}
+
+// openFilling opens a host on such a file system. The channel hears what Options.Space is told.
+func openFilling(t *testing.T) (*host, *filling, <-chan bool) {
+	t.Helper()
+	disk, told := &filling{MemFS: vfs.NewMem()}, make(chan bool, 10)
+	o := testOptions("n1")
+	o.Space = func(full bool) { told <- full }
+	return openHost(t, disk, 1, o), disk, told
+}
+
+// hear waits until the host has said that its disk is full, or that it has space.
+func hear(t *testing.T, told <-chan bool, want bool) {
+	t.Helper()
+	select {
+	case got := <-told:
+		if got != want {
+			t.Fatalf("the host says full=%v", got)
+		}
+	case <-time.After(time.Minute):
+		t.Fatalf("nobody says full=%v", want)
+	}
+}
+
+// TestAFullDisk: a node that is alone refuses what it cannot store, in words of its own, reads on, and goes on by
+// itself when there is space.
+func TestAFullDisk(t *testing.T) {
+	h, disk, told := openFilling(t)
+	lead := <-h.leads.of(1)
+	if err := h.write(1, lead.Epoch, post(1, 7, 0)); err != nil {
+		t.Fatal(err)
+	}
+	disk.full.Store(true)
+	hear(t, told, true)
+	if err := h.write(1, lead.Epoch, post(1, 7, 1)); !errors.Is(err, ErrNoSpace) || !h.Full() {
+		t.Errorf("a write on a full disk: %v", err)
+	}
+	read := make(chan error, 1)
+	h.ReadIndex(1, func(_ Epoch, err error) { read <- err })
+	if err := <-read; err != nil || revisionOf(t, h.Reader(), post(1, 7, 0)) != 1 {
+		t.Errorf("a read on a full disk: %v", err)
+	}
+	if err := h.AddReplica(9, 99); !errors.Is(err, ErrNoSpace) {
+		t.Errorf("a new replica on a full disk: %v", err)
+	}
+	disk.full.Store(false)
+	hear(t, told, false)
+	if err := h.write(1, lead.Epoch, post(1, 7, 1)); err != nil {
+		t.Errorf("a write when there is space: %v", err)
+	}
+	h.stop()
+}
+
+// TestCloseOnAFullDisk: a node can be stopped while its disk is full, and loses nothing by it.
+func TestCloseOnAFullDisk(t *testing.T) {
+	h, disk, told := openFilling(t)
+	lead := <-h.leads.of(1)
+	if err := h.write(1, lead.Epoch, post(1, 7, 0)); err != nil {
+		t.Fatal(err)
+	}
+	disk.full.Store(true)
+	hear(t, told, true)
+	closed := make(chan error, 1)
+	go func() { closed <- errors.Join(h.Host.Close(), h.store.Close()) }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the host does not close")
+	}
+	disk.full.Store(false)
+	h.start(testStore(t, disk))
+	<-h.leads.of(1)
+	if n := revisionOf(t, h.Reader(), post(1, 7, 0)); n != 1 {
+		t.Errorf("revision %d after the restart", n)
+	}
+	h.stop()
+}
