@@ -54,7 +54,7 @@ func (p *Picture) Busy(s *plan.Shard) bool {
 	}
 	for _, r := range s.Rows {
 		i := slices.IndexFunc(s.Members, func(m plan.Member) bool { return m.ID == r.ID })
-		if r.Role == plan.Leaving || i < 0 || s.Members[i].Voter != (r.Role == plan.Voter) ||
+		if i < 0 || r.Role == plan.Leaving || s.Members[i].Voter != (r.Role == plan.Voter) ||
 			r.Role == plan.Learner && !s.Members[i].CaughtUp && p.View.Node(r.Node).Live {
 			return true
 		}

@@ -58,18 +58,21 @@ func busy(why string) error {
 	return &code.Error{Code: code.Unavailable, Message: why + "; try again", RetryAfter: retryAfter}
 }
 
-// fate says what a failed proposal means for those who wait for it, and whether the shell may go
-// on in its epoch. wrote tells commands whose own write was in the batch from those that only
-// depended on it: the latter surely changed nothing.
+// fate says what a failed proposal means for those who wait for it. wrote tells commands whose own
+// write was in the batch from those that only depended on it. What these were told is not proven now, and
+// they must not hear that nothing is done: one that repeats an earlier command may have found that it is.
+// They ask again.
 func fate(epoch shard.Epoch, err error, wrote bool) *nodev1.GrainReply {
 	switch {
+	case !wrote:
+		return notLeader(epoch)
 	case errors.Is(err, shard.ErrOverloaded):
 		return refusal(epoch, busy("too much waits to be stored"))
 	case errors.Is(err, shard.ErrNoSpace):
 		return refusal(epoch, &code.Error{Code: code.NotStored, Message: "the disks of the cluster are full; try again when there is space", RetryAfter: spaceAfter})
 	case errors.Is(err, shard.ErrTooLarge):
 		return refusal(epoch, code.New(code.TooLarge, "the change is too large to be stored at once"))
-	case surelyNotDone(err) || !wrote:
+	case surelyNotDone(err):
 		return notLeader(epoch)
 	default:
 		return refusal(epoch, code.New(code.Unknown, "the change may have been stored; retry with the same client id to learn"))

@@ -137,6 +137,8 @@ func (w *world) check(kind, client string, r *nodev1.GrainReply, before uint64, 
 		w.t.Fatalf("%s was answered %v without a proof", kind, r)
 	}
 	switch {
+	case stored && r.Error.GetExact() == string(code.NotStored):
+		w.t.Fatalf("%s was stored long ago, and is told %v", client, r.Error)
 	case r.NotLeader, r.Error != nil && r.Error.Code != string(code.ValidationFail) && r.Error.Code != string(code.Unknown):
 		// Surely not done by this command. Another with the same client id may have done it.
 	case r.Error != nil && r.Error.Code == string(code.ValidationFail):
@@ -218,7 +220,7 @@ func TestShellAnswersOnce(t *testing.T) {
 				if w.proposal == nil {
 					rt.Skip()
 				}
-				w.fail(rapid.SampledFrom([]error{shard.ErrStale, shard.ErrNotLeader, shard.ErrOverloaded, shard.ErrTooLarge, shard.ErrClosed}).Draw(rt, "error"))
+				w.fail(rapid.SampledFrom([]error{shard.ErrStale, shard.ErrNotLeader, shard.ErrOverloaded, shard.ErrTooLarge, shard.ErrNoSpace, shard.ErrClosed}).Draw(rt, "error"))
 			},
 			"unknown": func(rt *rapid.T) {
 				if w.proposal == nil {
@@ -260,6 +262,26 @@ func TestShellAnswersOnce(t *testing.T) {
 }
 
 func (w *world) waiting() int { return w.asked - len(w.answers) }
+
+// TestARepetitionIsNotCalledUndone: a command that was stored, and is repeated in one batch with another's
+// write that finds no space, is asked to come again.
+func TestARepetitionIsNotCalledUndone(t *testing.T) {
+	w := newWorld(t, options())
+	w.send("text", "stored")
+	w.commit()
+	w.send("text", "first")
+	w.send("text", "second") // opens the next batch, as the first is in flight
+	var again *nodev1.GrainReply
+	w.step(Arrived{
+		Command: &nodev1.Command{ClientId: "stored", Body: &nodev1.Command_PostEvent{PostEvent: &nodev1.PostEvent{Type: "text"}}},
+		Respond: func(r *nodev1.GrainReply) { again = r },
+	})
+	w.commit()
+	w.fail(shard.ErrNoSpace)
+	if !again.GetNotLeader() {
+		t.Errorf("it is told %v", again)
+	}
+}
 
 // TestShellBatchesWhatWaits: the first command leaves at once, those that arrive meanwhile leave
 // together, and one ReadIndex serves all refusals that wait.

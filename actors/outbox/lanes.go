@@ -5,56 +5,128 @@ import (
 	"fmt"
 
 	"parley/actors/grain"
+	nodev1 "parley/proto/node/v1"
+)
+
+// standing is what is known of a lane's target.
+type standing byte
+
+const (
+	untried standing = iota // nothing, since the epoch began
+	failed                  // it did not take the last row, or was left alone
+	proven                  // it took the last row
 )
 
 // lane is what one source has for one target.
 type lane struct {
 	name     string
 	group    *group
+	standing standing
 	rows     []grain.Row
 	more     bool // later rows of this lane are on disk only
 	ready    bool // in one of the group's lists
 	flying   bool
-	parked   bool  // its rows were left to the disk until it delivers again
+	parked   bool  // its rows were left to the disk until it is its turn
 	attempts int   // that failed since a row was taken
-	since    int64 // when the row was committed that failed last, for as long as it is parked
+	since    int64 // when its first row was committed, for as long as it is parked
 	retryAt  int64
 }
 
 // group is the lanes for one shard, or for one sink of an application.
 type group struct {
-	name   string
-	ready  []*lane // may deliver now
-	again  []*lane // may deliver now, and have failed the last time
-	rows   int     // in its lanes
-	parked int     // of its lanes
-	flying int
-	trying int  // of flying, those that had failed
-	tried  bool // the last one that was chosen had failed: the next one need not have
-	queued bool // in the queue's turns
-	more   bool // rows of lanes that are not held are on disk
+	name    string
+	ready   [proven + 1][]*lane // may deliver now, by standing, in the order in which they came
+	aloft   [proven + 1]int     // on their way, by standing
+	rows    int                 // in its lanes
+	parked  int                 // of its lanes
+	flying  int
+	doubted bool // the last lane that was chosen was not proven: it is the turn of one that is
+	turn    int  // of those that are not
+	queued  bool // in the queue's turns
+	more    bool // rows of lanes that are not held are on disk
 }
 
 // empty says that the group may be forgotten.
 func (g *group) empty() bool { return g.rows == 0 && g.parked == 0 && g.flying == 0 && !g.more }
 
-// retries says whether a lane that has failed may deliver now. Half of a group's deliveries is for
-// lanes that have not, so that those whose target does not answer cannot take all.
-func (q *Queue) retries(g *group) bool {
-	return len(g.again) > 0 && g.trying < max(1, q.limits.GroupFlightMax/2)
+// may says whether a group has a lane of a standing that may deliver now. Half of its deliveries at most
+// is for lanes that have failed, and three quarters for those and the untried: so those whose targets do
+// not answer cannot take all from the untried, nor both from the proven.
+func (q *Queue) may(g *group, s standing) bool {
+	most := q.limits.GroupFlightMax
+	doubtful := g.aloft[untried] + g.aloft[failed]
+	if len(g.ready[s]) == 0 || s != proven && doubtful >= max(1, most*3/4) {
+		return false
+	}
+	return s != failed || g.aloft[failed] < max(1, most/2)
 }
 
-// choose takes the lane that delivers next: of those that have failed and of the others one in turn.
+// choose takes the lane that delivers next: of those that are proven and of the others one in turn.
 func (q *Queue) choose(g *group) *lane {
-	from := &g.ready
-	if q.retries(g) && (len(g.ready) == 0 || !g.tried) {
-		from = &g.again
-		g.trying++
+	if q.may(g, proven) && (g.doubted || !q.may(g, untried) && !q.may(g, failed)) {
+		g.doubted = false
+		return g.take(proven, 0)
 	}
-	g.tried = from == &g.again
-	l := (*from)[0]
-	*from = (*from)[1:]
+	g.doubted = true
+	return q.chooseDoubtful(g)
+}
+
+// chooseDoubtful takes a lane that is not proven, of which there is one: in turn one that has failed, and
+// the first and the last that came of the untried. Hundreds of those may be dead, after a change of the
+// leader or because each has its first row; the last need not wait for all of them.
+func (q *Queue) chooseDoubtful(g *group) *lane {
+	for {
+		g.turn = (g.turn + 1) % 3
+		switch {
+		case g.turn == 0 && q.may(g, failed):
+			return g.take(failed, 0)
+		case g.turn == 1 && q.may(g, untried):
+			return g.take(untried, 0)
+		case g.turn == 2 && q.may(g, untried):
+			return g.take(untried, len(g.ready[untried])-1)
+		}
+	}
+}
+
+// take takes the first or the last lane of a standing.
+func (g *group) take(s standing, i int) *lane {
+	l := g.ready[s][i]
+	g.ready[s][i] = nil
+	if i == 0 {
+		g.ready[s] = g.ready[s][1:]
+	} else {
+		g.ready[s] = g.ready[s][:i]
+	}
 	return l
+}
+
+// standingOf is what is known of a lane that was empty or never seen. Grains are of this cluster, and
+// count as proven until they fail.
+func (q *Queue) standingOf(name []byte) standing {
+	_, late := q.took[string(name)]
+	_, earlier := q.tookBefore[string(name)]
+	if q.kind == nodev1.Kind_KIND_UNSPECIFIED || late || earlier {
+		return proven
+	}
+	return untried
+}
+
+// remember keeps in mind that the target of a lane that is empty now took its last row. Of very many
+// the earlier are forgotten: no more are remembered than rows may be held.
+func (q *Queue) remember(name string) {
+	if q.kind == nodev1.Kind_KIND_UNSPECIFIED {
+		return
+	}
+	if len(q.took) >= max(1, q.limits.RowsMax/2) {
+		q.took, q.tookBefore = make(map[string]struct{}), q.took
+	}
+	q.took[name] = struct{}{}
+}
+
+// forget undoes remember.
+func (q *Queue) forget(name string) {
+	delete(q.took, name)
+	delete(q.tookBefore, name)
 }
 
 // groupOf finds the group of a row, or makes it.
@@ -68,7 +140,8 @@ func (q *Queue) groupOf(key []byte) *group {
 	return g
 }
 
-// hold appends a row to its lane, unless it is held already, or its lane or group is full.
+// hold appends a row to its lane, unless it is held already, or its lane or group is full. A lane that
+// comes to a full group is parked: it has its turn among the others, and its rows are read then.
 func (q *Queue) hold(r grain.Row) {
 	if _, known := q.held[string(r.Key)]; known {
 		return
@@ -77,12 +150,18 @@ func (q *Queue) hold(r grain.Row) {
 	l := q.lanes[string(name)]
 	if l == nil {
 		g := q.groupOf(r.Key)
-		if g.more || g.rows >= q.limits.GroupRowsMax {
+		full := g.rows >= q.limits.GroupRowsMax
+		if g.more || full && q.parked >= q.limits.ParkedMax {
 			g.more = true // perhaps behind others of its lane
 			return
 		}
-		l = &lane{name: string(name), group: g}
+		l = &lane{name: string(name), group: g, standing: q.standingOf(name)}
 		q.lanes[l.name] = l
+		if full {
+			q.park(l, r.Row.CreatedMs)
+			q.makeReady(l)
+			return
+		}
 	}
 	if l.more || q.full(l) {
 		l.more = true
@@ -107,17 +186,15 @@ func (q *Queue) makeReady(l *lane) {
 		return
 	}
 	l.ready = true
-	if l.attempts > 0 {
-		l.group.again = append(l.group.again, l)
-	} else {
-		l.group.ready = append(l.group.ready, l)
-	}
+	list := &l.group.ready[l.standing]
+	*list = append(*list, l)
 	q.takeTurn(l.group)
 }
 
 // takeTurn puts a group that may deliver at the end of the turns.
 func (q *Queue) takeTurn(g *group) {
-	if g.queued || len(g.ready) == 0 && !q.retries(g) || g.flying >= q.limits.GroupFlightMax {
+	may := q.may(g, proven) || q.may(g, untried) || q.may(g, failed)
+	if g.queued || !may || g.flying >= q.limits.GroupFlightMax {
 		return
 	}
 	g.queued = true
@@ -132,17 +209,33 @@ func (q *Queue) deliver() error {
 		q.turns = q.turns[1:]
 		l := q.choose(g)
 		g.queued, l.ready, l.flying = false, false, true
-		g.flying++
-		q.flying++
 		if l.parked {
 			if err := q.unpark(l); err != nil {
 				return err
 			}
 		}
+		if len(l.rows) > 0 {
+			q.send(l)
+		} else if err := q.ground(l); err != nil { // delivered before the news of it came
+			return err
+		}
 		q.takeTurn(g)
-		q.out = append(q.out, Deliver{Row: l.rows[0], Attempt: l.attempts + 1})
 	}
 	return nil
+}
+
+// ground advances a lane that turned out to have nothing to send.
+func (q *Queue) ground(l *lane) error {
+	l.flying = false
+	return q.advance(l)
+}
+
+// send sends the first row of a lane that was chosen.
+func (q *Queue) send(l *lane) {
+	l.group.flying++
+	q.flying++
+	l.group.aloft[l.standing]++
+	q.out = append(q.out, Deliver{Row: l.rows[0], Attempt: l.attempts + 1})
 }
 
 // advance readies a lane's next row, looks on disk for more, or lets the lane go.
@@ -158,23 +251,31 @@ func (q *Queue) advance(l *lane) error {
 		return nil
 	}
 	delete(q.lanes, l.name)
+	if l.standing == proven {
+		q.remember(l.name)
+	}
 	return q.refillGroup(l.group)
 }
 
 // block leaves a lane alone until a time. It is parked: its rows make room for others until it is its
 // turn again. Of very many at once the last keep their rows, because what is remembered has a limit.
 func (q *Queue) block(l *lane, until int64) error {
-	l.retryAt = until
+	l.retryAt, l.standing = until, failed
+	q.forget(l.name)
 	heap.Push(&q.blocked, l)
 	if q.parked >= q.limits.ParkedMax {
 		return nil
 	}
-	l.since = l.rows[0].Row.CreatedMs
+	q.park(l, l.rows[0].Row.CreatedMs)
+	return q.refillGroup(l.group)
+}
+
+// park leaves all rows of a lane, the first of which was committed at a time, to the disk.
+func (q *Queue) park(l *lane, since int64) {
 	q.keep(l, 0)
-	l.parked = true
+	l.parked, l.since = true, since
 	l.group.parked++
 	q.parked++
-	return q.refillGroup(l.group)
 }
 
 // keep leaves all but the first n rows of a lane to the disk.
@@ -201,7 +302,7 @@ func (q *Queue) unpark(l *lane) error {
 	if err := q.refillLane(l); err != nil {
 		return err
 	}
-	if len(l.rows) == 0 {
+	if len(l.rows) == 0 && l.standing == failed {
 		return fmt.Errorf("the rows of a lane that was left alone are gone: shard %d, lane %x", q.shard, l.name)
 	}
 	return nil

@@ -10,7 +10,7 @@ type Limits struct {
 	RowsMax        int           // rows held; more stay on disk until there is room
 	GroupRowsMax   int           // rows held for one shard, or for one sink of an application
 	LaneMax        int           // rows held of one (source, target)
-	ParkedMax      int           // lanes remembered without their rows while their target is left alone
+	ParkedMax      int           // lanes remembered without their rows until it is their turn
 	FlightMax      int           // deliveries on their way at once
 	GroupFlightMax int           // of them for one shard, or for one sink of an application
 	DeleteMax      int           // rows deleted by one write

@@ -107,6 +107,9 @@ type Queue struct {
 	held    map[string]struct{} // keys in lanes, delivered or being deleted
 	flying  int
 	parked  int // lanes
+	// Names of lanes for sinks that are empty and whose targets took their last rows: the later half,
+	// and the half before.
+	took, tookBefore map[string]struct{}
 	// behind: the disk has rows of lanes that are not held. Posted rows are then left there.
 	behind bool
 	lookAt int64 // when the disk may be looked at again for a few rows
@@ -150,6 +153,7 @@ func newQueue(s keys.Shard, r store.Reader, l Limits, jitter func() float64) *Qu
 	return &Queue{
 		shard: s, reader: r, limits: l, jitter: jitter,
 		lanes: make(map[string]*lane), groups: make(map[string]*group), held: make(map[string]struct{}),
+		took: make(map[string]struct{}),
 	}
 }
 
@@ -235,9 +239,7 @@ func (q *Queue) onDelivered(now int64, d Delivered) error {
 	l.flying = false
 	l.group.flying--
 	q.flying--
-	if l.attempts > 0 {
-		l.group.trying--
-	}
+	l.group.aloft[l.standing]--
 	q.takeTurn(l.group)
 	done := removal{key: d.Row.Key}
 	if d.Err != nil {
@@ -251,6 +253,9 @@ func (q *Queue) onDelivered(now int64, d Delivered) error {
 		done.letter = &nodev1.DeadLetter{
 			Row: d.Row.Row, Key: d.Row.Key, DiedMs: now, Attempts: uint32(l.attempts), Reason: f.Error(),
 		}
+	}
+	if d.Err == nil {
+		l.standing = proven
 	}
 	l.attempts = 0
 	l.rows = l.rows[1:]

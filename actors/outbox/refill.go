@@ -24,7 +24,7 @@ func (q *Queue) refill(now int64) error {
 	}
 	q.behind, q.lookAt = false, now+refillEvery
 	for _, g := range q.groups {
-		g.more = g.rows >= q.limits.GroupRowsMax
+		g.more = g.rows >= q.limits.GroupRowsMax && q.parked >= q.limits.ParkedMax
 	}
 	for _, s := range q.spans {
 		if err := q.walk(s.lo, s.hi); err != nil {

@@ -7,12 +7,19 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"parley/actors/driver"
 	"parley/cluster/membership"
 	nodev1 "parley/proto/node/v1"
 )
 
-// liveWithin bounds how long one node may take to say who is connected to it.
-const liveWithin = 2 * time.Second
+const (
+	// liveWithin bounds how long one node may take to say who is connected to it.
+	liveWithin = 2 * time.Second
+	// connectedWithin is the same while a login waits: less than clients' requests wait for the login.
+	connectedWithin = 500 * time.Millisecond
+	// silentEvery is how often the log tells of a node that does not say it.
+	silentEvery = time.Minute
+)
 
 // localLive gives those of the users that are connected to this node's edge.
 func (r *Runtime) localLive(application string, users []string) []string {
@@ -40,35 +47,36 @@ func (r *Runtime) localConnected(application, user string) []string {
 	return r.options.Connected(application, user)
 }
 
-// Connected lists those of a user's sessions that are connected to the edge of each other node. One that
-// does not answer in time has none.
+// Connected lists those of a user's sessions that are connected to each other edge. One that does not
+// answer in time, or before ctx ends, has none.
 func (r *Runtime) Connected(ctx context.Context, application, user string) [][]string {
-	ctx, cancel := context.WithTimeout(ctx, liveWithin)
+	ctx, cancel := context.WithTimeout(ctx, connectedWithin)
 	defer cancel()
 	return r.gather(ctx, &nodev1.GrainRequest{ApplicationId: application, Query: &nodev1.Query{
 		Body: &nodev1.Query_ListSessions{ListSessions: &nodev1.ListSessions{User: user, Connected: true}}}}, (*nodev1.Reply).GetSessions)
 }
 
-// Edges is how many other nodes there are, of which each may have an edge.
-func (r *Runtime) Edges() int { return len(r.elsewhere()) }
+// Edges is how many other nodes have an edge, as gossip has them.
+func (r *Runtime) Edges() int { return len(r.edges()) }
 
-// elsewhere is all nodes but this one, as gossip has them.
-func (r *Runtime) elsewhere() []membership.Node {
+// edges is all nodes with an edge but this one.
+func (r *Runtime) edges() []membership.Node {
 	return slices.DeleteFunc(slices.Clone(r.members.View().Nodes), func(n membership.Node) bool {
-		return n.Name == r.options.NodeName || n.Meta.RPC == ""
+		bare := len(n.Meta.Roles) > 0 && !slices.Contains(n.Meta.Roles, driver.RoleEdge)
+		return n.Name == r.options.NodeName || n.Meta.RPC == "" || bare
 	})
 }
 
-// gather asks all other nodes at once. Those that do not answer give nothing.
+// gather asks all other edges at once. Those that do not answer give nothing.
 func (r *Runtime) gather(ctx context.Context, req *nodev1.GrainRequest, list func(*nodev1.Reply) []string) [][]string {
-	nodes := r.elsewhere()
+	nodes := r.edges()
 	found := make([][]string, len(nodes))
 	var g errgroup.Group
 	for i, n := range nodes {
 		g.Go(func() error {
 			reply, err := r.request(ctx, n.Name, req)
 			if err != nil {
-				r.options.Logger.Warn("who is connected to a node is not known", "node", n.Name, "error", err)
+				r.warnSilent(n.Name, err)
 			}
 			found[i] = list(reply)
 			return nil
@@ -76,4 +84,11 @@ func (r *Runtime) gather(ctx context.Context, req *nodev1.GrainRequest, list fun
 	}
 	_ = g.Wait() // its functions tell their errors themselves
 	return found
+}
+
+// warnSilent tells of a node that does not say who is connected to it. Every login may notice it.
+func (r *Runtime) warnSilent(node string, err error) {
+	if held, say := r.silent.Says(node, time.Now()); say {
+		r.options.Logger.Warn("who is connected to a node is not known", "node", node, "error", err, "held_back", held)
+	}
 }

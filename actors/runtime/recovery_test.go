@@ -9,6 +9,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"parley/actors/driver"
 	"parley/actors/runtime"
 	"parley/cluster/recovery"
 	"parley/persistence/store"
@@ -50,6 +51,24 @@ func recoverAlone(t *testing.T, fs vfs.FS, dead ...string) {
 	}
 }
 
+// caughtUp waits until a node's log has, of every shard, what the others know to be committed: the acks
+// of what was posted may be those of the two others.
+func caughtUp(t *testing.T, m *member, others ...*member) {
+	t.Helper()
+	m.until(t, "a log with everything", func(p *driver.Picture) bool {
+		for _, s := range p.View.Shards {
+			here, err := runtime.Replica(t.Context(), m.Runtime, s.ID)
+			for _, other := range others {
+				there, fault := runtime.Replica(t.Context(), other.Runtime, s.ID)
+				if err != nil || fault != nil || here.Last < there.Commit {
+					return false
+				}
+			}
+		}
+		return true
+	})
+}
+
 // TestUnsafeRecovery loses two of three disks, goes on with the third, grows to three again, and
 // refuses a lost disk that comes back.
 func TestUnsafeRecovery(t *testing.T) {
@@ -62,6 +81,7 @@ func TestUnsafeRecovery(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	caughtUp(t, a, all[1:]...)
 	closed(t, all[1].Runtime)
 	closed(t, all[2].Runtime)
 	// What the survivor logs now has no quorum: its outcome is unknown, and stays in the log where it led.

@@ -44,6 +44,7 @@ import (
 	"parley/cluster/shard"
 	"parley/cluster/transport"
 	"parley/cluster/version"
+	"parley/internal/telemetry"
 	"parley/persistence/keys"
 	"parley/persistence/store"
 	nodev1 "parley/proto/node/v1"
@@ -74,6 +75,7 @@ type Runtime struct {
 	tenants     *application.View
 	api         *api.API
 	driver      *driver.Driver
+	silent      *telemetry.Seldom // nodes that do not say who is connected to them
 	sweeper     *sweep.Sweeper
 
 	ctx       context.Context // ends with Close; for work that belongs to the node itself
@@ -109,7 +111,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	}
 	r := &Runtime{options: o, incarnation: uint64(time.Now().UnixNano()), relay: newRelay(), ready: make(chan struct{}),
 		member: make(chan struct{}), expelled: make(chan struct{}), drains: make(chan struct{}, 1), spaces: make(chan struct{}, 1),
-		announcer: announcer{make(chan struct{}, 1)}, departed: newDeparted()}
+		announcer: announcer{make(chan struct{}, 1)}, departed: newDeparted(), silent: telemetry.NewSeldom(silentEvery)}
 	r.tasks.SetLimit(nodeTasksMax)
 	r.gate = version.NewGate(o.Versions, version.Features())
 	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))

@@ -199,10 +199,15 @@ func (c *call) onReply(reply *nodev1.GrainReply) {
 	case reply.Error.Code == string(code.Unknown) && c.safety != once:
 		c.maybe = true
 		c.again("unknown")
+	case c.maybe && c.safety != reading && refused(coded(reply.Error)):
+		c.finish(nil, errUnknown()) // this attempt surely did nothing; an earlier one may have
 	default:
 		c.finish(reply, coded(reply.Error))
 	}
 }
+
+// refused says whether an error means that the attempt, for a reason that will pass, did nothing.
+func refused(e *code.Error) bool { return e.Code == code.NotStored || e.Code == code.Unavailable }
 
 func (c *call) again(why string) {
 	c.c.s.metrics.attempts.WithLabelValues(why).Inc()

@@ -30,8 +30,12 @@ const (
 	AddLearner ChangeKind = 1
 	// AddVoter makes a learner that has caught up a voter.
 	AddVoter ChangeKind = 2
-	// Remove takes a replica out. Its id never comes back.
+	// Remove takes a replica out. Its id never comes back. A voter first becomes a learner, together with
+	// the other changes, and is taken out by a change of its own after that.
 	Remove ChangeKind = 3
+
+	// demote makes a voter a learner, see stages.
+	demote ChangeKind = 4
 )
 
 // Change is one part of a change of configuration. All changes of one call take effect
@@ -45,7 +49,24 @@ type Change struct {
 // pendingChange is the one change that a group has in flight (invariant I10).
 type pendingChange struct {
 	done    func(error)
-	entered bool // applied; a joint configuration may still have to be left
+	entered bool     // applied; a joint configuration may still have to be left
+	then    []Change // the second stage
+}
+
+// stages splits a change that takes voters out. A voter that has left is destroyed as soon as one member
+// has applied that it left; but then the others may know of the commit in memory alone, and after a power
+// cut they are back in the joint configuration and need its vote. The change that takes it out as
+// a learner is proposed when the leader has applied the end of the joint configuration, and carries that
+// commit: whoever acknowledges it has both on its disk.
+func stages(g *group, changes []Change) (first, second []Change) {
+	for _, ch := range changes {
+		if ch.Kind == Remove && slices.Contains(g.conf.GetVoters(), uint64(ch.Replica)) {
+			second = append(second, ch)
+			ch.Kind = demote
+		}
+		first = append(first, ch)
+	}
+	return first, second
 }
 
 func (c *core) onConfRequest(in confRequest) {
@@ -58,17 +79,24 @@ func (c *core) onConfRequest(in confRequest) {
 		c.answer(in.done, err)
 		return
 	}
-	change, err := encodeChanges(g, in.changes)
-	if err != nil {
+	first, second := stages(g, in.changes)
+	if err := c.proposeChange(g, first); err != nil {
 		c.answer(in.done, err)
 		return
 	}
-	if err := g.raft.ProposeConfChange(change); err != nil {
-		c.answer(in.done, c.proposalError(g, err))
-		return
+	g.change = &pendingChange{done: in.done, then: second}
+}
+
+func (c *core) proposeChange(g *group, changes []Change) error {
+	change, err := encodeChanges(g, changes)
+	if err != nil {
+		return err
 	}
-	g.change = &pendingChange{done: in.done}
+	if err := g.raft.ProposeConfChange(change); err != nil {
+		return c.proposalError(g, err)
+	}
 	c.wake(g)
+	return nil
 }
 
 // allowChange is the guard of invariant I10: one change at a time, and no voter that has not
@@ -134,6 +162,8 @@ func encodeChanges(g *group, changes []Change) (*raftpb.ConfChangeV2, error) {
 		case AddLearner:
 			kind = raftpb.ConfChangeAddLearnerNode
 			members = append(members, raftlog.Member{Replica: uint64(ch.Replica), Node: ch.Node})
+		case demote:
+			kind = raftpb.ConfChangeAddLearnerNode
 		case AddVoter:
 			kind = raftpb.ConfChangeAddNode
 		}
@@ -184,18 +214,29 @@ func (c *core) finishChange(g *group, t *applyTask) {
 	case t.change:
 		g.change.entered = true
 	}
-	if g.change.entered && len(g.log.Applied().Conf.GetVotersOutgoing()) == 0 {
-		c.answer(g.change.done, nil)
-		g.change = nil
+	if !g.change.entered || len(g.log.Applied().Conf.GetVotersOutgoing()) > 0 {
+		return
 	}
+	done, second := g.change.done, g.change.then
+	if len(second) > 0 {
+		err := c.proposeChange(g, second)
+		if err == nil {
+			g.change = &pendingChange{done: done}
+			return
+		}
+		c.answer(done, err)
+	} else {
+		c.answer(done, nil)
+	}
+	g.change = nil
 }
 
 // onTransfer starts to hand leadership over; the observer hears when it has moved. Raft gives up
 // by itself after an election's time, and refuses writes until then: so nothing is handed to a node
-// that cannot be reached.
+// that cannot be reached, or whose disk is full.
 func (c *core) onTransfer(in transferRequest) {
 	g := c.groups[in.shard]
-	if g == nil || !g.leads() || c.down[g.nodeOf(uint64(in.to))] {
+	if g == nil || !g.leads() || !c.stores(g, uint64(in.to)) {
 		return
 	}
 	g.raft.TransferLeader(uint64(in.to))

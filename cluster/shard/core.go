@@ -25,7 +25,7 @@ type core struct {
 	ticking bool            // some group wants ticks
 	stalled bool            // the disk does not sync: lead nothing
 	full    map[string]bool // nodes whose disks are full, this one's for certain and others' by hint
-	down    map[string]bool // nodes that the transport believes gone
+	down    map[string]bool // nodes that the transport believes gone, and that were not heard since
 	closed  bool            // all waits were ended; only the storage still drains
 	out     outputs
 	peers   map[string]*[]byte // batch under construction for each node
@@ -327,7 +327,7 @@ func (c *core) batchTo(node string) *[]byte {
 }
 
 func (c *core) send(g *group, m *raftpb.Message) {
-	if c.spares(g, m) {
+	if c.keeps(g, m) {
 		return
 	}
 	if batch := c.batchFor(g, m.GetTo()); batch != nil {

@@ -2,6 +2,7 @@ package shard
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -218,13 +219,13 @@ func (e *engine) receiveSnapshot(ctx context.Context, from string, header []byte
 	if err != nil || message.GetType() != raftpb.MsgSnap {
 		return in, errBatch
 	}
-	if e.full.Load() {
-		e.m.snapshots.WithLabelValues("in", "no_space").Inc()
-		return in, fmt.Errorf("receive snapshot of shard %d: %w", in.shard, ErrNoSpace)
-	}
-	file, err := snapshot.Receive(ctx, body, e.st.FS(), e.st.IncomingDir(), in.shard)
+	file, err := snapshot.Receive(ctx, spacious{body, &e.full}, e.st.FS(), e.st.IncomingDir(), in.shard)
 	if err != nil {
-		e.m.snapshots.WithLabelValues("in", "failed").Inc()
+		result := "failed"
+		if errors.Is(err, ErrNoSpace) {
+			result = "no_space"
+		}
+		e.m.snapshots.WithLabelValues("in", result).Inc()
 		return in, fmt.Errorf("receive snapshot of shard %d: %w", in.shard, err)
 	}
 	if in.applied, err = raftlog.DecodeApplied(file.Replica); err != nil {
@@ -236,4 +237,18 @@ func (e *engine) receiveSnapshot(ctx context.Context, from string, header []byte
 	}})
 	in.file, in.message = file, message
 	return in, nil
+}
+
+// spacious is a stream that ends with ErrNoSpace when the disk that it goes to is full.
+type spacious struct {
+	io.Reader
+	full *atomic.Bool
+}
+
+// Read implements io.Reader.
+func (s spacious) Read(p []byte) (int, error) {
+	if s.full.Load() {
+		return 0, ErrNoSpace
+	}
+	return s.Reader.Read(p)
 }

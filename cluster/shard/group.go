@@ -47,6 +47,11 @@ type group struct {
 	held      []*logTask        // must follow install
 	reset     *raftlog.Position // the log begins anew after this, as soon as what was handed out is durable
 
+	// Whether those store who are not spared; of a leader.
+	seen     uint64 // the commit at the last tick
+	still    int    // ticks for which it has stood still while entries wait
+	unstored uint64 // what was not stored in time: until it is, nobody is spared; 0 none
+
 	reads    readQueue
 	change   *pendingChange
 	transfer uint64 // the replica that leadership is being handed to, 0 none
@@ -146,6 +151,7 @@ func (c *core) follow(g *group, rd raft.Ready) {
 		c.failReads(g, ErrNotLeader)
 	}
 	g.term, g.role, g.transfer = term, role, 0
+	g.still, g.unstored = 0, 0
 }
 
 // endTerm answers all that waits in a group: what may be in the log with ErrUnknown, what surely

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -86,7 +87,7 @@ func Open(st *store.Store, tr transport.Transport, obs Observer, o Options) (*Ho
 
 // Close ends every wait (ErrClosed for what was never proposed, ErrUnknown for what may be in
 // the log), lets the disk finish what it was given, flushes the state so that the next Open has
-// nothing to replay, and waits for every goroutine.
+// nothing to replay, if there is space, and waits for every goroutine.
 func (h *Host) Close() error {
 	h.once.Do(func() { h.closed = h.shutdown() })
 	return h.closed
@@ -108,10 +109,24 @@ func (h *Host) shutdown() error {
 	if err != nil {
 		return fmt.Errorf("close shards: %w", err)
 	}
-	if h.full.Load() {
-		return nil // what is not flushed is replayed
+	return h.lastFlush()
+}
+
+// lastFlushMax is how long the flush at the end may take. What is not flushed is replayed.
+const lastFlushMax = 30 * time.Second
+
+func (h *Host) lastFlush() error {
+	if h.st.Space(time.Now()).Full {
+		return nil
 	}
-	return h.st.FlushState(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), lastFlushMax)
+	defer cancel()
+	err := h.st.FlushState(ctx)
+	if errors.Is(err, store.ErrNoSpace) || ctx.Err() != nil {
+		h.o.Logger.Warn("state was not flushed, the next start replays the log", "err", err)
+		return nil
+	}
+	return err
 }
 
 // Propose hands a write to the shard's leader on this node. Done is called exactly once, also

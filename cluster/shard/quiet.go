@@ -16,13 +16,13 @@ func (c *core) onTick() {
 			continue // a leader whose disk has stalled falls silent, so that others stand for election
 		}
 		c.ageReads(g)
-		if c.starved() && g.leads() && !g.alone() {
-			c.handOver(g)
-		}
-		if !g.leads() {
+		if g.leads() {
+			c.watchSpace(g)
+			if g.idleTicks++; g.idleTicks > c.o.QuiesceTicks && c.quiesce(g) {
+				continue
+			}
+		} else {
 			c.askAround(g)
-		} else if g.idleTicks++; g.idleTicks > c.o.QuiesceTicks && c.quiesce(g) {
-			continue
 		}
 		if g.departure == left {
 			continue
@@ -79,8 +79,9 @@ func (c *core) quiesce(g *group) bool {
 	return true
 }
 
-// onReceived steps what another node sent.
+// onReceived steps what another node sent, who therefore is not gone.
 func (c *core) onReceived(in received) {
+	delete(c.down, in.from)
 	err := readBatch(in.batch, func(it item) {
 		g, to := c.groups[it.shard], uint64(it.note.to)
 		if it.message != nil {
@@ -127,6 +128,9 @@ func (c *core) onMessage(g *group, from string, m *raftpb.Message) {
 	} else {
 		c.wake(g)
 	}
+	if c.enough(g, m) {
+		return
+	}
 	_ = g.raft.Step(m) // an error means that Raft has dropped the message, as it may any
 }
 
@@ -169,6 +173,7 @@ func (c *core) onPeerChange(in peerChange) {
 		if !g.on(in.node) {
 			continue
 		}
+		g.unstored = 0
 		c.wake(g)
 		if in.up || g.leader == 0 || g.leads() || g.nodeOf(g.leader) != in.node {
 			continue

@@ -19,7 +19,8 @@ import (
 // let in before. So reads and elections go on while nothing grows. It is the leader alone who decides:
 // if followers refused what a leader believes they take, two who know different things of a third
 // could keep a shard from ever committing. What a late hint costs comes out of the space that is kept
-// free, and the few bytes of a vote out of the reserve.
+// free, and the few bytes of a vote out of the reserve. Who can store is known from hints, and these may
+// be wrong for ever: so the leader goes by what is stored, and spares nobody when the commit stands still.
 var ErrNoSpace = errors.New("no space on the disks of a quorum")
 
 // spaceChange says that a node's disk has become full, or has space again. For another node than this
@@ -42,6 +43,7 @@ func (c *core) onSpace(in spaceChange) {
 	}
 	for _, g := range c.order {
 		if g.on(in.node) {
+			g.unstored = 0
 			c.wake(g)
 		}
 	}
@@ -61,29 +63,36 @@ func (c *core) stores(g *group, replica uint64) bool {
 	return !c.full[node] && !c.down[node]
 }
 
-// storable says whether a quorum of the voters, of both sets while they change, could store a write.
-func (c *core) storable(g *group) bool {
+// quorum says whether the voters that are able are a quorum, of both sets while they change.
+func (g *group) quorum(able func(replica uint64) bool) bool {
 	for _, set := range [][]uint64{g.conf.GetVoters(), g.conf.GetVotersOutgoing()} {
-		able := 0
+		count := 0
 		for _, id := range set {
-			if c.stores(g, id) {
-				able++
+			if able(id) {
+				count++
 			}
 		}
-		if len(set) > 0 && able <= len(set)/2 {
+		if len(set) > 0 && count <= len(set)/2 {
 			return false
 		}
 	}
 	return true
 }
 
+// storable says whether a quorum could store a write, as far as this node knows.
+func (c *core) storable(g *group) bool {
+	return g.quorum(func(id uint64) bool { return c.stores(g, id) })
+}
+
 // noSpaceFor says why a write of the group must not be proposed here for want of space, nil when it
-// may. While somebody else could take the lead, the answer is that of a leader who goes.
+// may. It is for want of space only if there were a quorum otherwise: nodes that are gone do not come
+// back when somebody frees a disk. While somebody else could take the lead, the answer is that of a
+// leader who goes.
 func (c *core) noSpaceFor(g *group) error {
 	switch {
 	case len(c.full) == 0:
 		return nil
-	case !c.storable(g):
+	case !c.storable(g) && g.quorum(func(id uint64) bool { return !c.down[g.nodeOf(id)] }):
 		return ErrNoSpace
 	case c.starved():
 		return ErrNotLeader
@@ -115,11 +124,65 @@ func grows(m *raftpb.Message) bool {
 	})
 }
 
-// spares says whether a message is kept from its receiver, whose disk is full: the shard does without it.
-func (c *core) spares(g *group, m *raftpb.Message) bool {
-	if len(c.full) == 0 || !c.full[g.nodeOf(m.GetTo())] || !grows(m) || !c.storable(g) {
+// spares says whether a replica, whose disk is full, is sent nothing that grows: the shard does without it.
+func (c *core) spares(g *group, replica uint64) bool {
+	return len(c.full) > 0 && c.full[g.nodeOf(replica)] && g.unstored == 0 && c.storable(g)
+}
+
+// keeps says whether a message is kept from its receiver, which is spared.
+func (c *core) keeps(g *group, m *raftpb.Message) bool {
+	if !c.spares(g, m.GetTo()) || !grows(m) {
 		return false
 	}
 	c.m.dropped.WithLabelValues(dropNoSpace).Inc()
 	return true
+}
+
+// enough says whether the answer to a heartbeat tells nothing new: it is from a spared replica that is
+// known to live, and no read waits for it. To Raft, each is the occasion to read old entries, which
+// then were kept from the replica. It needs one in the time of an election.
+func (c *core) enough(g *group, m *raftpb.Message) bool {
+	if m.GetType() != raftpb.MsgHeartbeatResp || len(m.GetContext()) > 0 || !g.leads() || !c.spares(g, m.GetFrom()) {
+		return false
+	}
+	alive := false
+	g.raft.WithProgress(func(id uint64, _ raft.ProgressType, p tracker.Progress) {
+		alive = alive || id == m.GetFrom() && p.RecentActive
+	})
+	return alive
+}
+
+// storeTicks is for how long a commit may stand still before nobody is spared any more.
+const storeTicks = 3
+
+// watchSpace is a tick of a leader. It goes when its disk is full, and sees whether those who are not
+// spared do store. If they do not, nobody is spared until they have what they did not store in time, or
+// something new is known of somebody. What was kept from a replica reaches it after its next answer to a
+// heartbeat.
+func (c *core) watchSpace(g *group) {
+	if c.starved() && !g.alone() {
+		c.handOver(g)
+	}
+	if len(c.full) == 0 || g.commit == g.handed || g.commit != g.seen {
+		g.seen, g.still = g.commit, 0
+	} else {
+		g.still++
+	}
+	switch {
+	case len(c.full) == 0:
+		g.unstored = 0
+	case g.still >= storeTicks:
+		g.unstored = g.handed
+	case g.unstored != 0 && g.commit >= g.unstored && c.carried(g):
+		g.unstored = 0
+	}
+}
+
+// carried says whether a quorum with space has stored all that is committed.
+func (c *core) carried(g *group) bool {
+	has := map[uint64]bool{}
+	g.raft.WithProgress(func(id uint64, _ raft.ProgressType, p tracker.Progress) {
+		has[id] = p.Match >= g.commit && c.stores(g, id)
+	})
+	return g.quorum(func(id uint64) bool { return has[id] })
 }

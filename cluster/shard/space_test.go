@@ -2,26 +2,33 @@ package shard
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/cryptotest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"parley/cluster/transport"
 )
 
 // filling is a file system in memory that can be full: then no table can be made any more. What a log has set
 // aside can still be written, as on a real one.
 type filling struct {
 	*vfs.MemFS
-	full atomic.Bool
+	full   atomic.Bool
+	hidden bool // as with a quota, it does not say what is left
 }
 
 func (f *filling) GetDiskUsage(string) (vfs.DiskUsage, error) {
 	u := vfs.DiskUsage{TotalBytes: 100 << 30, AvailBytes: 50 << 30}
-	if f.full.Load() {
+	if f.full.Load() && !f.hidden {
 		u.AvailBytes = 0
 	}
 	return u, nil
@@ -85,15 +92,24 @@ func TestAFullDisk(t *testing.T) {
 	h.stop()
 }
 
-// TestCloseOnAFullDisk: a node can be stopped while its disk is full, and loses nothing by it.
+// TestCloseOnAFullDisk: a node can be stopped while its disk is full, whether it knows that or not, and loses
+// nothing by it.
 func TestCloseOnAFullDisk(t *testing.T) {
+	for _, hidden := range []bool{false, true} {
+		t.Run(fmt.Sprintf("hidden=%v", hidden), func(t *testing.T) { testCloseOnAFullDisk(t, hidden) })
+	}
+}
+
+func testCloseOnAFullDisk(t *testing.T, hidden bool) {
 	h, disk, told := openFilling(t)
 	lead := <-h.leads.of(1)
 	if err := h.write(1, lead.Epoch, post(1, 7, 0)); err != nil {
 		t.Fatal(err)
 	}
-	disk.full.Store(true)
-	hear(t, told, true)
+	disk.hidden = hidden
+	if disk.full.Store(true); !hidden {
+		hear(t, told, true)
+	}
 	closed := make(chan error, 1)
 	go func() { closed <- errors.Join(h.Host.Close(), h.store.Close()) }()
 	select {
@@ -111,4 +127,58 @@ func TestCloseOnAFullDisk(t *testing.T) {
 		t.Errorf("revision %d after the restart", n)
 	}
 	h.stop()
+}
+
+// TestASnapshotEndsWhenTheDiskIsFull: also one that began before.
+func TestASnapshotEndsWhenTheDiskIsFull(t *testing.T) {
+	var full atomic.Bool
+	stream := spacious{strings.NewReader("two parts"), &full}
+	part := make([]byte, 3)
+	if n, err := stream.Read(part); n != 3 || err != nil {
+		t.Fatal(n, err)
+	}
+	full.Store(true)
+	if rest, err := io.ReadAll(stream); len(rest) > 0 || !errors.Is(err, ErrNoSpace) {
+		t.Errorf("%q was read, %v", rest, err)
+	}
+}
+
+// TestTheSparedAreNotReadFor: what is kept from a follower is not read again and again from the log, once for
+// each of its answers to heartbeats; yet it counts among the living, without whom the leader would give up.
+func TestTheSparedAreNotReadFor(t *testing.T) {
+	cryptotest.SetGlobalRandom(t, 1)
+	c := &scripted{t: t, network: transport.NewMemory(), nodes: map[string]*scriptedNode{}, disks: map[string]*vfs.MemFS{}}
+	c.open("n1", vfs.NewCrashableMem(), 1)
+	c.open("n2", vfs.NewCrashableMem(), 0)
+	c.open("n3", vfs.NewCrashableMem(), 0)
+	n := c.nodes["n1"]
+	c.settle()
+	c.note("", errors.Join(c.nodes["n2"].AddReplica(1, 12), c.nodes["n3"].AddReplica(1, 13)))
+	done := func(err error) {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	for _, changes := range [][]Change{{{AddLearner, 12, "n2"}, {AddLearner, 13, "n3"}}, {{AddVoter, 12, ""}, {AddVoter, 13, ""}}} {
+		n.ChangeConf(1, 0, changes, done)
+		c.settle()
+	}
+	n.Space("n2", true)
+	epoch := n.Lead(1).Epoch
+	n.Propose(Proposal{Shard: 1, Epoch: epoch, Write: post(1, 7, 0), Done: done})
+	c.settle()
+	c.network.Isolate("n3")
+	const elections = 10
+	kept := n.m.dropped.WithLabelValues(dropNoSpace)
+	before := testutil.ToFloat64(kept)
+	c.tick("n1", elections*n.o.ElectionTicks)
+	if count := testutil.ToFloat64(kept) - before; count == 0 || count > elections+1 {
+		t.Errorf("in the time of %d elections old entries were read %v times", elections, count)
+	}
+	if lead := n.Lead(1); !lead.Local || lead.Epoch != epoch {
+		t.Errorf("the lead is %+v", lead)
+	}
+	for _, name := range c.names() {
+		c.nodes[name].stop()
+	}
 }

@@ -12,6 +12,20 @@ import (
 // serveBatches hands on batches, and says when the node falls silent. Its newest connection is
 // the one that counts: an older one is of an earlier life, or half open.
 func (t *TCP) serveBatches(conn net.Conn, node string) error {
+	t.comes(conn, node)
+	err := t.readBatches(conn, node)
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.probe(conn, node)
+	}
+	t.goes(conn, node)
+	return err
+}
+
+// comes makes a connection the newest of its node. What the handler is told last is what is: a node that
+// goes on one connection while it comes on the next is up.
+func (t *TCP) comes(conn net.Conn, node string) {
+	t.telling.Lock()
+	defer t.telling.Unlock()
 	t.mu.Lock()
 	older := t.heard[node]
 	t.heard[node] = conn
@@ -20,10 +34,12 @@ func (t *TCP) serveBatches(conn net.Conn, node string) error {
 		_ = older.Close() // its reader finds that it was replaced
 	}
 	t.handler.PeerUp(node)
-	err := t.readBatches(conn, node)
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.probe(conn, node)
-	}
+}
+
+// goes says that a node is down, unless a newer connection has replaced this one.
+func (t *TCP) goes(conn net.Conn, node string) {
+	t.telling.Lock()
+	defer t.telling.Unlock()
 	t.mu.Lock()
 	last := t.heard[node] == conn
 	if last {
@@ -33,7 +49,6 @@ func (t *TCP) serveBatches(conn net.Conn, node string) error {
 	if last && t.ctx.Err() == nil {
 		t.handler.PeerDown(node)
 	}
-	return err
 }
 
 // probe follows up a connection that broke. It returns when the node is back, when its listener

@@ -23,6 +23,7 @@ type peer struct {
 	transport *TCP
 	node      string
 	wake      chan struct{} // capacity 1: any number of batches cost one wake
+	beat      chan struct{} // capacity 1: say that we live, if there is nothing else to say
 
 	mu     sync.Mutex // guards buffer
 	buffer []byte     // frames that wait
@@ -91,8 +92,6 @@ func (p *peer) run() error {
 func (p *peer) send(ctx context.Context, conn net.Conn) error {
 	release := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer release()
-	beat := time.NewTicker(p.transport.o.BeatInterval)
-	defer beat.Stop()
 	var free []byte
 	for {
 		frames := p.take(free)
@@ -111,7 +110,33 @@ func (p *peer) send(ctx context.Context, conn net.Conn) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-p.wake:
-		case <-beat.C:
+		case <-p.beat:
+		}
+	}
+}
+
+// beatLoop lets all connections beat at once: an idle node wakes up once a beat, whatever the
+// number of its peers.
+func (t *TCP) beatLoop() error {
+	ticker := time.NewTicker(t.o.BeatInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-t.ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		t.beat()
+	}
+}
+
+func (t *TCP) beat() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range t.peers {
+		select {
+		case p.beat <- struct{}{}:
+		default: // it is still writing
 		}
 	}
 }

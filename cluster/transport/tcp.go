@@ -112,6 +112,8 @@ type TCP struct {
 	group     errgroup.Group // every goroutine of the transport
 	handler   Handler        // set by Start
 
+	telling sync.Mutex // held, and taken before mu, while a node comes or goes and the handler is told
+
 	mu      sync.Mutex // guards all below
 	closed  bool
 	peers   map[string]*peer
@@ -163,6 +165,7 @@ func (t *TCP) Start(h Handler) error {
 	}
 	t.handler = h
 	t.group.Go(t.acceptLoop)
+	t.group.Go(t.beatLoop)
 	return nil
 }
 
@@ -203,7 +206,7 @@ func (t *TCP) peer(node string) *peer {
 	defer t.mu.Unlock()
 	p := t.peers[node]
 	if p == nil && !t.closed {
-		p = &peer{transport: t, node: node, wake: make(chan struct{}, 1)}
+		p = &peer{transport: t, node: node, wake: make(chan struct{}, 1), beat: make(chan struct{}, 1)}
 		t.peers[node] = p
 		t.group.Go(p.run)
 	}

@@ -21,7 +21,7 @@ var (
 )
 
 // Handler is what a transport calls. Receive, PeerUp and PeerDown must not block; each may be
-// called from several goroutines at once.
+// called from several goroutines at once, but PeerUp and PeerDown of one node come in order.
 type Handler interface {
 	// Receive takes a batch. The bytes belong to the handler from now on.
 	Receive(from string, batch []byte)

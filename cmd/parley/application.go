@@ -1,9 +1,7 @@
 package main
 
 import (
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
@@ -125,16 +123,17 @@ func ownPublicKey(t *terminal, command *cobra.Command) (string, error) {
 		return "", fmt.Errorf("read public key: %w", err)
 	}
 	if private, err := jwt.ParseRSAPrivateKeyFromPEM(text); err == nil {
-		der, err := x509.MarshalPKIXPublicKey(&private.PublicKey)
+		public, err := auth.EncodePublicKey(&private.PublicKey)
 		if err != nil {
-			return "", fmt.Errorf("encode public key: %w", err)
+			return "", err
 		}
-		text = pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+		text = []byte(public)
 	}
-	if _, err := auth.ParsePublicKey(string(text)); err != nil {
+	key, err := auth.ParsePublicKey(string(text))
+	if err != nil {
 		return "", fmt.Errorf("%s: %w", name, err)
 	}
-	return string(text), nil
+	return auth.EncodePublicKey(key) // the file may hold the private half too, behind the public one
 }
 
 // canKeepApplication looks before the application is made whether its key can be saved: the node

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"parley/edge/auth"
+	"parley/test/solo"
 )
 
 // TestTheManualOfMigrating runs the lines of docs/migrate.md in the order in which they stand there, with a
@@ -82,6 +86,34 @@ func TestAnApplicationWithAKeyOfItsOwn(t *testing.T) {
 	} {
 		if code, _, errOut := away.run(append([]string{"app:create", "x"}, strings.Fields(line)...)...); code != want.code || !strings.Contains(errOut, want.text) {
 			t.Errorf("%s: exit %d, %s", line, code, errOut)
+		}
+	}
+}
+
+// TestOnlyThePublicHalfLeaves of a file that holds both, in whichever order and form.
+func TestOnlyThePublicHalfLeaves(t *testing.T) {
+	key := solo.Key(t, 0)
+	public := solo.PublicKey(t, key)
+	private := string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}))
+	old := string(pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(&key.PublicKey)}))
+	for name, text := range map[string]string{
+		"public": public, "private": private, "public first": public + private, "private first": private + public,
+		"old form": old + private, "with a note": "prime1: 12345\n" + public,
+	} {
+		home := &terminal{out: &bytes.Buffer{}, err: &bytes.Buffer{}, dir: t.TempDir()}
+		if err := os.WriteFile(filepath.Join(home.dir, "pair.pem"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		command := newAppCreate(home)
+		if err := command.Flags().Set("public-key", "pair.pem"); err != nil {
+			t.Fatal(err)
+		}
+		sent, err := ownPublicKey(home, command)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if sent != public {
+			t.Errorf("%s: more or less is sent than the public key, %d bytes", name, len(sent))
 		}
 	}
 }

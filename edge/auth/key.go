@@ -62,11 +62,20 @@ func GenerateKey() (private, public string, err error) {
 	if err != nil {
 		return "", "", fmt.Errorf("encode private key: %w", err)
 	}
-	publicDER, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	public, err = EncodePublicKey(&key.PublicKey)
 	if err != nil {
-		return "", "", fmt.Errorf("encode public key: %w", err)
+		return "", "", err
 	}
 	private = string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: privateDER}))
-	public = string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: publicDER}))
 	return private, public, nil
+}
+
+// EncodePublicKey writes a public key as PKIX PEM. What is kept or sent of a key is written by it and
+// never the text that the key was read from, which may hold more than that key.
+func EncodePublicKey(key *rsa.PublicKey) (string, error) {
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		return "", fmt.Errorf("encode public key: %w", err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), nil
 }

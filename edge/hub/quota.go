@@ -11,8 +11,8 @@ import (
 type Others interface {
 	// Edges is how many there are.
 	Edges() int
-	// Connected gives the ids of a user's sessions that are connected to each of them now. An edge
-	// that does not answer has none that anybody could use.
+	// Connected gives, for each of them, the ids of a user's sessions that are connected to it now or
+	// about to be. An edge that does not answer has none that anybody could use.
 	Connected(ctx context.Context, application, user string) [][]string
 }
 
@@ -24,39 +24,58 @@ const freeParts = 8
 // OpenSession makes a session for conn, or resumes the one with wanted.ID if it is the same
 // user's and not forgotten; the connection that had it is told. resumed says which: a session that
 // goes on from elsewhere has the wanted id and is not resumed. More sessions than a user may have
-// on all edges together are code.TooManySessions.
+// on all edges together are code.TooManySessions, and a ctx that ends before it is known whether there
+// are is code.Unavailable: neither changes anything.
 //
-// An edge gives a user a few sessions at once. Beyond those it opens the session and then asks the
-// others, and counts for each what it has or may give without asking: so there are never more than
-// may be. Of two edges that do so at once each sees the session of the other: both may refuse, but
-// never both admit.
+// An edge gives a user a few sessions at once. For one beyond those it takes a place and then asks the
+// others, and counts for each what it has or may give without asking: so there are never more than may
+// be. Of two edges that do so at once each sees the place that the other took: both may refuse, but
+// never both admit. A connection counts wherever it is, also when its session has moved on meanwhile.
 func (h *Hub) OpenSession(ctx context.Context, wanted Session, conn Replaced) (s Session, resumed bool, err error) {
-	s, resumed, err = h.sessions.open(wanted, conn, time.Now())
-	if err != nil || resumed || h.others == nil || h.others.Edges() == 0 {
-		return s, resumed, err
+	if s, resumed = h.sessions.takeOver(wanted, conn); resumed {
+		return s, true, nil // as many as before
 	}
-	most := h.options.SessionsPerUser
-	free := most / freeParts / (h.others.Edges() + 1)
-	if here := h.Connected(s.Application, s.User); len(here) > free && h.used(ctx, s, here, free) > most {
-		h.sessions.withdraw(s.ID, conn)
-		return Session{}, false, tooManySessions(most)
+	here, err := h.sessions.reserve(wanted)
+	if err != nil {
+		return Session{}, false, err
 	}
-	return s, false, nil
-}
-
-// used is how many sessions the user of s has or may yet be given without a question.
-func (h *Hub) used(ctx context.Context, s Session, here []string, free int) int {
-	all, kept := map[string]struct{}{}, 0
-	for _, id := range here {
-		all[id] = struct{}{}
-	}
-	for _, there := range h.others.Connected(ctx, s.Application, s.User) {
-		kept += max(free-len(there), 0)
-		for _, id := range there {
-			all[id] = struct{}{} // one that has moved may stand on two edges for a moment
+	defer h.sessions.release(wanted) // the session itself counts by then
+	if free := h.free(); here > free {
+		if err := h.admit(ctx, wanted, here, free); err != nil {
+			return Session{}, false, err
 		}
 	}
-	return len(all) + kept
+	return h.sessions.open(wanted, conn, time.Now())
+}
+
+// free is how many sessions this edge gives a user without a question: a part of what there may be, at
+// least one if there is one for each edge, and all of it without other edges.
+func (h *Hub) free() int {
+	most := h.options.SessionsPerUser
+	if h.others == nil {
+		return most
+	}
+	edges := h.others.Edges() + 1
+	if edges == 1 {
+		return most
+	}
+	return max(most/freeParts/edges, min(most/edges, 1))
+}
+
+// admit asks the other edges whether a user may have so many sessions here, of which free are given
+// without a question on each.
+func (h *Hub) admit(ctx context.Context, wanted Session, here, free int) error {
+	all := here
+	for _, there := range h.others.Connected(ctx, wanted.Application, wanted.User) {
+		all += max(len(there), free)
+	}
+	if ctx.Err() != nil { // then those that did not answer may have any number
+		return code.New(code.Unavailable, "the login took too long; try again")
+	}
+	if most := h.options.SessionsPerUser; all > most {
+		return tooManySessions(most)
+	}
+	return nil
 }
 
 func tooManySessions(most int) error {
@@ -65,22 +84,57 @@ func tooManySessions(most int) error {
 	return e
 }
 
-// withdraw takes a session back that conn has just opened, as if it had never been.
-func (g *registry) withdraw(sessionID string, conn Replaced) {
+// takeOver is open for a session that another connection has.
+func (g *registry) takeOver(wanted Session, conn Replaced) (Session, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if l := g.byID[sessionID]; l != nil && l.conn == conn {
-		g.forget(l)
+	if l := g.find(wanted); l != nil && l.conn != nil {
+		return g.resumeWith(l, wanted, conn), true
+	}
+	return Session{}, false
+}
+
+// reserve takes a place for a session that is about to be opened, until release. It gives how many places
+// the user's sessions take on this edge, with this one.
+func (g *registry) reserve(wanted Session) (here int, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	key := address{wanted.Application, wanted.User}
+	here = g.reserved[key] + 1
+	for _, l := range g.byUser[key] {
+		if l.conn != nil {
+			here++
+		}
+	}
+	if here > g.perUser {
+		return 0, tooManySessions(g.perUser)
+	}
+	g.reserved[key]++
+	return here, nil
+}
+
+// release gives the place of reserve back.
+func (g *registry) release(wanted Session) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	key := address{wanted.Application, wanted.User}
+	if g.reserved[key]--; g.reserved[key] == 0 {
+		delete(g.reserved, key)
 	}
 }
 
-// Connected lists the ids of a user's sessions that are connected to this edge now, oldest first.
+// Connected lists the ids of a user's sessions that are connected to this edge now, oldest first, and
+// an empty one for each that is about to be.
 func (h *Hub) Connected(application, user string) []string {
+	g := h.sessions
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	key := address{application, user}
 	var ids []string
-	for _, s := range h.SessionsOf(application, user) {
-		if s.DisconnectedAt.IsZero() {
-			ids = append(ids, s.ID)
+	for _, l := range g.byUser[key] {
+		if l.conn != nil {
+			ids = append(ids, l.session.ID)
 		}
 	}
-	return ids
+	return append(ids, make([]string, g.reserved[key])...)
 }

@@ -34,7 +34,8 @@ type Session struct {
 // skewMax is how far ahead another edge's clock may be.
 const skewMax = time.Minute
 
-// Replaced is told when another connection resumes its session. It must not block.
+// Replaced is told when another connection resumes its session, as soon as it has one: that may be
+// before OpenSession returns. It must not block.
 type Replaced interface{ Replaced() }
 
 // Renewer is a connection whose session goes on with a newer token of its user. A token that is
@@ -48,10 +49,11 @@ type registry struct {
 	resume  time.Duration
 	perUser int
 
-	mu     sync.Mutex
-	byID   map[string]*live                // guarded by mu
-	byUser map[address][]*live             // guarded by mu; in order of creation
-	closed *limit.Recent[string, struct{}] // sessions that ended for good
+	mu       sync.Mutex
+	byID     map[string]*live                // guarded by mu
+	byUser   map[address][]*live             // guarded by mu; in order of creation
+	reserved map[address]int                 // guarded by mu; places of sessions that are about to be opened
+	closed   *limit.Recent[string, struct{}] // sessions that ended for good
 }
 
 // closedKept is how many sessions are remembered to have ended for good.
@@ -65,7 +67,7 @@ type live struct {
 
 func newRegistry(resume time.Duration, perUser int) *registry {
 	return &registry{resume: resume, perUser: perUser, byID: map[string]*live{}, byUser: map[address][]*live{},
-		closed: limit.NewRecent[string, struct{}](closedKept, nil)}
+		reserved: map[address]int{}, closed: limit.NewRecent[string, struct{}](closedKept, nil)}
 }
 
 // open is OpenSession as far as this edge knows.
@@ -73,14 +75,8 @@ func (g *registry) open(wanted Session, conn Replaced, now time.Time) (Session, 
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	key := address{wanted.Application, wanted.User}
-	if l := g.byID[wanted.ID]; l != nil && l.session.Application == wanted.Application && l.session.User == wanted.User {
-		if l.conn != nil {
-			l.conn.Replaced()
-		}
-		l.conn = conn
-		l.session.DisconnectedAt = time.Time{}
-		l.session.Device = wanted.Device
-		return l.session, true, nil
+	if l := g.find(wanted); l != nil {
+		return g.resumeWith(l, wanted, conn), true, nil
 	}
 	if len(g.byUser[key]) >= g.perUser && !g.evict(key) {
 		return Session{}, false, tooManySessions(g.perUser)
@@ -97,6 +93,25 @@ func (g *registry) open(wanted Session, conn Replaced, now time.Time) (Session, 
 	g.byID[wanted.ID] = l
 	g.byUser[key] = append(g.byUser[key], l)
 	return wanted, false, nil
+}
+
+// find gives the session that is wanted, if it is the user's. Guarded by mu.
+func (g *registry) find(wanted Session) *live {
+	if l := g.byID[wanted.ID]; l != nil && l.session.Application == wanted.Application && l.session.User == wanted.User {
+		return l
+	}
+	return nil
+}
+
+// resumeWith gives a session to another connection. Guarded by mu.
+func (g *registry) resumeWith(l *live, wanted Session, conn Replaced) Session {
+	if l.conn != nil {
+		l.conn.Replaced()
+	}
+	l.conn = conn
+	l.session.DisconnectedAt = time.Time{}
+	l.session.Device = wanted.Device
+	return l.session
 }
 
 // began is when a session of another edge began that may go on here; zero for any other. Guarded

@@ -61,6 +61,26 @@ func TestApplicationLife(t *testing.T) {
 	w.operator("GET", "/v2/applications/"+app.id, nil).refused(404, "application:error:not-found")
 }
 
+func privatePEM(key *rsa.PrivateKey) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}))
+}
+
+// TestAPublicKeyIsStoredAsItWasRead, not as it was written: what stands round it is not kept.
+func TestAPublicKeyIsStoredAsItWasRead(t *testing.T) {
+	w := newWorld(t, settings{})
+	key := solo.Key(t, 2)
+	old := string(pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(&key.PublicKey)}))
+	for _, text := range []string{
+		old, strings.ReplaceAll(strings.TrimSpace(old), "\n", `\n`),
+		"prime1: 12345\r\n" + strings.ReplaceAll(solo.PublicKey(t, key), "\n", "\r\n") + "\r\n",
+	} {
+		made := w.operator("POST", "/v2/applications", object{"name": "x", "keys": object{"public_key": text}}).want(201)
+		if got := made.text("keys", "public_key"); got != solo.PublicKey(t, key) {
+			t.Errorf("%q is stored as %q", text, got)
+		}
+	}
+}
+
 func TestApplicationsAreRefused(t *testing.T) {
 	w := newWorld(t, settings{})
 	small, err := rsa.GenerateKey(rand.Reader, 1024)
@@ -77,6 +97,10 @@ func TestApplicationsAreRefused(t *testing.T) {
 			"capabilities.rtc.webhooks.event_url.address", "must be a valid uri"},
 		{object{"name": "x", "keys": object{"public_key": solo.PublicKey(t, small)}}, "keys.public_key", "must be an RSA key of 2048 to 8192 bits; it has 1024"},
 		{object{"name": "x", "keys": object{"public_key": "hello"}}, "keys.public_key", "must be a public key in PEM format"},
+		{object{"name": "x", "keys": object{"public_key": solo.PublicKey(t, solo.Key(t, 2)) + privatePEM(solo.Key(t, 2))}},
+			"keys.public_key", "must be one public key, with nothing behind it"},
+		{object{"name": "x", "keys": object{"public_key": privatePEM(solo.Key(t, 2)) + solo.PublicKey(t, solo.Key(t, 2))}},
+			"keys.public_key", "a private key must never be sent"},
 	} {
 		got := w.operator("POST", "/v2/applications", tc.body).refused(400, "http:error:validation-fail")
 		if got.text("invalid_parameters", 0, "name") != tc.field || !strings.HasSuffix(got.text("invalid_parameters", 0, "reason"), tc.reason) {

@@ -1,9 +1,12 @@
 package rest
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
+	"encoding/pem"
+	"errors"
 	"net/url"
 	"strings"
 
@@ -132,12 +135,25 @@ func readPublicKey(keys *input, a *eventv1.Application) {
 		return
 	}
 	// Forms and command lines tend to send the line breaks as two characters.
-	pem := strings.TrimSpace(strings.ReplaceAll(*text, `\n`, "\n")) + "\n"
-	if _, err := auth.ParsePublicKey(pem); err != nil {
+	public, err := onlyPublicKey(strings.ReplaceAll(*text, `\n`, "\n"))
+	if err != nil {
 		keys.fault("public_key", "%s", err)
 		return
 	}
-	a.PublicKey, a.PreviousPublicKey = pem, ""
+	a.PublicKey, a.PreviousPublicKey = public, ""
+}
+
+// onlyPublicKey gives a public key as it is stored. A file with both halves of a pair is refused and
+// not cut short: who sends it should know that it held more.
+func onlyPublicKey(text string) (string, error) {
+	key, err := auth.ParsePublicKey(text)
+	if err != nil {
+		return "", err
+	}
+	if _, rest := pem.Decode([]byte(text)); len(bytes.TrimSpace(rest)) > 0 {
+		return "", errors.New("must be one public key, with nothing behind it")
+	}
+	return auth.EncodePublicKey(key)
 }
 
 // makeApplication stores a new application, with a key pair of its own if it brought no key. What is

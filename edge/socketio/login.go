@@ -136,17 +136,12 @@ func (c *conn) start(ctx context.Context, claims *auth.Claims, w wish) (*session
 	if err != nil {
 		return nil, err
 	}
-	s.id = opened.ID
-	outcome := "ok"
-	switch {
-	case resumed && s.resume(h.kept):
-		outcome = "resumed"
-	case opened.ID == w.session: // another node's, or one of which too little is remembered
-		outcome = "moved"
-		s.move(opened.CreatedAt, opened.Mark)
+	outcome, mine := s.own(opened, w.session, resumed)
+	if mine && !c.adopt(s) {
+		s.close(false)
+		mine = false
 	}
-	if !c.adopt(s) {
-		h.Hub.CloseSession(s.id, s, false)
+	if !mine {
 		return nil, code.New(code.Unavailable, "the connection is closing")
 	}
 	h.metrics.logins.WithLabelValues(outcome).Inc()

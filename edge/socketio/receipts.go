@@ -18,7 +18,8 @@ import (
 //
 // In a small conversation each receipt is an event and travels alone. In a large one it is a
 // member's cursor: those that have gathered leave together, as one command, and one such command
-// is on its way at a time. So the write of a person waits for one of them at most.
+// is on its way at a time. So the write of a person waits for one of them at most. Those that are more
+// than a cursor travel alone there too, beside that command.
 type receipts struct {
 	options *Options
 	metrics *metrics
@@ -46,15 +47,18 @@ type receipt struct {
 	sequence uint64
 	session  *session
 	request  *request
-	done     []func(*nodev1.Reply, error) // its own, and those of the receipts that it stands for
+	done     func(*nodev1.Reply, error)
+	before   *receipt // of the same member and no further: it stands for that one, and for those before it
 }
 
 // line is the receipts of one conversation.
 type line struct {
 	place   string
 	flying  int                 // flights
+	batch   bool                // one of them is of many
 	waiting []*receipt          // in the order in which they came
-	latest  map[string]*receipt // of waiting, by who; only while the conversation is large
+	odd     []*receipt          // that wait too, and are not plain; those that came while it was small are in waiting
+	latest  map[string]*receipt // of waiting, by who: the plain ones
 	large   bool                // receipts are no events there: the furthest of a member is all that is stored
 	apart   bool                // the cluster wants them one by one all the same
 }
@@ -84,7 +88,7 @@ func newReceipt(s *session, r *request, done func(*nodev1.Reply, error)) *receip
 	return &receipt{
 		place: s.place(r.cid), who: s.principal.GetUserId() + r.from + what, sequence: sequence, seen: what == "seen",
 		plain:   known && sequence > 0 && r.to == "" && len(r.body) <= usual,
-		session: s, request: r, done: []func(*nodev1.Reply, error){done},
+		session: s, request: r, done: done,
 	}
 }
 
@@ -96,21 +100,25 @@ func (q *receipts) post(r *receipt) {
 		l = &line{place: r.place, latest: map[string]*receipt{}}
 		q.lines[r.place] = l
 	}
-	switch {
-	case l.large && l.latest[r.who] != nil && l.latest[r.who].sequence <= r.sequence && l.latest[r.who].plain == r.plain:
-		// The one that waits would be overtaken by this one anyway.
-		before := l.latest[r.who]
-		before.sequence, before.request = r.sequence, r.request
-		before.done = append(before.done, r.done...)
+	switch before := l.latest[r.who]; {
+	case l.large && r.plain && before != nil && before.sequence <= r.sequence:
+		// The one that waits would be overtaken by this one anyway, and is needed only if this one is refused.
+		earlier := *before
+		*before = *r
+		before.before = &earlier
 		q.metrics.merged.Inc()
-	case l.flying > 0 && len(l.waiting) >= q.options.ReceiptsWaiting:
+	case l.flying > 0 && len(l.waiting)+len(l.odd) >= q.options.ReceiptsWaiting:
 		q.mu.Unlock()
 		q.metrics.dropped.WithLabelValues("receipts_full").Inc()
 		r.finish(nil, &code.Error{Code: code.Unavailable, Message: "Too many receipts of this conversation wait; try again.", RetryAfter: time.Second})
 		return
+	case l.large && !r.plain:
+		l.odd = append(l.odd, r)
 	default:
 		l.waiting = append(l.waiting, r)
-		l.latest[r.who] = r
+		if r.plain {
+			l.latest[r.who] = r
+		}
 	}
 	flights := q.depart(l)
 	q.mu.Unlock()
@@ -120,52 +128,65 @@ func (q *receipts) post(r *receipt) {
 // depart takes what may leave now, and forgets a line that has come to rest. The caller holds the lock.
 func (q *receipts) depart(l *line) []flight {
 	var flights []flight
-	for len(l.waiting) > 0 {
-		f := flight{line: l}
-		if l.large && !l.apart {
-			if l.flying > 0 {
-				break
-			}
-			f.receipts = l.take(l.plain(q.options.ReceiptsAtOnce))
-			f.cursors = f.receipts[0].plain
-		} else {
-			if l.flying >= q.options.ReceiptsInFlight {
-				break
-			}
-			f.receipts = l.take(1)
-		}
-		l.flying++
-		flights = append(flights, f)
+	alone := l.flying
+	if l.batch {
+		alone--
 	}
-	if l.flying == 0 {
+	if l.large && !l.apart && !l.batch {
+		if together := l.gather(q.options.ReceiptsAtOnce); len(together) > 0 {
+			l.batch = true
+			flights = append(flights, flight{line: l, receipts: together, cursors: true})
+		}
+	}
+	for ; alone < q.options.ReceiptsInFlight; alone++ {
+		r := l.single()
+		if r == nil {
+			break
+		}
+		flights = append(flights, flight{line: l, receipts: []*receipt{r}})
+	}
+	if l.flying += len(flights); l.flying == 0 {
 		delete(q.lines, l.place)
 	}
 	return flights
 }
 
-// plain is how many at the head of the line may leave together: at least one. The caller holds the
-// lock.
-func (l *line) plain(most int) int {
-	n := 0
-	for n < len(l.waiting) && n < most && l.waiting[n].plain {
-		n++
-	}
-	return max(n, 1)
-}
-
-// take takes the first n that wait. The caller holds the lock.
-func (l *line) take(n int) []*receipt {
-	taken := slices.Clone(l.waiting[:n])
-	clear(l.waiting[:n])
-	if l.waiting = l.waiting[n:]; len(l.waiting) == 0 {
-		l.waiting = nil
-	}
-	for _, r := range taken {
-		if l.latest[r.who] == r {
-			delete(l.latest, r.who)
+// gather takes the plain ones that wait, so many at most, and puts those that stand between them aside.
+// The caller holds the lock.
+func (l *line) gather(most int) []*receipt {
+	var together []*receipt
+	for len(l.waiting) > 0 && len(together) < most {
+		if r := l.first(&l.waiting); r.plain {
+			together = append(together, r)
+		} else {
+			l.odd = append(l.odd, r)
 		}
 	}
-	return taken
+	return together
+}
+
+// single takes the next that travels alone; nil when there is none. The caller holds the lock.
+func (l *line) single() *receipt {
+	switch {
+	case len(l.odd) > 0:
+		return l.first(&l.odd)
+	case len(l.waiting) > 0 && (!l.large || l.apart):
+		return l.first(&l.waiting)
+	}
+	return nil
+}
+
+// first takes the first of a list. The caller holds the lock.
+func (l *line) first(list *[]*receipt) *receipt {
+	r := (*list)[0]
+	(*list)[0] = nil
+	if *list = (*list)[1:]; len(*list) == 0 {
+		*list = nil
+	}
+	if l.latest[r.who] == r {
+		delete(l.latest, r.who)
+	}
+	return r
 }
 
 // start sends what departs.
@@ -183,46 +204,63 @@ func (q *receipts) start(flights []flight) {
 // landed answers a flight, and sends the next.
 func (q *receipts) landed(f flight, reply *nodev1.Reply, err error) {
 	apart := f.cursors && err == nil && reply.GetCursors().GetApart()
+	again := f.receipts
 	if !apart {
-		f.finish(reply, err)
+		again = f.finish(reply, err)
 	}
 	l := f.line
 	q.mu.Lock()
 	l.flying--
+	if f.cursors {
+		l.batch = false
+	}
 	switch {
 	case apart:
 		l.large, l.apart = false, true
-		l.waiting = append(f.receipts, l.waiting...)
 	case err == nil && !f.cursors:
 		l.large = reply.GetEvent() == nil
+	}
+	if len(again) > 0 {
+		l.waiting = slices.Concat(again, l.waiting) // the carrier has the flight's own
 	}
 	flights := q.depart(l)
 	q.mu.Unlock()
 	q.start(flights)
 }
 
-// finish tells each receipt what became of it.
-func (f *flight) finish(reply *nodev1.Reply, err error) {
-	var refused map[uint32]error
+// finish tells each receipt what became of it, and gives those that must be sent after all, because
+// what stood for them was refused.
+func (f *flight) finish(reply *nodev1.Reply, err error) (again []*receipt) {
+	refused := map[uint32]error{}
 	for _, r := range reply.GetCursors().GetRefused() {
-		if refused == nil {
-			refused = map[uint32]error{}
-		}
 		refused[r.GetIndex()] = grain.CodedError(r.GetError())
 	}
 	for i, r := range f.receipts {
+		var before *receipt
 		if no := refused[uint32(i)]; no != nil {
-			r.finish(nil, no)
-			continue
+			before = r.finish(nil, no)
+		} else {
+			before = r.finish(reply, err)
 		}
-		r.finish(reply, err)
+		if before != nil {
+			again = append(again, before)
+		}
 	}
+	return again
 }
 
-func (r *receipt) finish(reply *nodev1.Reply, err error) {
-	for _, done := range r.done {
-		done(reply, err)
+// finish tells a receipt and those that it stands for what became of it. When there is no such event,
+// that is not said to those that named an earlier one: it gives the last of them.
+func (r *receipt) finish(reply *nodev1.Reply, err error) (before *receipt) {
+	refusal, coded := code.Of(err)
+	missing := coded && refusal.Code == code.EventNotFound
+	for one := r; one != nil; one = one.before {
+		if missing && one.sequence < r.sequence {
+			return one
+		}
+		one.done(reply, err)
 	}
+	return nil
 }
 
 // cursor is the receipt as far as a large conversation keeps it.

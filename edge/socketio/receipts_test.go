@@ -47,9 +47,9 @@ func (s *stage) receive(who string, sequence uint64) { s.come(who, sequence, tru
 func (s *stage) odd(who string, sequence uint64) { s.come(who, sequence, false) }
 
 func (s *stage) come(who string, sequence uint64, plain bool) {
-	s.post(&receipt{place: "a/CON-1", who: who, sequence: sequence, plain: plain, done: []func(*nodev1.Reply, error){func(_ *nodev1.Reply, err error) {
+	s.post(&receipt{place: "a/CON-1", who: who, sequence: sequence, plain: plain, done: func(_ *nodev1.Reply, err error) {
 		s.told = append(s.told, fmt.Sprintf("%s%d:%v", who, sequence, err == nil))
-	}}})
+	}})
 }
 
 // answer answers the first that is on its way.
@@ -111,8 +111,8 @@ func TestReceiptsLeaveTogether(t *testing.T) {
 		s.receive(who, 1)
 	}
 	s.answer(large, nil)
-	if got := s.trail(); got != "ann1 bob1" {
-		t.Fatalf("sent %s: bob's is still on its way", got)
+	if got := s.trail(); got != "ann1 bob1 [cid1 dan1 eve1]" {
+		t.Fatalf("sent %s: one command at a time", got)
 	}
 	for len(s.answers) > 0 {
 		s.answer(large, nil)
@@ -125,7 +125,7 @@ func TestReceiptsLeaveTogether(t *testing.T) {
 	}
 }
 
-// TestWhatIsMoreThanACursorTravelsAlone, and the others wait for it, not in it.
+// TestWhatIsMoreThanACursorTravelsAlone, beside the others.
 func TestWhatIsMoreThanACursorTravelsAlone(t *testing.T) {
 	s := newStage(t, func(o *Options) { o.ReceiptsInFlight = 1 })
 	s.receive("ann", 1)
@@ -138,8 +138,93 @@ func TestWhatIsMoreThanACursorTravelsAlone(t *testing.T) {
 	for len(s.answers) > 0 {
 		s.answer(large, nil)
 	}
-	if got := s.trail(); got != "ann1 [bob1 cid1] dan1 cid2 [eve1 fay1]" {
+	if got := s.trail(); got != "ann1 [bob1 cid1 eve1 fay1] dan1 cid2" {
 		t.Errorf("sent %s", got)
+	}
+}
+
+// TestWhatTravelsAloneLeavesAtOnce, whatever is on its way for the others, and takes the place of none.
+func TestWhatTravelsAloneLeavesAtOnce(t *testing.T) {
+	s := newStage(t, func(o *Options) { o.ReceiptsInFlight = 1 })
+	s.receive("ann", 1)
+	s.receive("bob", 1)
+	s.answer(large, nil)
+	s.receive("cid", 1)
+	s.odd("cid", 2)
+	if got := s.trail(); got != "ann1 bob1 cid2" {
+		t.Errorf("sent %s", got)
+	}
+}
+
+// TestWhatTravelsAloneIsNoBarrier: however many of a large conversation's receipts travel alone, they
+// and the others go at the pace of either.
+func TestWhatTravelsAloneIsNoBarrier(t *testing.T) {
+	s := newStage(t, func(o *Options) { o.ReceiptsInFlight, o.ReceiptsAtOnce = 4, 8 })
+	s.receive("first", 1)
+	come := func(n int) {
+		for i := range n {
+			s.odd(fmt.Sprintf("odd%d-", i), 1)
+			s.receive(fmt.Sprintf("plain%d-", i), 1)
+		}
+	}
+	come(16) // it is not known yet that the conversation is large
+	s.answer(large, nil)
+	come(16)
+	rounds := 0
+	for ; len(s.answers) > 0; rounds++ {
+		singles, commands := 0, 0
+		for _, f := range s.sent[len(s.sent)-len(s.answers):] {
+			if f[0].plain {
+				commands++
+			} else {
+				singles++
+			}
+		}
+		if singles > 4 || rounds > 0 && commands > 1 { // those that left before the answer travelled alone
+			t.Fatalf("%d alone and %d commands at once", singles, commands)
+		}
+		for n := len(s.answers); n > 0; n-- {
+			s.answer(large, nil)
+		}
+	}
+	if rounds > 9 || len(s.told) != 65 || len(s.lines) != 0 {
+		t.Errorf("%d rounds, %d told: 32 alone by fours, the others by eights", rounds, len(s.told))
+	}
+}
+
+// TestWhatWasOvertakenIsSentAfterAll when the one that took its place names no event: it is the member's
+// furthest then. What nobody would have stored either is refused with it.
+func TestWhatWasOvertakenIsSentAfterAll(t *testing.T) {
+	for name, tc := range map[string]struct {
+		refusal code.Code
+		trail   string
+		told    string
+	}{
+		"no event": {code.EventNotFound, "ann1 bob1 [ann9 cid1] [ann5 dan1]", "ann1 bob1 ann9:false ann9:false cid1 ann5 ann4 dan1"},
+		"no right": {code.EventNotJoined, "ann1 bob1 [ann9 cid1] dan1", "ann1 bob1 ann9:false ann9:false ann5:false ann4:false cid1 dan1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t, func(o *Options) { o.ReceiptsInFlight = 1 })
+			s.receive("ann", 1)
+			s.receive("bob", 1)
+			s.answer(large, nil)
+			for _, sequence := range []uint64{4, 5, 9, 9} {
+				s.receive("ann", sequence)
+			}
+			s.receive("cid", 1)
+			s.answer(large, nil)
+			s.receive("dan", 1)
+			s.answer(&nodev1.Reply{Cursors: &nodev1.AdvancedCursors{Refused: []*nodev1.RefusedCursor{{Error: &nodev1.Error{Code: string(tc.refusal)}}}}}, nil)
+			for len(s.answers) > 0 {
+				s.answer(large, nil)
+			}
+			if got := s.trail(); got != tc.trail || len(s.lines) != 0 {
+				t.Errorf("sent %s, want %s", got, tc.trail)
+			}
+			if got := strings.ReplaceAll(strings.Join(s.told, " "), ":true", ""); got != tc.told {
+				t.Errorf("told %s, want %s", got, tc.told)
+			}
+		})
 	}
 }
 

@@ -3,6 +3,7 @@ package socketio
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,9 +34,9 @@ const (
 // session is one user's login on a connection. It follows all conversations that the user has
 // joined, and is told of invitations.
 type session struct {
-	// Fixed by start, before anybody else knows of it.
+	// Fixed by start before own, and with mu: the hub may tell it sooner that it is replaced.
 	conn      *conn
-	id        string // SES-…
+	id        string // SES-…; empty until then
 	principal *nodev1.Principal
 	name      string
 	device    string // of the login; empty = none was told
@@ -93,7 +94,26 @@ func newSession(c *conn, claims *auth.Claims, name string, d nexmo.Dialect) *ses
 	}
 }
 
-// resume takes over what is kept of the session; false when nothing is.
+// own begins with what the hub opened, which is wanted or another, and gives how the login ends.
+// It is false when another connection has taken the session over already: to that belongs what is kept.
+func (s *session) own(opened hub.Session, wanted string, resumed bool) (outcome string, mine bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.replaced {
+		return "", false
+	}
+	s.id = opened.ID
+	switch {
+	case resumed && s.resume(s.conn.handler.kept):
+		return "resumed", true
+	case opened.ID == wanted: // another node's, or one of which too little is remembered
+		s.move(opened.CreatedAt, opened.Mark)
+		return "moved", true
+	}
+	return "ok", true
+}
+
+// resume takes over what is kept of the session; false when nothing is. Guarded by mu.
 func (s *session) resume(from *limit.Recent[string, kept]) bool {
 	k, ok := from.Get(s.id)
 	if !ok {
@@ -108,7 +128,7 @@ func (s *session) resume(from *limit.Recent[string, kept]) bool {
 func markOf(g nexmo.Generation) byte { return byte(g) + 1 }
 
 // move takes over a session of another node, of which nothing is known but what its id says: when it
-// began and, by its mark, of which generation its client is, who may not say that again.
+// began and, by its mark, of which generation its client is, who may not say that again. Guarded by mu.
 func (s *session) move(began time.Time, mark byte) {
 	if mark != 0 && mark <= markOf(nexmo.SDK) {
 		s.dialect.Generation = nexmo.Generation(mark - 1)
@@ -244,24 +264,43 @@ func (s *session) terminate() {
 // Replaced implements hub.Replaced: the session was resumed on another connection, which begins
 // where this one stood.
 func (s *session) Replaced() {
-	s.mu.Lock()
-	s.replaced = true
-	k := s.keep(time.Now())
-	s.mu.Unlock()
-	s.conn.handler.kept.Put(s.id, k)
+	s.handOver()
 	s.conn.wire.Close(socket.SessionReplaced)
 }
 
-// keep is what a resumed session begins with. Guarded by mu.
-func (s *session) keep(now time.Time) kept {
-	k := kept{dialect: s.dialect, ended: now}
+// handOver leaves the session to another connection. What a session keeps that is over, or has not
+// begun, is there already.
+func (s *session) handOver() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.replaced = true
+	if s.id != "" && s.phase.Load() != over {
+		s.keep()
+	}
+}
+
+// keep notes what a session begins with that resumes this one. If this one does not follow its
+// conversations yet, that is what it began with itself; if it began with nothing, nothing is kept: then
+// it goes on like one of another node, which is told too much rather than too little. Guarded by mu.
+func (s *session) keep() {
+	k := kept{dialect: s.dialect, ended: time.Now()}
+	switch {
+	case s.began:
+	case s.resumed && !s.moved:
+		k.ended = s.since
+	default:
+		return
+	}
 	if s.dialect.Acks {
 		k.positions = make(map[string]uint64, len(s.follows))
+		if !s.began {
+			maps.Copy(k.positions, s.positions)
+		}
 		for conversation, f := range s.follows {
 			k.positions[conversation] = f.position
 		}
 	}
-	return k
+	s.conn.handler.kept.Put(s.id, k)
 }
 
 // due is the clock's: it ends the session with its token, and tries again what failed.
@@ -295,30 +334,36 @@ func (s *session) acknowledged(ack uint64) {
 // close ends the session on this connection. forget: it cannot be resumed.
 func (s *session) close(forget bool) {
 	h := s.conn.handler
-	s.mu.Lock()
-	before := s.phase.Swap(over)
+	before, follows, feed := s.end(forget)
 	if before == over {
-		s.mu.Unlock()
 		return
 	}
-	k, keeps := s.keep(time.Now()), !forget && !s.replaced
-	follows, feed := s.follows, s.feed
-	s.follows, s.byAck, s.changes, s.waiting = nil, nil, nil, nil
-	s.mu.Unlock()
-
 	for _, f := range follows {
 		h.Hub.Abandon(f.subscription)
 	}
 	if feed != nil {
 		h.Hub.Abandon(feed)
 	}
-	if keeps {
-		h.kept.Put(s.id, k)
-	}
 	h.Hub.CloseSession(s.id, s, forget)
 	if before == open {
 		h.metrics.sessions.WithLabelValues(s.dialect.Name()).Dec()
 	}
+}
+
+// end makes the session over, and gives how far it was and what it followed. What it keeps is there
+// before another connection can find it over.
+func (s *session) end(forget bool) (before phase, follows map[string]*followed, feed *hub.Subscription) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if before = s.phase.Swap(over); before == over {
+		return over, nil, nil
+	}
+	if !forget && !s.replaced {
+		s.keep()
+	}
+	follows, feed = s.follows, s.feed
+	s.follows, s.byAck, s.changes, s.waiting = nil, nil, nil, nil
+	return before, follows, feed
 }
 
 // Renew implements hub.Renewer: from now on the session's rights and its end are the token's.

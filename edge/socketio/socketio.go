@@ -50,7 +50,7 @@ type Options struct {
 	MovedWithin      time.Duration // a session of another node is told again what happened in this time
 	MovedEvents      int           // and of each conversation no more than this
 	PostsInFlight    int           // posts of one connection without answer; more are not read
-	ReceiptsInFlight int           // receipts of one small conversation that are on their way at once
+	ReceiptsInFlight int           // receipts of one conversation that travel alone and are on their way at once
 	ReceiptsAtOnce   int           // receipts of one large conversation that leave together
 	ReceiptsWaiting  int           // and that wait for it; more are refused
 	Subscriptions    int           // conversations that one session follows

@@ -29,7 +29,7 @@ func (s *Store) DurableApplied(shard keys.Shard) (row []byte, ok bool, err error
 }
 
 // FlushState makes all that was applied before the call durable. An error of ctx means that the
-// flush goes on without the caller. A disk that is full keeps it waiting.
+// flush goes on without the caller. A disk that is full keeps it waiting, and after Hurry gives ErrNoSpace.
 func (s *Store) FlushState(ctx context.Context) error {
 	if err := s.gate.enter(); err != nil {
 		return err
@@ -45,6 +45,8 @@ func (s *Store) FlushState(ctx context.Context) error {
 	select {
 	case <-flushed:
 		return nil
+	case <-s.room.denied:
+		return fmt.Errorf("flush state: %w", ErrNoSpace)
 	case <-ctx.Done():
 		return fmt.Errorf("flush state: %w", context.Cause(ctx))
 	}

@@ -30,11 +30,13 @@ type room struct {
 
 	patient atomic.Bool   // writes may wait: the store is open and not about to be closed
 	hurry   chan struct{} // closed when no write may wait any more
+	denied  chan struct{} // closed when a write has found no space after that
 	starved chan struct{} // capacity 1: a write has found no space
 
 	mu    sync.Mutex // guards what follows
 	level fullness
 	held  uint64 // bytes of the reserve, 0 when it was given up
+	waits int    // writes that wait for space
 	last  Space
 }
 
@@ -44,7 +46,7 @@ const reserveFile = "reserve"
 func newRoom(dir string, o Options, noSpace prometheus.Counter) *room {
 	r := &room{
 		fs: o.FS, dir: dir, least: o.MinFreeBytes, logger: o.Logger.With("store", dir), noSpace: noSpace,
-		hurry: make(chan struct{}), starved: make(chan struct{}, 1),
+		hurry: make(chan struct{}), denied: make(chan struct{}), starved: make(chan struct{}, 1),
 	}
 	if _, err := r.fs.Stat(r.reserve()); err == nil {
 		if u, err := r.fs.GetDiskUsage(dir); err == nil {
@@ -63,13 +65,13 @@ func (r *room) check(now time.Time) Space {
 	defer r.mu.Unlock()
 	before := r.level.full
 	if err != nil { // nobody knows: only writes that fail tell
-		r.level = r.level.next(now, math.MaxUint64, 0)
+		r.level = r.decide(now, math.MaxUint64, 1)
 		r.last = Space{Full: r.level.full}
 		return r.last
 	}
 	wanted, least := reserveOf(u.TotalBytes), minFree(r.least, u.TotalBytes)
 	free := u.AvailBytes - min(u.AvailBytes, wanted-min(wanted, r.held))
-	r.level = r.level.next(now, free, least)
+	r.level = r.decide(now, free, least)
 	r.last = Space{Full: r.level.full, Known: true, FreeBytes: free, SizeBytes: u.TotalBytes, MinFreeBytes: least}
 	if !r.level.full && r.held == 0 {
 		r.setAside(wanted)
@@ -78,6 +80,15 @@ func (r *room) check(now time.Time) Space {
 		r.tell()
 	}
 	return r.last
+}
+
+// decide is the next fullness. A write that waits knows better than the file system, which may not tell
+// of a quota or of what its own tables need. Caller holds mu.
+func (r *room) decide(now time.Time, free, least uint64) fullness {
+	if r.waits > 0 {
+		free, least = 0, 1
+	}
+	return r.level.next(now, free, least)
 }
 
 // full is what was decided last.
@@ -112,8 +123,8 @@ func (r *room) setAside(bytes uint64) {
 	r.held = bytes
 }
 
-// giveUp is called by a write that found no space. It says whether it has made some.
-func (r *room) giveUp() (made bool) {
+// missed takes note of a write that found no space: the store is full.
+func (r *room) missed() {
 	r.noSpace.Inc()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -128,6 +139,12 @@ func (r *room) giveUp() (made bool) {
 	case r.starved <- struct{}{}:
 	default:
 	}
+}
+
+// giveUp gives up the reserve. It says whether that has made space.
+func (r *room) giveUp() (made bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.held == 0 {
 		return false
 	}
@@ -143,10 +160,14 @@ func (r *room) giveUp() (made bool) {
 const roomEvery = 100 * time.Millisecond
 
 // find carries out op, which writes, until it finds space or patience ends. Then, and for any other
-// error, it gives what op gave.
+// error, it gives what op gave. The reserve is not for who has no patience.
 func (r *room) find(patience time.Duration, op func() error) error {
 	err := op()
 	if !noSpace(err) {
+		return err
+	}
+	r.missed()
+	if patience == notAtAll {
 		return err
 	}
 	if r.giveUp() {
@@ -154,6 +175,13 @@ func (r *room) find(patience time.Duration, op func() error) error {
 			return err
 		}
 	}
+	return r.await(patience, err, op)
+}
+
+// await repeats op, which gave err for want of space, as long as patience and the store allow.
+func (r *room) await(patience time.Duration, err error, op func() error) error {
+	r.count(1)
+	defer r.count(-1)
 	began := time.Now()
 	ticker := time.NewTicker(roomEvery)
 	defer ticker.Stop()
@@ -162,10 +190,38 @@ func (r *room) find(patience time.Duration, op func() error) error {
 		case <-ticker.C:
 			err = op()
 		case <-r.hurry:
-			return err
+		}
+	}
+	if noSpace(err) && !r.patient.Load() {
+		r.deny()
+		if patience == whileOthersMayFree {
+			<-ticker.C // Pebble tries again at once
 		}
 	}
 	return err
+}
+
+// count counts the writes that wait.
+func (r *room) count(by int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waits += by
+}
+
+// deny tells, once, that a write has found no space and could not wait because the store is about to be closed.
+func (r *room) deny() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-r.hurry:
+	default:
+		return // the store is being opened
+	}
+	select {
+	case <-r.denied:
+	default:
+		close(r.denied)
+	}
 }
 
 // end lets every write that waits fail. It may be called again.
@@ -182,6 +238,7 @@ func (s *Store) Space(now time.Time) Space { return s.room.check(now) }
 // Starved gives a value when a write has found no space, before Space would have noticed: the store is full.
 func (s *Store) Starved() <-chan struct{} { return s.room.starved }
 
-// Hurry lets writes fail that wait for space, now and from now on. It is for who is about to close
-// the store and waits for writes of its own first; a write of a log that fails calls Options.Fatal.
+// Hurry lets writes fail that wait for space, now and from now on, and with them FlushState. It is for who
+// is about to close the store and waits for writes of its own first; a write of a log that fails calls
+// Options.Fatal.
 func (s *Store) Hurry() { s.room.end() }

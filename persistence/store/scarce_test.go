@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,6 +20,8 @@ import (
 // scarce is a file system in memory with little space.
 type scarce struct {
 	*vfs.MemFS
+	hidden bool // as with a quota, it does not say what is left
+
 	mu   sync.Mutex // guards what follows
 	left uint64
 	held map[string]uint64 // set aside, by file
@@ -69,6 +72,9 @@ func (s *scarce) refused(t *testing.T) {
 func (s *scarce) GetDiskUsage(string) (vfs.DiskUsage, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.hidden {
+		return vfs.DiskUsage{AvailBytes: scarceSize, TotalBytes: scarceSize}, nil
+	}
 	return vfs.DiskUsage{AvailBytes: s.left, TotalBytes: scarceSize, UsedBytes: scarceSize - s.left}, nil
 }
 
@@ -194,7 +200,68 @@ func TestADiskThatFillsAtOneStroke(t *testing.T) {
 	}
 }
 
-// TestSnapshotsDoNotWaitForSpace: a stream from another node is refused rather than kept waiting.
+// TestAStoreWhoseWriteWaitsIsFull: whatever the file system says, and for however long.
+func TestAStoreWhoseWriteWaitsIsFull(t *testing.T) {
+	disk := newScarce()
+	disk.hidden = true
+	st := scarceStore(t, disk, func(err error) { panic(err) })
+	now := time.Unix(1000, 0)
+	if got := st.Space(now); got.Full {
+		t.Fatalf("at first %+v", got)
+	}
+	disk.set(0)
+	if err := logs(st, 1); err != nil {
+		t.Fatal(err) // into the reserve
+	}
+	disk.set(0)
+	done := make(chan error, 1)
+	go func() { done <- logs(st, 2) }()
+	for range 3 { // the first of them is before the write waits
+		disk.refused(t)
+	}
+	for second := range 10 {
+		if got := st.Space(now.Add(time.Duration(second) * time.Second)); !got.Full {
+			t.Fatalf("after %d s: %+v", second, got)
+		}
+	}
+	disk.set(scarceSize)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	st.Space(now.Add(20 * time.Second))
+	if got := st.Space(now.Add(24 * time.Second)); got.Full {
+		t.Errorf("when nothing waits any more: %+v", got)
+	}
+	if err := st.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestALastFlushWithoutSpace: who is about to close a store does not wait for a flush that finds no space.
+func TestALastFlushWithoutSpace(t *testing.T) {
+	disk := newScarce()
+	st := scarceStore(t, disk, func(err error) { panic(err) })
+	if err := st.State().Set([]byte("key"), bytes.Repeat([]byte("x"), 64<<10), pebble.NoSync); err != nil {
+		t.Fatal(err)
+	}
+	if err := disk.Remove(disk.PathJoin("data", "reserve")); err != nil {
+		t.Fatal(err) // anybody may
+	}
+	before := disk.set(0)
+	st.Hurry()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := st.FlushState(ctx); !errors.Is(err, store.ErrNoSpace) {
+		t.Errorf("the flush: %v", err)
+	}
+	disk.set(before) // Pebble's own end needs some
+	if err := st.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSnapshotsDoNotWaitForSpace: a stream from another node is refused rather than kept waiting, and
+// leaves the reserve to those who cannot be refused.
 func TestSnapshotsDoNotWaitForSpace(t *testing.T) {
 	disk := newScarce()
 	st := scarceStore(t, disk, func(err error) { panic(err) })
@@ -208,8 +275,13 @@ func TestSnapshotsDoNotWaitForSpace(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := disk.set(0)
-	if n, err := f.Write(make([]byte, scarceSize)); !errors.Is(err, syscall.ENOSPC) || n == 0 {
-		t.Errorf("%d bytes: %v", n, err) // into the reserve, and no further
+	if n, err := f.Write(make([]byte, scarceSize)); !errors.Is(err, syscall.ENOSPC) || n > 0 || !reserved(disk) {
+		t.Errorf("%d bytes: %v, with a reserve: %v", n, err, reserved(disk))
+	}
+	select {
+	case <-st.Starved():
+	default:
+		t.Error("nobody was told")
 	}
 	disk.set(before)
 	if err := f.Close(); err != nil {

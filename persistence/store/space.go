@@ -9,6 +9,9 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
+// ErrNoSpace says that the disk is full.
+var ErrNoSpace = errors.New("no space on the disk")
+
 // Space is whether a store has room to grow, and what that was decided from.
 type Space struct {
 	Full  bool // take on nothing that can be refused; reads, votes and what is under way go on

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -84,4 +85,26 @@ func TestPatience(t *testing.T) {
 		t.Errorf("at the end: %v", err)
 	}
 	r.end() // again
+}
+
+// TestTheHastyKeepTheirPace: a flush that finds no space fails when the store is about to be closed, and is
+// not tried again at once; whoever waits for it is told.
+func TestTheHastyKeepTheirPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := DefaultOptions()
+		o.FS = vfs.NewMem()
+		r := newRoom("data", o, prometheus.NewCounter(prometheus.CounterOpts{Name: "x"}))
+		r.patient.Store(true)
+		r.end()
+		began := time.Now()
+		err := r.find(whileOthersMayFree, func() error { return syscall.ENOSPC })
+		if took := time.Since(began); !errors.Is(err, syscall.ENOSPC) || took != roomEvery {
+			t.Errorf("after %s: %v", took, err)
+		}
+		select {
+		case <-r.denied:
+		default:
+			t.Error("nobody is told")
+		}
+	})
 }

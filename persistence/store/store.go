@@ -64,7 +64,6 @@ func (s *Store) open(o Options) error {
 	s.log = &half{name: dirLog, dir: o.FS.PathJoin(s.dir, dirLog)}
 	s.state = &half{name: dirState, dir: o.FS.PathJoin(s.dir, dirState)}
 	s.fs = s.watched(o, s.state)
-	s.fs.patience = func(vfs.DiskWriteCategory) time.Duration { return notAtAll }
 	for _, h := range []*half{s.log, s.state} {
 		if err := makeDirectory(s.fs, h.dir); err != nil {
 			return err
@@ -92,6 +91,7 @@ func (s *Store) open(o Options) error {
 	if err := s.emptyIncoming(); err != nil {
 		return err
 	}
+	s.fs.patience = func(vfs.DiskWriteCategory) time.Duration { return notAtAll }
 	return s.Damage() // what background work has met by now
 }
 

@@ -23,7 +23,7 @@ type clusterMutant struct {
 var clustered = []clusterMutant{
 	{"log is written without sync", "cluster/shard/logwriter.go", [][2]string{{"\tif !sync {", "\tif sync = false; !sync {"}}, ""},
 	{"a vote is not persisted", "cluster/shard/ready.go", [][2]string{
-		{"t.write.Vote, g.vote = &vote, vote", "g.vote = vote"}}, ""},
+		{"t.write.Vote, g.vote = &vote, vote", "g.vote = vote"}}, "./cluster/shard"},
 	{"dedup is forgotten with the view", "actors/conversation/load.go", [][2]string{
 		{"known.sequence, l.err = l.rows.first(l.reader, key.user, key.id)", "known.sequence, l.err = 0, error(nil)"}}, ""},
 	{"the fence is off", "cluster/shard/applier.go", [][2]string{{"if !current || revision.number != base {", "if false {"}}, ""},

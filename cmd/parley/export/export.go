@@ -15,6 +15,10 @@ const (
 	FileBytesMax = 256 << 20
 	// LineBytesMax bounds one line of a JSON Lines file.
 	LineBytesMax = 1 << 20
+	// SpansMax bounds in how many places of its files the events of an export may stand; those of one
+	// conversation that follow each other count once. Each is remembered in 24 bytes: 768 MiB in
+	// all, and up to as much again where the lists of them have just grown.
+	SpansMax = 32 << 20
 	// ProblemsMax is how many problems are kept of one export; the rest is only counted.
 	ProblemsMax = 1000
 	// GapMax is how many events in a row may be missing from a history.
@@ -56,6 +60,7 @@ type Conversation struct {
 	sequence    uint64 // as the service counted; 0 = unknown
 	members     []*Member
 	byID        map[string]*Member
+	files       *files // that spans are of
 	spans       []span // where its events are
 	events      int    // how many, with those that stand for missing ones
 }
@@ -162,6 +167,7 @@ type Export struct {
 	Warnings      int // the others
 	Digest        string
 
+	files *files
 	known map[string]*Conversation
 	users map[string]*User
 }

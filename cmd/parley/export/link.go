@@ -1,13 +1,9 @@
 package export
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
-	"io"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -44,48 +40,24 @@ func (c *Conversation) Events() ([]*Event, error) {
 
 func (x *Export) history(c *Conversation) ([]*Event, error) {
 	byID := map[uint64]*Event{}
+	in := &spanReader{files: c.files}
+	defer in.close()
 	size := int64(0)
 	for _, s := range c.spans {
-		if size += s.end - s.start; size > FileBytesMax {
+		if size += int64(s.size); size > FileBytesMax {
 			return nil, fmt.Errorf("conversation %s: its history is larger than %d bytes", c.ID, FileBytesMax)
 		}
-		if err := x.readSpan(c, s, byID); err != nil {
-			return nil, fmt.Errorf("read %s: %w", s.file, err)
+		err := in.events(c, s, func(e *Event) {
+			if x.checkEvent(e) && byID[e.ID] == nil {
+				byID[e.ID] = e
+			}
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", c.files.names[s.file], err)
 		}
 	}
 	events := slices.SortedFunc(maps.Values(byID), func(a, b *Event) int { return cmp.Compare(a.ID, b.ID) })
 	return x.complete(c, events), nil
-}
-
-func (x *Export) readSpan(c *Conversation, s span, byID map[uint64]*Event) error {
-	f, err := os.Open(s.file)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	raw, err := io.ReadAll(io.NewSectionReader(f, s.start, s.end-s.start))
-	if err != nil {
-		return err
-	}
-	found := func(i *item) {
-		f := fieldsOf(i.raw)
-		if i.kindOf(f) != "events" || i.conversationOf(f) != c.ID {
-			return
-		}
-		e := eventOf(i.at, f)
-		if x.checkEvent(e) && byID[e.ID] == nil {
-			byID[e.ID] = e
-		}
-	}
-	if filepath.Ext(s.file) == ".json" {
-		return eachItem(raw, s.file, found, func(Place, bool, string, string, ...any) {})
-	}
-	at := Place{s.file, s.line}
-	for line := range bytes.Lines(raw) {
-		walkItems(line, &item{at: at}, found)
-		at.Line++
-	}
-	return nil
 }
 
 // complete fills holes with deleted events, and lifts times that lie before that of the event before.

@@ -11,19 +11,10 @@ import (
 	"hash"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 )
-
-// span is a part of a file that holds events of one conversation.
-type span struct {
-	file       string
-	start, end int64
-	line       int // of start
-}
 
 // conversationID finds ids in links and names of files.
 var conversationID = regexp.MustCompile(`CON-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
@@ -31,15 +22,20 @@ var conversationID = regexp.MustCompile(`CON-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9
 // Read reads the files that paths name; of a folder all .json, .jsonl and .ndjson below it. What it gives
 // has been checked: with Fatal problems it is not fit for an import.
 func Read(paths ...string) (*Export, error) {
-	files, err := list(paths)
+	return read(&files{open: openFile, spansMax: SpansMax}, paths)
+}
+
+func read(from *files, paths []string) (*Export, error) {
+	names, err := list(paths)
 	if err != nil {
 		return nil, err
 	}
-	x := &Export{known: map[string]*Conversation{}, users: map[string]*User{}}
+	from.names = names
+	x := &Export{files: from, known: map[string]*Conversation{}, users: map[string]*User{}}
 	digest := sha256.New()
-	for _, file := range files {
-		if err := x.readFile(file, digest); err != nil {
-			return nil, fmt.Errorf("read %s: %w", file, err)
+	for number, name := range names {
+		if err := x.readFile(number, digest); err != nil {
+			return nil, fmt.Errorf("read %s: %w", name, err)
 		}
 	}
 	x.Digest = hex.EncodeToString(digest.Sum(nil))
@@ -75,33 +71,37 @@ func list(paths []string) ([]string, error) {
 }
 
 // readFile takes everything but events from a file, and notes where those are.
-func (x *Export) readFile(file string, digest hash.Hash) error {
-	f, err := os.Open(file)
+func (x *Export) readFile(number int, digest hash.Hash) error {
+	name := x.files.names[number]
+	f, err := x.files.open(name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	in := io.TeeReader(f, digest)
-	if filepath.Ext(file) != ".json" {
-		return x.readLines(in, file)
+	m := &marker{files: x.files, file: uint32(number)}
+	if filepath.Ext(name) == ".json" {
+		return x.readWhole(in, name, m)
 	}
+	return x.readLines(in, name, m)
+}
+
+// readWhole reads one JSON value.
+func (x *Export) readWhole(in io.Reader, name string, m *marker) error {
 	raw, err := readAll(in)
 	if err != nil {
 		return err
 	}
-	var of *Conversation
-	empty := true
-	err = eachItem(raw, file, func(i *item) {
-		empty = false
-		if c := x.take(i); c != nil && c != of {
-			of = c
-			c.spans = append(c.spans, span{file, 0, int64(len(raw)), 1})
-		}
-	}, x.problem)
-	if empty {
-		x.problem(Place{file, 1}, false, "", "holds no user, conversation, member or event")
+	found := 0
+	if line := invalidLine(raw); line > 0 {
+		x.problem(Place{name, line}, true, "", "not valid JSON")
+	} else {
+		found = x.takeAll(&text{raw: raw, at: Place{name, 1}}, conversationID.FindString(name), m)
 	}
-	return err
+	if found == 0 {
+		x.problem(Place{name, 1}, false, "", "holds no user, conversation, member or event")
+	}
+	return x.files.full()
 }
 
 func readAll(in io.Reader) ([]byte, error) {
@@ -112,43 +112,41 @@ func readAll(in io.Reader) ([]byte, error) {
 	return raw, err
 }
 
-// readLines reads one JSON value a line. Lines of one conversation's events that follow each other are
-// one span.
-func (x *Export) readLines(in io.Reader, file string) error {
+// invalidLine is the line from which on raw is not JSON; 0 = it is.
+func invalidLine(raw []byte) int {
+	if json.Valid(raw) {
+		return 0
+	}
+	line := 1
+	var syntax *json.SyntaxError
+	if errors.As(json.Unmarshal(raw, new(any)), &syntax) {
+		line += bytes.Count(raw[:min(int(syntax.Offset), len(raw))], []byte("\n"))
+	}
+	return line
+}
+
+// readLines reads one JSON value a line.
+func (x *Export) readLines(in io.Reader, name string, m *marker) error {
 	lines := bufio.NewScanner(in)
 	lines.Buffer(make([]byte, 64<<10), LineBytesMax)
 	lines.Split(wholeLines)
-	at, offset := Place{file, 0}, int64(0)
-	var last *Conversation
+	at, offset := Place{name, 0}, int64(0)
 	for lines.Scan() {
 		at.Line++
-		start, size := offset, int64(len(lines.Bytes()))
-		offset += size
-		text := bytes.TrimSpace(lines.Bytes())
-		if len(text) == 0 {
-			continue
-		}
-		if !json.Valid(text) {
+		line := &text{raw: lines.Bytes(), start: offset, at: at}
+		offset += int64(len(line.raw))
+		if trimmed := bytes.TrimSpace(line.raw); len(trimmed) > 0 && !json.Valid(trimmed) {
 			x.problem(at, true, "", "not valid JSON")
 			continue
 		}
-		walkItems(text, &item{at: at}, func(i *item) {
-			i.raw = bytes.Clone(i.raw)
-			c := x.take(i)
-			switch {
-			case c == nil:
-			case c == last && len(c.spans) > 0 && c.spans[len(c.spans)-1].end == start:
-				c.spans[len(c.spans)-1].end = offset
-			case c != last || c.spans[len(c.spans)-1].end < offset:
-				c.spans = append(c.spans, span{file, start, offset, at.Line})
-			}
-			if c != nil {
-				last = c
-			}
-		})
+		x.takeAll(line, "", m)
+		m.pass(line)
+		if err := x.files.full(); err != nil {
+			return err
+		}
 	}
 	if errors.Is(lines.Err(), bufio.ErrTooLong) {
-		x.problem(Place{file, at.Line + 1}, true, "", "the line is longer than %d bytes", LineBytesMax)
+		x.problem(Place{name, at.Line + 1}, true, "", "the line is longer than %d bytes", LineBytesMax)
 		return nil
 	}
 	return lines.Err()
@@ -165,99 +163,15 @@ func wholeLines(data []byte, end bool) (int, []byte, error) {
 	return 0, nil, nil
 }
 
-// item is one thing of an export, with what stands round it.
-type item struct {
-	at           Place
-	raw          json.RawMessage
-	kind         string // "users", "conversations", "members" or "events"; empty = look at the thing
-	conversation string // that its surroundings name
-}
-
-// eachItem finds the things in a file of JSON, with their lines.
-func eachItem(raw []byte, file string, found func(*item), problem func(Place, bool, string, string, ...any)) error {
-	if !json.Valid(raw) {
-		line := 1
-		var syntax *json.SyntaxError
-		if errors.As(json.Unmarshal(raw, new(any)), &syntax) {
-			line += bytes.Count(raw[:min(int(syntax.Offset), len(raw))], []byte("\n"))
+// takeAll takes what t holds, and notes where events are. It says how many things it found.
+func (x *Export) takeAll(t *text, conversation string, m *marker) int {
+	found := 0
+	item{raw: t.raw, conversation: conversation}.walk(func(i *item) {
+		found++
+		i.at = t.place(i.start)
+		if c := x.take(i); c != nil {
+			m.note(c, t, i)
 		}
-		problem(Place{file, line}, true, "", "not valid JSON")
-		return nil
-	}
-	position, line := 0, 1
-	walkItems(raw, &item{at: Place{file, 1}, conversation: conversationID.FindString(file)}, func(i *item) {
-		// Items are parts of the file, word for word and in its order.
-		if next := bytes.Index(raw[position:], i.raw); next >= 0 {
-			line += bytes.Count(raw[position:position+next], []byte("\n"))
-			position += next
-		}
-		i.at.Line = line
-		found(i)
 	})
-	return nil
-}
-
-// lists are the members of pages that hold things.
-var lists = []string{"users", "conversations", "members", "events"}
-
-// walkItems finds the things in a value: in arrays, and in pages of every generation.
-func walkItems(raw json.RawMessage, around *item, found func(*item)) {
-	raw = bytes.TrimSpace(raw)
-	switch {
-	case len(raw) == 0:
-	case raw[0] == '[':
-		var all []json.RawMessage
-		if json.Unmarshal(raw, &all) == nil {
-			for _, one := range all {
-				walkItems(one, around, found)
-			}
-		}
-	case raw[0] == '{':
-		walkObject(raw, around, found)
-	}
-}
-
-func walkObject(raw json.RawMessage, around *item, found func(*item)) {
-	var members map[string]json.RawMessage
-	if json.Unmarshal(raw, &members) != nil {
-		return
-	}
-	here := *around
-	here.raw = raw
-	for _, name := range []string{"id", "uuid", "member_id", "user_id"} {
-		if _, ok := members[name]; ok {
-			found(&here)
-			return
-		}
-	}
-	if id := conversationID.FindString(string(members["_links"])); id != "" {
-		here.conversation = id
-	}
-	for _, name := range []string{"_embedded", "data"} {
-		walkItems(members[name], &here, found)
-	}
-	for _, name := range lists {
-		inner := here
-		inner.kind = name
-		walkItems(members[name], &inner, found)
-	}
-}
-
-// kindOf says what an item is.
-func (i *item) kindOf(f fields) string {
-	if kind := f.text("kind"); kind != "" {
-		return strings.TrimSuffix(kind, "s") + "s"
-	}
-	id := f.text("id", "uuid")
-	switch {
-	case strings.HasPrefix(id, "USR-"):
-		return "users"
-	case strings.HasPrefix(id, "CON-"):
-		return "conversations"
-	case strings.HasPrefix(id, "MEM-"), strings.HasPrefix(f.text("member_id", "name"), "MEM-"):
-		return "members"
-	case f.text("type") != "" && f.whole("id") > 0:
-		return "events"
-	}
-	return i.kind
+	return found
 }

@@ -109,7 +109,7 @@ func (i *item) conversationOf(f fields) string {
 func (x *Export) conversation(id string, at Place) *Conversation {
 	c := x.known[id]
 	if c == nil {
-		c = &Conversation{ID: id, at: at, byID: map[string]*Member{}}
+		c = &Conversation{ID: id, at: at, files: x.files, byID: map[string]*Member{}}
 		x.known[id] = c
 	}
 	return c
@@ -142,7 +142,7 @@ func (x *Export) takeConversation(i *item, f fields) {
 	fill(&c.Timestamp.Created, f.text("timestamp.created"))
 	fill(&c.Timestamp.Updated, f.text("timestamp.updated"))
 	c.sequence = max(c.sequence, f.whole("sequence_number"))
-	walkItems(f["members"], &item{at: i.at, kind: "members", conversation: c.ID}, func(member *item) {
+	item{raw: f["members"], kind: "members", conversation: c.ID}.walk(func(member *item) {
 		c.takeMember(memberOf(i.at, fieldsOf(member.raw)))
 	})
 }

@@ -1,0 +1,156 @@
+package export
+
+import (
+	"bytes"
+	"encoding/json"
+	"iter"
+	"strings"
+	"unicode"
+)
+
+// item is one thing of an export, with what stands round it.
+type item struct {
+	at           Place
+	raw          json.RawMessage
+	start        int    // of raw, in the text that it is a part of
+	kind         string // "users", "conversations", "members" or "events"; empty = look at the thing
+	conversation string // that its surroundings name
+}
+
+// part is what begins at start in i, with the surroundings of i.
+func (i item) part(start int, raw []byte) item {
+	i.start += start
+	i.raw = raw
+	return i
+}
+
+// lists are the members of pages that hold things.
+var lists = []string{"users", "conversations", "members", "events"}
+
+// walk finds the things in a value: in arrays, and in pages of every generation. The value is valid JSON
+// or empty; what is found are parts of it, word for word.
+func (i item) walk(found func(*item)) {
+	i = i.part(len(i.raw)-len(bytes.TrimLeftFunc(i.raw, unicode.IsSpace)), bytes.TrimSpace(i.raw))
+	switch {
+	case len(i.raw) == 0:
+	case i.raw[0] == '[':
+		for start, value := range values(i.inside()) {
+			i.part(1+start, value).walk(found)
+		}
+	case i.raw[0] == '{':
+		i.walkObject(found)
+	}
+}
+
+func (i item) walkObject(found func(*item)) {
+	members := map[string]item{}
+	var name *string
+	for start, value := range values(i.inside()) {
+		if name == nil {
+			name = new(string)
+			if json.Unmarshal(value, name) != nil {
+				return
+			}
+			continue
+		}
+		members[*name], name = i.part(1+start, value), nil
+	}
+	for _, name := range []string{"id", "uuid", "member_id", "user_id"} {
+		if _, ok := members[name]; ok {
+			found(&i)
+			return
+		}
+	}
+	if id := conversationID.FindString(string(members["_links"].raw)); id != "" {
+		i.conversation = id
+	}
+	inner := func(name, kind string) {
+		m := members[name]
+		m.conversation, m.kind = i.conversation, kind
+		m.walk(found)
+	}
+	for _, name := range []string{"_embedded", "data"} {
+		inner(name, i.kind)
+	}
+	for _, name := range lists {
+		inner(name, name)
+	}
+}
+
+// inside is what stands between the brackets of an array or object.
+func (i item) inside() []byte { return i.raw[1 : len(i.raw)-1] }
+
+// values gives the JSON values that stand one after another in raw, and where each begins: inside an
+// array, inside an object (names and values in turn), or in a span. Of what is not JSON it gives pieces.
+func values(raw []byte) iter.Seq2[int, []byte] {
+	return func(yield func(int, []byte) bool) {
+		for at := separators(raw); at < len(raw); {
+			end := at + valueSize(raw[at:])
+			if !yield(at, raw[at:end]) {
+				return
+			}
+			at = end + separators(raw[end:])
+		}
+	}
+}
+
+const separating = " \t\r\n,:"
+
+// separators is how much of raw lies before the next value.
+func separators(raw []byte) int { return len(raw) - len(bytes.TrimLeft(raw, separating)) }
+
+// valueSize is how long the value is that raw begins with; it is not 0.
+func valueSize(raw []byte) int {
+	depth := 0
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; c {
+		case '"':
+			i += stringSize(raw[i:]) - 1
+		case '[', '{':
+			depth++
+			continue
+		case ']', '}':
+			depth--
+		default:
+			if depth > 0 || i+1 < len(raw) && strings.IndexByte(separating, raw[i+1]) < 0 {
+				continue
+			}
+		}
+		if depth <= 0 {
+			return i + 1
+		}
+	}
+	return len(raw)
+}
+
+// stringSize is how long the string is that raw begins with, quotes included.
+func stringSize(raw []byte) int {
+	for i := 1; i < len(raw); i++ {
+		switch raw[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return len(raw)
+}
+
+// kindOf says what an item is.
+func (i *item) kindOf(f fields) string {
+	if kind := f.text("kind"); kind != "" {
+		return strings.TrimSuffix(kind, "s") + "s"
+	}
+	id := f.text("id", "uuid")
+	switch {
+	case strings.HasPrefix(id, "USR-"):
+		return "users"
+	case strings.HasPrefix(id, "CON-"):
+		return "conversations"
+	case strings.HasPrefix(id, "MEM-"), strings.HasPrefix(f.text("member_id", "name"), "MEM-"):
+		return "members"
+	case f.text("type") != "" && f.whole("id") > 0:
+		return "events"
+	}
+	return i.kind
+}
