@@ -15,8 +15,8 @@ NODES ?= ./actors/runtime ./edge/ws ./actors/webhook
 run: build ## Build and start one node on ./data
 	$(BIN) serve
 
-build: ## Build the one binary
-	$(GO) build -o $(BIN) ./cmd/parley
+build: ## Build the one binary, which needs no library of the system
+	CGO_ENABLED=0 $(GO) build -o $(BIN) ./cmd/parley
 
 test: ## All tests that need nothing but Go
 	$(GO) test $(PACKAGES)

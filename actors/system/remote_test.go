@@ -230,25 +230,28 @@ func TestEndOfTimeTellsWhatMayHaveHappened(t *testing.T) {
 // TestARefusalAfterADoubt: a second attempt that surely did nothing says nothing of the first, which was not
 // answered.
 func TestARefusalAfterADoubt(t *testing.T) {
-	for _, refusal := range []*nodev1.Error{
-		{Code: string(code.Unavailable), Exact: string(code.NotStored)}, {Code: string(code.Unavailable)},
+	for name, refusal := range map[string]*nodev1.Error{
+		"not stored":  {Code: string(code.Unavailable), Exact: string(code.NotStored)},
+		"unavailable": {Code: string(code.Unavailable)},
 	} {
-		st := newStage()
-		nodes := openNodes(t, st, func(o *Options) { o.AttemptTimeout = 100 * time.Millisecond })
-		attempts := 0 // of one mailbox
-		st.receive = func(_ *actorOn, _ *nodev1.GrainRequest, respond func(*nodev1.GrainReply)) {
-			if attempts++; attempts > 1 {
-				respond(&nodev1.GrainReply{Error: refusal})
+		t.Run(name, func(t *testing.T) {
+			st := newStage()
+			nodes := openNodes(t, st, func(o *Options) { o.AttemptTimeout = 100 * time.Millisecond })
+			attempts := 0 // of one mailbox
+			st.receive = func(_ *actorOn, _ *nodev1.GrainRequest, respond func(*nodev1.GrainReply)) {
+				if attempts++; attempts > 1 {
+					respond(&nodev1.GrainReply{Error: refusal})
+				}
 			}
-		}
-		lead(nodes, 1, 1)
-		if _, err := ask(t, nodes[0], post("CON-1", "m1"), time.Minute); !code.Has(err, code.Unknown) {
-			t.Errorf("after a doubt %v is told as %v", refusal, err)
-		}
-		want := coded(refusal).Code
-		if _, err := ask(t, nodes[0], post("CON-1", "m2"), time.Minute); !code.Has(err, want) {
-			t.Errorf("without a doubt %v is told as %v", refusal, err)
-		}
+			lead(nodes, 1, 1)
+			if _, err := ask(t, nodes[0], post("CON-1", "m1"), time.Minute); !code.Has(err, code.Unknown) {
+				t.Errorf("after a doubt it is told as %v", err)
+			}
+			want := coded(refusal).Code
+			if _, err := ask(t, nodes[0], post("CON-1", "m2"), time.Minute); !code.Has(err, want) {
+				t.Errorf("without a doubt it is told as %v", err)
+			}
+		})
 	}
 }
 
