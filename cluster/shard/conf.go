@@ -38,8 +38,9 @@ const (
 	demote ChangeKind = 4
 )
 
-// Change is one part of a change of configuration. All changes of one call take effect
-// together, through a joint configuration when there are several.
+// Change is one part of a change of configuration. All changes of one call take effect together,
+// through a joint configuration when there are several; voters that leave are learners from there on,
+// and are taken out by a second change.
 type Change struct {
 	Kind    ChangeKind
 	Replica ReplicaID
@@ -217,17 +218,15 @@ func (c *core) finishChange(g *group, t *applyTask) {
 	if !g.change.entered || len(g.log.Applied().Conf.GetVotersOutgoing()) > 0 {
 		return
 	}
+	var err error
 	done, second := g.change.done, g.change.then
 	if len(second) > 0 {
-		err := c.proposeChange(g, second)
-		if err == nil {
+		if err = c.proposeChange(g, second); err == nil {
 			g.change = &pendingChange{done: done}
 			return
 		}
-		c.answer(done, err)
-	} else {
-		c.answer(done, nil)
 	}
+	c.answer(done, err)
 	g.change = nil
 }
 
