@@ -47,8 +47,8 @@ type Conversations interface {
 	// ListConversations gives the application's conversations in order of creation, merged over
 	// all shards. fromMs and toMs bound the creation time, inclusive; 0 = open.
 	ListConversations(ctx context.Context, p *nodev1.Principal, page *nodev1.Page, fromMs, toMs int64) (*nodev1.Reply, error)
-	// ResolveConversation turns an id or a unique name into an id. Ids are not checked; a name is its
-	// present bearer's, or code.ConversationNotFound.
+	// ResolveConversation turns an id or a unique name into an id. Ids are not checked; a name is that of a
+	// conversation which p may read, or code.ConversationNotFound.
 	ResolveConversation(ctx context.Context, p *nodev1.Principal, idOrName string) (string, error)
 }
 
@@ -77,8 +77,9 @@ type Events interface {
 	// any goroutine, and must not block.
 	PostAsync(ctx context.Context, p *nodev1.Principal, conversation, clientID string, e *nodev1.PostEvent, done func(*nodev1.Reply, error))
 	DeleteEvent(ctx context.Context, p *nodev1.Principal, conversation, clientID string, d *nodev1.DeleteEvent) (*nodev1.Reply, error)
-	// AdvanceCursor moves how far the asker has received and read; max wins.
-	AdvanceCursor(ctx context.Context, p *nodev1.Principal, conversation string, c *nodev1.AdvanceCursor) (*nodev1.Reply, error)
+	// AdvanceCursor moves how far the asker has received and read, without waiting; max wins. Reply.Cursor
+	// is where it stands then, Reply.Event the receipt if one was stored. done is as of PostAsync.
+	AdvanceCursor(ctx context.Context, p *nodev1.Principal, conversation string, c *nodev1.AdvanceCursor, done func(*nodev1.Reply, error))
 	// AdvanceCursors moves the cursors of many users of one large conversation, at most
 	// conversation.AdvanceCursorsMax, without waiting: each under its own user's rights, which the caller
 	// has verified. Reply.Cursors names those refused; the others are moved when done is called. When it

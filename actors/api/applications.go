@@ -99,10 +99,25 @@ func (a *API) Application(ctx context.Context, app string) (*eventv1.Application
 		return nil, code.New(code.Internal, "internal error")
 	}
 	if found == nil || found.DeletedMs != 0 {
-		return nil, code.New(code.ApplicationNotFound, "Application does not exist.")
+		return nil, errApplication()
 	}
 	return found, nil
 }
+
+// refuseDeleted refuses what is asked within an application that is seen to be deleted: whoever still asks
+// has begun before. What makes or deletes an application finds it by itself.
+func (a *API) refuseDeleted(req *nodev1.GrainRequest) error {
+	if req.Kind == nodev1.Kind_KIND_APPLICATION {
+		return nil
+	}
+	found, err := a.options.Applications.Get(req.ApplicationId)
+	if err == nil && found.GetDeletedMs() != 0 {
+		return errApplication()
+	}
+	return nil // one that cannot be read, or is not here yet, is its grain's to judge
+}
+
+func errApplication() error { return code.New(code.ApplicationNotFound, "Application does not exist.") }
 
 // Credential implements Applications.
 func (a *API) Credential(ctx context.Context, key string) (*eventv1.Credential, error) {

@@ -119,10 +119,19 @@ func (a *API) ResolveConversation(ctx context.Context, p *nodev1.Principal, idOr
 		return idOrName, nil
 	}
 	owner, err := a.owner(ctx, p.GetApplicationId(), conversationNames, idOrName)
-	if err == nil && owner == "" {
-		err = errConversation()
+	switch {
+	case err != nil:
+		return "", err
+	case owner == "":
+		return "", errConversation()
+	case p.GetAdmin():
+		return owner, nil
 	}
-	return owner, err
+	// A name can be guessed: it is an answer to those alone who may read what bears it.
+	if _, err := a.GetConversation(ctx, p, owner, false); err != nil {
+		return "", err
+	}
+	return owner, nil
 }
 
 // ListConversations implements Conversations.

@@ -44,6 +44,10 @@ func (a *API) inConversationAsync(ctx context.Context, conv string, c *nodev1.Co
 	}
 	t := conversation(c.Principal, conv)
 	req := &nodev1.GrainRequest{Kind: t.kind, ApplicationId: t.application, Id: t.id, Command: c}
+	if err := a.refuseDeleted(req); err != nil {
+		done(nil, err)
+		return
+	}
 	if _, ok := ctx.Deadline(); !ok {
 		ctx = until{ctx, time.Now().Add(a.options.Timeout)}
 	}
@@ -71,8 +75,8 @@ func (a *API) DeleteEvent(ctx context.Context, p *nodev1.Principal, conv, client
 }
 
 // AdvanceCursor implements Events.
-func (a *API) AdvanceCursor(ctx context.Context, p *nodev1.Principal, conv string, c *nodev1.AdvanceCursor) (*nodev1.Reply, error) {
-	return a.inConversation(ctx, conv, &nodev1.Command{Principal: p, Body: &nodev1.Command_AdvanceCursor{AdvanceCursor: c}})
+func (a *API) AdvanceCursor(ctx context.Context, p *nodev1.Principal, conv string, c *nodev1.AdvanceCursor, done func(*nodev1.Reply, error)) {
+	a.inConversationAsync(ctx, conv, &nodev1.Command{Principal: p, Body: &nodev1.Command_AdvanceCursor{AdvanceCursor: c}}, done)
 }
 
 // inConversation asks a conversation to change something within it.

@@ -54,11 +54,15 @@ func (c carrier) AskAsync(context.Context, *nodev1.GrainRequest, func(*nodev1.Gr
 	panic("not asked here")
 }
 
-func newAPI(t testing.TB, c api.Caller, rows world.Rows) *api.API {
+func options(c api.Caller, rows world.Rows) api.Options {
 	o := api.DefaultOptions()
 	o.Caller, o.Acks, o.Meta, o.Node, o.Shards, o.Timeout = c, unwatched{}, rows, "n1", shards, time.Hour
 	o.Interest = func(context.Context, *nodev1.Interest) (*nodev1.InterestReply, error) { return nil, errors.New("none") }
-	a, err := api.New(o)
+	return o
+}
+
+func newAPI(t testing.TB, c api.Caller, rows world.Rows) *api.API {
+	a, err := api.New(options(c, rows))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	actor "parley/actors/conversation"
 	profile "parley/actors/user"
+	"parley/cluster/shard"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
@@ -134,9 +135,27 @@ func (a *API) ImportMembers(ctx context.Context, p *nodev1.Principal, conv strin
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	return a.command(ctx, conversation(p, conv), &nodev1.Command{
-		Principal: p, Body: &nodev1.Command_ImportMembers{ImportMembers: &nodev1.ImportMembers{Members: members}},
-	})
+	for {
+		n := fitting(members)
+		reply, err := a.command(ctx, conversation(p, conv), &nodev1.Command{
+			Principal: p, Body: &nodev1.Command_ImportMembers{ImportMembers: &nodev1.ImportMembers{Members: members[:n]}},
+		})
+		if members = members[n:]; err != nil || len(members) == 0 {
+			return reply, err
+		}
+	}
+}
+
+// fitting is how many of the members, at least one, one write can hold with the profiles of their users.
+func fitting(members []*eventv1.Member) int {
+	n, size := 0, 0
+	for n < len(members) {
+		if size += members[n].SizeVT(); n > 0 && size > shard.WriteBytesMax/2 {
+			break
+		}
+		n++
+	}
+	return n
 }
 
 // withUser gives m the profile of its user. One that has left may be of a user that is gone: it keeps

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -57,43 +56,31 @@ func (a *API) changeMember(ctx context.Context, conv, usr string, c *nodev1.Comm
 	if err != nil {
 		return nil, err
 	}
-	switch sequence := reply.GetEvent().GetEvent().GetSequence(); {
+	switch {
 	case reply.Duplicate:
 	case waits:
-		a.awaitIndex(ctx, indexed, sequence)
+		a.awaitIndex(ctx, indexed, reply.GetEvent().GetEvent().GetSequence())
 	default:
-		a.lookForIndex(ctx, outbox.Link{Application: app, Source: conv, Target: usr}, sequence)
+		a.bringIndex(ctx, app, usr, reply)
 	}
 	return reply, nil
 }
 
-// The pauses between looks at a user's index, doubling, and how many there are.
-const (
-	indexPause = 5 * time.Millisecond
-	indexLooks = 5
-)
-
-// lookForIndex waits like awaitIndex where the acks are heard by another node: it asks the index
-// itself, a few times. It sees a user's youngest conversations only; others are not waited for.
-func (a *API) lookForIndex(ctx context.Context, l outbox.Link, sequence uint64) {
-	p := node(l.Application)
-	pause := time.NewTimer(indexPause)
-	defer pause.Stop()
-	for look := range indexLooks {
-		reply, err := a.query(ctx, user(p, l.Target), &nodev1.Query{Principal: p, Body: &nodev1.Query_ListMemberships{
-			ListMemberships: &nodev1.ListMemberships{Page: &nodev1.Page{Size: 10, Descending: true}},
-		}})
-		if err != nil || slices.ContainsFunc(reply.Memberships, func(m *eventv1.Membership) bool {
-			return m.ConversationId == l.Source && m.Sequence >= sequence
-		}) {
-			return
-		}
-		pause.Reset(indexPause << look)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			return
-		}
+// bringIndex brings a change of a membership to the user's index where the acks of the outbox are heard by
+// another node. The outbox brings it as well, and whoever comes second changes nothing.
+func (a *API) bringIndex(ctx context.Context, app, usr string, change *nodev1.Reply) {
+	if len(change.Memberships) == 0 {
+		return // the answer of a node whose build says less
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.options.IndexWait)
+	defer cancel()
+	p := node(app)
+	_, err := a.command(ctx, user(p, usr), &nodev1.Command{Principal: p, Body: &nodev1.Command_IndexMembership{
+		IndexMembership: &nodev1.IndexMembership{
+			Membership: change.Memberships[0], Event: change.GetEvent().GetEvent(), Author: change.GetEvent().GetAuthor(),
+		}}})
+	if err != nil {
+		a.options.Logger.Debug("a membership is left to the outbox", "conversation", change.Memberships[0].GetConversationId(), "error", err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	actor "parley/actors/conversation"
+	"parley/actors/query"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
@@ -180,20 +181,46 @@ func (a *API) lookup(ctx context.Context, k kindOfName, application, owner strin
 	return k.thing(reply), nil
 }
 
-// owner finds who bears a name, "" for nobody. A reservation alone is not enough: its owner may
-// have another name by now, or not yet this one.
+// owner finds who bears a name, "" for nobody.
 func (a *API) owner(ctx context.Context, application string, k kindOfName, name string) (string, error) {
-	t := target{nodev1.Kind_KIND_NAME, application, k.prefix + name}
-	reply, err := a.query(ctx, t, &nodev1.Query{
+	holder, _, err := a.bearer(ctx, application, k, name)
+	return holder, err
+}
+
+// bearer is owner, with what was read of it as the node itself. A reservation alone is not enough: its
+// owner may have another name by now, or not yet this one.
+func (a *API) bearer(ctx context.Context, application string, k kindOfName, name string) (string, *nodev1.Reply, error) {
+	req := &nodev1.GrainRequest{Kind: nodev1.Kind_KIND_NAME, ApplicationId: application, Id: k.prefix + name, Query: &nodev1.Query{
 		Principal: node(application), Body: &nodev1.Query_GetName{GetName: &nodev1.GetName{}},
-	})
+	}}
+	bears := func(holder string) (*nodev1.Reply, error) {
+		found, err := a.lookup(ctx, k, application, holder)
+		if err != nil || !found.alive || found.name != name {
+			return nil, err
+		}
+		return found.reply, nil
+	}
+	if holder := a.nearbyHolder(req); holder != "" {
+		if reply, err := bears(holder); err != nil || reply != nil {
+			return holder, reply, err // whoever bears a name has it reserved: nobody else can
+		}
+	}
+	reply, err := a.ask(ctx, req)
 	if err != nil || !reply.Exists {
-		return "", err
+		return "", nil, err
 	}
 	holder := reply.GetName().GetOwnerId()
-	found, err := a.lookup(ctx, k, application, holder)
-	if err != nil || !found.alive || found.name != name {
-		return "", err
+	if reply, err = bears(holder); err != nil || reply == nil {
+		return "", nil, err
 	}
-	return holder, nil
+	return holder, reply, nil
+}
+
+// nearbyHolder is who holds a name as far as this node knows, without asking the name's leader; "" for
+// nobody.
+func (a *API) nearbyHolder(req *nodev1.GrainRequest) string {
+	if a.options.Nearby == nil {
+		return ""
+	}
+	return query.Serve(a.options.Nearby, a.options.Shards, req).GetReply().GetName().GetOwnerId()
 }

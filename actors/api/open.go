@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"parley/actors/application"
+	actor "parley/actors/conversation"
 	"parley/actors/grain"
 	"parley/actors/outbox"
 	"parley/cluster/version"
@@ -38,6 +39,10 @@ type Options struct {
 	Acks   Acks
 	// Meta reads the applied state of the meta shard on this node.
 	Meta store.Reader
+	// Nearby reads the replicas of this node as far as they are: what it shows may be old, and shards
+	// that are elsewhere have nothing in it. It saves a question where the answer is checked anyway;
+	// nil = nothing is nearby.
+	Nearby store.Reader
 	// Applications is the view of Meta that the node's parts share; nil = one of the API's own.
 	Applications *application.View
 	// Fresh waits until Meta shows all that was committed before the call; nil = it always does.
@@ -46,8 +51,10 @@ type Options struct {
 	Interest func(ctx context.Context, i *nodev1.Interest) (*nodev1.InterestReply, error)
 	// Gate says what all nodes of the cluster know; nil = all that this one does.
 	Gate *version.Gate
-	// Node is this node's name, the edge of its registrations.
-	Node string
+	// Node is this node's name, the edge of its registrations, and Incarnation the number of its life, which
+	// rises with every start.
+	Node        string
+	Incarnation uint64
 	// Shards is the cluster's number of data shards.
 	Shards uint32
 	// Timeout is the deadline of calls that bring none.
@@ -126,6 +133,9 @@ func (a *API) query(ctx context.Context, t target, q *nodev1.Query) (*nodev1.Rep
 }
 
 func (a *API) ask(ctx context.Context, req *nodev1.GrainRequest) (*nodev1.Reply, error) {
+	if err := a.refuseDeleted(req); err != nil {
+		return nil, err
+	}
 	ctx, cancel := a.deadline(ctx)
 	defer cancel()
 	reply, err := a.options.Caller.Ask(ctx, req)
@@ -179,9 +189,7 @@ func isConversation(s string) bool { _, err := id.Parse(id.Conversation, s); ret
 
 func isUser(s string) bool { _, err := id.Parse(id.User, s); return err == nil }
 
-func errConversation() error {
-	return code.New(code.ConversationNotFound, "Conversation does not exist, or you do not have access.")
-}
+func errConversation() error { return actor.NotFound() }
 
 func errUser() error {
 	return code.New(code.UserNotFound, "User does not exist, or you do not have access.")

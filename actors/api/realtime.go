@@ -17,7 +17,7 @@ func (a *API) Interest(ctx context.Context, i *nodev1.Interest) (*nodev1.Interes
 	ctx, cancel := a.deadline(ctx)
 	defer cancel()
 	i = proto.CloneOf(i)
-	i.Edge = a.options.Node
+	i.Edge, i.EdgeIncarnation = a.options.Node, a.options.Incarnation
 	reply, err := a.options.Interest(ctx, i)
 	if err != nil {
 		if e, ok := code.Of(err); ok {

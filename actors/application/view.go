@@ -1,23 +1,22 @@
 package application
 
 import (
-	"encoding/binary"
+	"bytes"
 	"sync"
 
 	"parley/actors/conversation/row"
-	"parley/actors/grain"
 	"parley/persistence/keys"
 	"parley/persistence/store"
 	eventv1 "parley/proto/event/v1"
 	"parley/proto/id"
-	nodev1 "parley/proto/node/v1"
 )
 
 // viewMax bounds the parsed applications that a View keeps.
 const viewMax = 4096
 
-// View is a node's copy of the applications: parsed once per revision, and checked against the
-// applied head row at each use, which is one read in memory. Safe for concurrent use.
+// View is a node's copy of the applications: each parsed once, as long as its row is the same, which one
+// read in memory tells at each use. The row's revision would not: after an unsafe recovery it may come
+// again, with other content. Safe for concurrent use.
 type View struct {
 	meta store.Reader
 
@@ -26,8 +25,7 @@ type View struct {
 }
 
 type parsed struct {
-	head        []byte // its key
-	revision    uint64
+	row         []byte
 	application *eventv1.Application
 }
 
@@ -37,42 +35,29 @@ func NewView(meta store.Reader) *View { return &View{meta: meta, known: make(map
 // Get gives an application as this node sees it now, tombstones included; nil when there is none.
 // The result is shared: read only.
 func (v *View) Get(app string) (*eventv1.Application, error) {
-	v.mu.Lock()
-	p, known := v.known[app]
-	v.mu.Unlock()
-	if !known {
-		head, err := grain.HeadKey(grain.Entity{Shard: keys.Meta, Kind: nodev1.Kind_KIND_APPLICATION, Application: app, ID: app})
-		if err != nil {
-			return nil, nil // not an application's id
-		}
-		p.head = head
-	}
-	head, ok, err := v.meta.Get(p.head)
-	if err != nil || !ok || len(head) < 8 {
-		return nil, err
-	}
-	if revision := binary.BigEndian.Uint64(head); !known || p.revision != revision {
-		p.revision = revision
-		return v.read(app, p)
-	}
-	return p.application, nil
-}
-
-// read parses the row. It may be newer than the head that was read before it, never older: then
-// the next use parses it once more.
-func (v *View) read(app string, p parsed) (*eventv1.Application, error) {
 	entity, err := id.Parse(id.Application, app)
 	if err != nil {
-		return nil, nil
+		return nil, nil // not an application's id
 	}
-	p.application, err = row.Find[eventv1.Application](v.meta, keys.Application(entity))
-	if err != nil || p.application == nil {
+	key := keys.Application(entity)
+	found, ok, err := v.meta.Get(key)
+	if err != nil || !ok {
+		return nil, err
+	}
+	v.mu.Lock()
+	p := v.known[app]
+	v.mu.Unlock()
+	if p.application != nil && bytes.Equal(p.row, found) {
+		return p.application, nil
+	}
+	p = parsed{found, new(eventv1.Application)}
+	if err := row.Decode(key, found, p.application); err != nil {
 		return nil, err
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if len(v.known) >= viewMax {
-		clear(v.known) // rare, and each costs one read to know again
+		clear(v.known) // rare, and each costs one parsing to know again
 	}
 	v.known[app] = p
 	return p.application, nil

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"parley/actors/conversation/document"
+	"parley/actors/grain"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	"parley/proto/id"
@@ -247,7 +248,12 @@ func (d *draft) announce(after uint64) (*nodev1.Reply, error) {
 	if !d.view.active() {
 		return &nodev1.Reply{}, nil
 	}
+	last, size := after, 0
 	for _, m := range d.view.announced {
+		if size += m.SizeVT(); size > grain.EffectsBytesMax && last > after {
+			break // each row brings a whole profile
+		}
+		last = m.Ordinal
 		if d.view.newest[m.User.GetUserId()] != m.Id {
 			continue // the user's index has its newest member alone
 		}
@@ -256,7 +262,7 @@ func (d *draft) announce(after uint64) (*nodev1.Reply, error) {
 		membership.Membership.ConversationDeleted, membership.Author = false, m.User
 		d.send(nodev1.Kind_KIND_USER, m.User.UserId, news)
 	}
-	if last := after + AnnounceMembersMax; last < d.head.members {
+	if last > after && last < d.head.members {
 		d.sendAnnounce(last)
 	}
 	return &nodev1.Reply{}, nil

@@ -2,10 +2,12 @@ package conversation_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"parley/actors/conversation"
 	"parley/actors/conversation/world"
+	"parley/actors/user"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
@@ -94,6 +96,38 @@ func TestImport(t *testing.T) {
 	got := fmt.Sprint(reply.Event.Event.TimestampMs-importedAt, reply.Event.Receipts[0].DeliveredMs-importedAt, reply.Event.Receipts[0].SeenMs-importedAt)
 	if got != "2 2 4" {
 		t.Errorf("times of the event, of its delivery and of its reading: %s", got)
+	}
+}
+
+// TestManyAreTold: all users of a large imported conversation find it in their lists, although no one
+// write could hold all their profiles.
+func TestManyAreTold(t *testing.T) {
+	h := hall{world.New(shards), t}
+	h.must(asAdmin(), importing(1))
+	about := fmt.Appendf(nil, `{"custom_data":{"about":%q}}`, strings.Repeat("x", 9<<10))
+	const many = conversation.AnnounceMembersMax + 72
+	for i := range many {
+		name := fmt.Sprint("u", i)
+		made, err := h.Do(nodev1.Kind_KIND_USER, app, userOf(name), &nodev1.Command{Principal: asAdmin(), Body: &nodev1.Command_CreateUser{
+			CreateUser: &nodev1.CreateUser{User: &eventv1.User{Name: name, Properties: about}}}})
+		if err != nil || made[0].Err != nil {
+			t.Fatal(err, made)
+		}
+		member := importMember(name, name, joined)
+		member.GetImportMembers().Members[0].User = user.AuthorOf(made[0].Reply.User)
+		h.must(asAdmin(), member)
+	}
+	h.must(asAdmin(), finishing(0, many))
+	if err := h.Deliver(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range many {
+		name := userOf(fmt.Sprint("u", i))
+		reply, err := h.Ask(nodev1.Kind_KIND_USER, app, name, &nodev1.Query{Principal: asAdmin(), Body: &nodev1.Query_ListMemberships{
+			ListMemberships: &nodev1.ListMemberships{Page: &nodev1.Page{Size: 1}}}})
+		if err != nil || len(reply.GetMemberships()) != 1 {
+			t.Fatalf("the list of user %d: %v %v", i, reply, err)
+		}
 	}
 }
 

@@ -99,6 +99,10 @@ func (m *machine) loadOnce(r store.Reader, row []byte) error {
 	return nil
 }
 
-func notFound() error {
-	return code.New(code.ConversationNotFound, "conversation does not exist, or you do not have access")
+// NotFound refuses what is asked of a conversation that is not, or not for the asker: one text for all of
+// it, whoever finds out, because a stranger must not learn from it which conversations there are.
+func NotFound() error {
+	return code.New(code.ConversationNotFound, "Conversation does not exist, or you do not have access.")
 }
+
+func notFound() error { return NotFound() }

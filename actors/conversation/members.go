@@ -156,8 +156,10 @@ func (d *draft) enter(m *eventv1.Member, added bool, e *eventv1.Event) *nodev1.R
 		d.change(memberChanged{m})
 	}
 	stored := d.store(e, m)
-	d.send(nodev1.Kind_KIND_USER, m.User.UserId, d.index(m, stored))
-	return &nodev1.Reply{Member: m, Event: stored, Head: d.head.message(), TimestampMs: e.TimestampMs}
+	news := d.index(m, stored)
+	d.send(nodev1.Kind_KIND_USER, m.User.UserId, news)
+	return &nodev1.Reply{Member: m, Event: stored, Head: d.head.message(), TimestampMs: e.TimestampMs,
+		Memberships: []*eventv1.Membership{news.GetIndexMembership().GetMembership()}}
 }
 
 // updateMember accepts an invitation, or makes a member leave: leave, reject or kick, by who asks

@@ -30,7 +30,7 @@ func (d *draft) receipt(p *nodev1.PostEvent, from *eventv1.Member) (*nodev1.Repl
 		if moved {
 			d.tellCursor(from)
 		}
-		return &nodev1.Reply{TimestampMs: d.time(), Cursor: d.cursor(from)}, nil
+		return &nodev1.Reply{TimestampMs: d.time(), Head: d.head.message(), Cursor: d.cursor(from)}, nil
 	}
 	d.mark(from, what, sequence)
 	e := d.store(&eventv1.Event{Type: p.Type, To: p.To, Body: numbered(p.Body, sequence)}, from)
@@ -54,7 +54,7 @@ func (d *draft) advance(c *nodev1.AdvanceCursor) (*nodev1.Reply, error) {
 	}
 	next := advanced(d.view.cursors[from.Id], from.Id, delivered, c.Delivered)
 	next = advanced(next, from.Id, seen, c.Seen)
-	reply := &nodev1.Reply{TimestampMs: d.time(), Cursor: next}
+	reply := &nodev1.Reply{TimestampMs: d.time(), Head: d.head.message(), Cursor: next}
 	if !d.move(from, next) {
 		return reply, nil
 	}

@@ -38,16 +38,23 @@ const headRevision = 8
 
 // Head reads the conversation's head; an empty one when it has none.
 func (w Rows) Head(r store.Reader) (*eventv1.Head, error) {
+	head, _, err := w.HeadAt(r)
+	return head, err
+}
+
+// HeadAt is Head with its revision, which rises with every change of the conversation: rows that were read
+// between two reads of the same revision are of one moment.
+func (w Rows) HeadAt(r store.Reader) (*eventv1.Head, uint64, error) {
 	key := keys.Head(w.Shard, w.App, w.Conversation, keys.KindConversation)
 	value, ok, err := r.Get(key)
 	head := &eventv1.Head{}
 	if err != nil || !ok {
-		return head, err
+		return head, 0, err
 	}
 	if len(value) < headRevision {
-		return nil, fmt.Errorf("row %x: %d bytes", key, len(value))
+		return nil, 0, fmt.Errorf("row %x: %d bytes", key, len(value))
 	}
-	return head, head.UnmarshalVT(value[headRevision:])
+	return head, binary.BigEndian.Uint64(value), head.UnmarshalVT(value[headRevision:])
 }
 
 // Member reads a member by its id; nil when there is none or the id is malformed.

@@ -32,6 +32,8 @@ type Cluster interface {
 	Live(node string) bool
 	// Leaving says whether a node should be given nothing to lead: it is being stopped, or its disk is full.
 	Leaving(node string) bool
+	// Full lists the nodes whose disks are full, as far as gossip knows. They should be given no replica.
+	Full() []string
 	// Observe asks the nodes how the shards they lead fare, and gives who has answered.
 	Observe(ctx context.Context, nodes []string) (shards []*nodev1.ObservedShard, answered []string)
 	// Order has a node change its replica of a shard. The node refuses it when it has heard of a

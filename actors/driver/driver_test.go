@@ -27,6 +27,7 @@ type stage struct {
 	shards map[uint32]*nodev1.ObservedShard
 	live   map[string]bool
 	silent map[string]bool // live, but without an answer
+	full   []string        // nodes that make no replica
 	orders []string
 	epoch  uint64 // of the driver
 	heard  uint64 // the latest driver that the nodes have obeyed
@@ -76,6 +77,7 @@ func (s *stage) Epoch() uint64            { return s.epoch }
 func (s *stage) Public() store.Reader     { return s.rows }
 func (s *stage) Live(node string) bool    { return s.live[node] }
 func (s *stage) Leaving(node string) bool { return false }
+func (s *stage) Full() []string           { return s.full }
 
 func (s *stage) Observe(_ context.Context, nodes []string) (all []*nodev1.ObservedShard, answered []string) {
 	answered = slices.DeleteFunc(slices.Clone(nodes), func(n string) bool { return s.silent[n] })
@@ -218,6 +220,39 @@ func TestTheSilentLeadNothing(t *testing.T) {
 	}
 	if leads["a"] == 0 || leads["b"] == 0 || leads["c"] > 0 {
 		t.Errorf("leaderships: %v", leads)
+	}
+}
+
+// TestFullDisksAreSpared: a node whose disk is full is asked for no replica, as long as that lasts, and the driver
+// does not look at what waits for space as at what moves.
+func TestFullDisksAreSpared(t *testing.T) {
+	s := newStage(t, 5)
+	d := rounds(t, s)
+	s.join(t, "b")
+	s.join(t, "c")
+	p, err := d.Look(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	jobs, _ := d.jobs(p)
+	for _, j := range jobs { // one shard is to get a replica on c, and has none yet
+		d.do(t.Context(), j)
+	}
+	s.full = []string{"c"}
+	d = rounds(t, s)
+	p, err = d.Look(t.Context())
+	if err != nil || p.View.Cramped() != 5 || p.View.UnderReplicated() != 5 {
+		t.Fatalf("%d shards wait for space, %d are under-replicated, %v", p.View.Cramped(), p.View.UnderReplicated(), err)
+	}
+	if i := slices.IndexFunc(s.orders, func(o string) bool { return strings.Contains(o, "MAKE c ") }); i >= 0 {
+		t.Errorf("an order to a full node: %s", s.orders[i])
+	}
+	if pause := d.round(t.Context()); pause != d.options.IdleEvery {
+		t.Errorf("the next look is after %v", pause)
+	}
+	s.full = nil
+	if p, err = rounds(t, s).Look(t.Context()); err != nil || p.View.Cramped() != 0 || p.View.UnderReplicated() != 0 {
+		t.Errorf("with space %d shards wait for it, %d are under-replicated, %v", p.View.Cramped(), p.View.UnderReplicated(), err)
 	}
 }
 
@@ -364,8 +399,12 @@ parley_placement_members{state="up"} 3
 # HELP parley_placement_under_replicated_shards Shards with fewer caught-up voters on live nodes than there could be. Shown by the node that drives.
 # TYPE parley_placement_under_replicated_shards gauge
 parley_placement_under_replicated_shards 2
+# HELP parley_placement_waiting_for_space_shards Shards that lack a replica because every disk that could take it is full. Shown by the node that drives.
+# TYPE parley_placement_waiting_for_space_shards gauge
+parley_placement_waiting_for_space_shards 0
 `
-	names := []string{"parley_placement_failures_tolerated", "parley_placement_members", "parley_placement_under_replicated_shards"}
+	names := []string{"parley_placement_failures_tolerated", "parley_placement_members", "parley_placement_under_replicated_shards",
+		"parley_placement_waiting_for_space_shards"}
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), names...); err != nil {
 		t.Error(err)
 	}

@@ -15,6 +15,7 @@ type metrics struct {
 	steps           *prometheus.CounterVec
 	underReplicated *prometheus.GaugeVec
 	leaderless      *prometheus.GaugeVec
+	waiting         *prometheus.GaugeVec
 	tolerated       *prometheus.GaugeVec
 	version         *prometheus.GaugeVec
 	members         *prometheus.GaugeVec
@@ -30,6 +31,8 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		underReplicated: gauge("parley_placement_under_replicated_shards",
 			"Shards with fewer caught-up voters on live nodes than there could be. Shown by the node that drives."),
 		leaderless: gauge("parley_placement_leaderless_shards", "Shards for which no leader answered. Shown by the node that drives."),
+		waiting: gauge("parley_placement_waiting_for_space_shards",
+			"Shards that lack a replica because every disk that could take it is full. Shown by the node that drives."),
 		tolerated: gauge("parley_placement_failures_tolerated",
 			"Nodes that may fail at once without a shard losing its quorum. Shown by the node that drives."),
 		version: gauge("parley_placement_cluster_version", "Version that every member speaks. Shown by the node that drives."),
@@ -39,7 +42,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.steps, m.underReplicated, m.leaderless, m.tolerated, m.version, m.members} {
+	for _, c := range []prometheus.Collector{m.steps, m.underReplicated, m.leaderless, m.waiting, m.tolerated, m.version, m.members} {
 		errs = append(errs, r.Register(c))
 	}
 	return m, errors.Join(errs...)
@@ -54,6 +57,7 @@ var memberStates = []eventv1.StoreState{
 func (m *metrics) show(p *Picture) {
 	m.underReplicated.WithLabelValues().Set(float64(p.View.UnderReplicated()))
 	m.leaderless.WithLabelValues().Set(float64(len(p.Maps) - len(p.Seen)))
+	m.waiting.WithLabelValues().Set(float64(p.View.Cramped()))
 	m.tolerated.WithLabelValues().Set(float64(p.View.Tolerated()))
 	m.version.WithLabelValues().Set(float64(p.Version))
 	count := map[eventv1.StoreState]int{}
@@ -67,7 +71,7 @@ func (m *metrics) show(p *Picture) {
 
 // hide leaves that to another node.
 func (m *metrics) hide() {
-	for _, g := range []*prometheus.GaugeVec{m.underReplicated, m.leaderless, m.tolerated, m.version, m.members} {
+	for _, g := range []*prometheus.GaugeVec{m.underReplicated, m.leaderless, m.waiting, m.tolerated, m.version, m.members} {
 		g.Reset()
 	}
 }

@@ -47,15 +47,18 @@ type Picture struct {
 }
 
 // Busy says that the shard is on its way: its configuration is not what its row wants, or a new
-// replica has not caught up. A dead replica alone is nothing that anybody works on.
+// replica has not caught up. A replica that waits for its node or for space is nothing that anybody works on.
 func (p *Picture) Busy(s *plan.Shard) bool {
 	if !s.Observed || s.Joint {
 		return true
 	}
 	for _, r := range s.Rows {
+		if p.View.Stuck(s, r) {
+			continue
+		}
 		i := slices.IndexFunc(s.Members, func(m plan.Member) bool { return m.ID == r.ID })
 		if i < 0 || r.Role == plan.Leaving || s.Members[i].Voter != (r.Role == plan.Voter) ||
-			r.Role == plan.Learner && !s.Members[i].CaughtUp && p.View.Node(r.Node).Live {
+			r.Role == plan.Learner && !s.Members[i].CaughtUp {
 			return true
 		}
 	}
@@ -96,8 +99,10 @@ func Look(ctx context.Context, c Cluster, dead func(node string) time.Duration, 
 		return nil, fmt.Errorf("look at the cluster: %w", context.Cause(ctx))
 	}
 	p.View = p.view(live, dead, deadAfter)
+	full := c.Full()
 	for i := range p.View.Nodes { // gossip may take seconds to notice that a node is dead
 		n := &p.View.Nodes[i]
+		n.Full = slices.Contains(full, n.Name)
 		n.Leads = n.Leads && !c.Leaving(n.Name) && slices.Contains(answered, n.Name)
 	}
 	return p, nil

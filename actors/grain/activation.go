@@ -51,9 +51,11 @@ type Activation struct {
 	setting *Setting
 	post    func(any)
 
-	// untold: a write was committed, and the shell has not carried out what follows. abandoned: it
-	// never will. Whoever sets the second of the two tells the listener.
-	untold, abandoned atomic.Bool
+	// untold: so many writes were committed of which the shell has not carried out what follows; two,
+	// when the next is committed before the step that proposed it is over. abandoned: it never will.
+	// Whoever sets the second of the two tells the listener.
+	untold    atomic.Int32
+	abandoned atomic.Bool
 }
 
 // Activate makes the activation of an entity in one epoch.
@@ -91,8 +93,8 @@ func (a *Activation) withSinks(c *nodev1.Command) *nodev1.Command {
 func (a *Activation) Wake(msg any) {
 	if in, ok := msg.(Input); ok && a.shell != nil {
 		a.step(in)
-		if _, ok := in.(Committed); ok {
-			a.untold.Store(false) // not when the step panicked
+		if c, ok := in.(Committed); ok && c.Err == nil {
+			a.untold.Add(-1) // not when the step panicked
 		}
 	}
 }
@@ -103,14 +105,14 @@ func (a *Activation) Idle() bool { return a.shell == nil || a.shell.Idle() }
 // Abandon gives the activation up after a panic: its shell is not asked again.
 func (a *Activation) Abandon() {
 	a.abandoned.Store(true)
-	if a.untold.Load() {
+	if a.untold.Load() > 0 {
 		a.setting.Listener.Missed(a.entity.Shard)
 	}
 }
 
 // committed notes that the write in flight was committed.
 func (a *Activation) committed() {
-	a.untold.Store(true)
+	a.untold.Add(1)
 	if a.abandoned.Load() {
 		a.setting.Listener.Missed(a.entity.Shard)
 	}

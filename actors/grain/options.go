@@ -3,7 +3,14 @@ package grain
 import (
 	"errors"
 	"log/slog"
+
+	"parley/cluster/shard"
 )
+
+// EffectsBytesMax is the most that the outbox rows of one decision should hold, in bytes. A decision
+// that leads to more than one write may hold is refused, whoever asked, and for good: who tells many
+// entities of something large does it in steps.
+const EffectsBytesMax = shard.WriteBytesMax / 2
 
 // Options bound what one Shell holds and proposes. Start from DefaultOptions.
 type Options struct {

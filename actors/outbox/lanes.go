@@ -26,6 +26,8 @@ type lane struct {
 	more     bool // later rows of this lane are on disk only
 	ready    bool // in one of the group's lists
 	flying   bool
+	slow     bool  // on its way for so long that it has left its place to others
+	sentAt   int64 // its first row, for as long as it is on its way
 	parked   bool  // its rows were left to the disk until it is its turn
 	attempts int   // that failed since a row was taken
 	since    int64 // when its first row was committed, for as long as it is parked
@@ -39,7 +41,8 @@ type group struct {
 	aloft   [proven + 1]int     // on their way, by standing
 	rows    int                 // in its lanes
 	parked  int                 // of its lanes
-	flying  int
+	flying  int                 // but for the slow
+	slow    int
 	doubted bool // the last lane that was chosen was not proven: it is the turn of one that is
 	turn    int  // of those that are not
 	queued  bool // in the queue's turns
@@ -47,7 +50,9 @@ type group struct {
 }
 
 // empty says that the group may be forgotten.
-func (g *group) empty() bool { return g.rows == 0 && g.parked == 0 && g.flying == 0 && !g.more }
+func (g *group) empty() bool {
+	return g.rows == 0 && g.parked == 0 && g.flying == 0 && g.slow == 0 && !g.more
+}
 
 // may says whether a group has a lane of a standing that may deliver now. Half of its deliveries at most
 // is for lanes that have failed, and three quarters for those and the untried: so those whose targets do
@@ -203,7 +208,7 @@ func (q *Queue) takeTurn(g *group) {
 
 // deliver sends the first row of ready lanes, one of each group in turn, as far as deliveries are
 // free.
-func (q *Queue) deliver() error {
+func (q *Queue) deliver(now int64) error {
 	for q.flying < q.limits.FlightMax && len(q.turns) > 0 {
 		g := q.turns[0]
 		q.turns = q.turns[1:]
@@ -215,7 +220,7 @@ func (q *Queue) deliver() error {
 			}
 		}
 		if len(l.rows) > 0 {
-			q.send(l)
+			q.send(now, l)
 		} else if err := q.ground(l); err != nil { // delivered before the news of it came
 			return err
 		}
@@ -228,14 +233,6 @@ func (q *Queue) deliver() error {
 func (q *Queue) ground(l *lane) error {
 	l.flying = false
 	return q.advance(l)
-}
-
-// send sends the first row of a lane that was chosen.
-func (q *Queue) send(l *lane) {
-	l.group.flying++
-	q.flying++
-	l.group.aloft[l.standing]++
-	q.out = append(q.out, Deliver{Row: l.rows[0], Attempt: l.attempts + 1})
 }
 
 // advance readies a lane's next row, looks on disk for more, or lets the lane go.

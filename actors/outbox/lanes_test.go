@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"parley/actors/grain"
 )
@@ -26,6 +27,7 @@ func dying(t *testing.T, many, rows int) *world {
 func (w *world) roomy(rows int) {
 	l := &w.queue.limits
 	l.RowsMax, l.GroupRowsMax, l.GroupFlightMax, l.FlightMax, l.ParkedMax = 1000, rows, 4, 8, 1000
+	l.SlowAfter, l.GroupSlowMax = time.Second, 4
 }
 
 // flies gives the place of a source's row among the deliveries on their way, or -1.
@@ -74,6 +76,43 @@ func TestTheUntriedDelayNoOther(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestTheSlowLeaveTheirPlaces: who does not answer for a while keeps the untried waiting no longer, as
+// long as there are not too many of those; when one ends the next leaves its place.
+func TestTheSlowLeaveTheirPlaces(t *testing.T) {
+	w := dying(t, 40, 500)
+	pass := func(d time.Duration) {
+		w.now += d.Milliseconds()
+		w.step(Ticked{})
+	}
+	const places = 3 // of four, for those of which nothing is known
+	w.commitFor("live", "t1")
+	w.tell()
+	pass(time.Second - time.Millisecond)
+	if w.flies("live") >= 0 || len(w.flying) != places {
+		t.Fatalf("%d are asked too soon", len(w.flying))
+	}
+	if w.alarm != w.now+1 {
+		t.Errorf("it wakes at %d, not at %d", w.alarm, w.now+1)
+	}
+	pass(time.Millisecond)
+	if w.flies("live") < 0 || len(w.flying) != 2*places {
+		t.Fatalf("%d are asked, the live one is not", len(w.flying))
+	}
+	w.deliver(w.flies("live"), false)
+	pass(time.Second)
+	pass(time.Second)
+	if len(w.flying) != places+4 {
+		t.Fatalf("%d are asked at once", len(w.flying))
+	}
+	w.fail(0, errDead) // a slow one
+	pass(time.Second)
+	if len(w.flying) != places+4 {
+		t.Errorf("%d are asked when a slow one has ended", len(w.flying))
+	}
+	w.settle()
+	w.check()
 }
 
 // TestTheProvenHaveAShareOfTheirOwn: who took its last row is asked at once, however many others wait for

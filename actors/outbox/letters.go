@@ -2,13 +2,17 @@ package outbox
 
 import (
 	"context"
+	"errors"
 
+	"parley/actors/grain"
+	"parley/cluster/shard"
 	"parley/persistence/keys"
+	"parley/proto/code"
 	nodev1 "parley/proto/node/v1"
 )
 
-// Redeliver brings back dead letters of an application in one shard, or drops them, as many as one
-// write may move: 0 says that there are no more. Only the shard's leader can.
+// Redeliver brings back the dead letters of an application in one shard, or drops them, and says how many
+// there were. Only the shard's leader can.
 func (b *Outbox) Redeliver(ctx context.Context, s keys.Shard, kind nodev1.Kind, r Redeliver) (moved int, err error) {
 	type result struct {
 		moved int
@@ -23,6 +27,31 @@ func (b *Outbox) Redeliver(ctx context.Context, s keys.Shard, kind nodev1.Kind, 
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	}
+}
+
+// written tells what became of a write. One that the shard will never take is tried again, like any other:
+// that it is, somebody has to know.
+func (b *Outbox) written(p place, out Propose, err error) {
+	switch {
+	case err == nil:
+		b.buried(p, out)
+	case errors.Is(err, shard.ErrTooLarge), errors.Is(err, shard.ErrMalformed):
+		b.metrics.refusedWrites.Inc()
+		b.options.Logger.Error("rows stay in an outbox, because the write that deletes them is refused for good", "shard", p.shard,
+			"kind", p.kind.String(), "ops", len(out.Write.Ops), "error", err)
+	}
+}
+
+// refused tells of a row that its target refuses for good. That somebody is not there any more happens; a
+// row that nobody can take is a mistake of its sender's.
+func (b *Outbox) refused(p place, r grain.Row, err error) {
+	b.metrics.refused.Inc()
+	say := b.options.Logger.Warn
+	if code.Has(err, code.TooLarge) {
+		say = b.options.Logger.Error
+	}
+	say("an outbox row was refused, and is dropped", "shard", p.shard,
+		"source", r.Row.SourceId, "target", r.Row.TargetId, "kind", r.Row.TargetKind.String(), "error", err)
 }
 
 // buried tells of rows that were given up.

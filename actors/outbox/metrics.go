@@ -13,7 +13,7 @@ type metrics struct {
 	oldest                                        *prometheus.GaugeVec // by kind of sink
 	age                                           prometheus.Histogram
 	delivered, retries, refused, deferred, broken prometheus.Counter
-	letters, droppedLetters                       prometheus.Counter
+	letters, droppedLetters, refusedWrites        prometheus.Counter
 }
 
 // sinkName is a kind of sink as a label.
@@ -44,11 +44,12 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		letters:   counter("parley_actors_outbox_dead_letters_total", "Rows for sinks that were given up and kept as dead letters."),
 		droppedLetters: counter("parley_actors_outbox_dropped_letters_total",
 			"Dead letters dropped because newer ones of the same application need their place."),
+		refusedWrites: counter("parley_actors_outbox_refused_writes_total", "Writes of an outbox that its shard refused for good."),
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.depth, m.oldest, m.age, m.delivered, m.retries, m.refused, m.deferred, m.broken, m.letters, m.droppedLetters} {
+	for _, c := range []prometheus.Collector{m.depth, m.oldest, m.age, m.delivered, m.retries, m.refused, m.deferred, m.broken, m.letters, m.droppedLetters, m.refusedWrites} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}

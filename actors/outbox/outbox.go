@@ -275,9 +275,7 @@ func (b *Outbox) carryOut(p place, l *led, out Output) {
 		b.deliver(p, l, out)
 	case Propose:
 		b.options.Host.Propose(shard.Proposal{Shard: p.shard, Epoch: epoch, Write: out.Write, Done: func(err error) {
-			if err == nil {
-				b.buried(p, out)
-			}
+			b.written(p, out, err)
 			b.send(message{place: p, epoch: epoch, in: Deleted{Err: err}})
 		}})
 	case Answer:
@@ -304,9 +302,8 @@ func (b *Outbox) deliver(p place, l *led, d Deliver) {
 		if err == nil {
 			err = grain.CodedError(reply.Error)
 		}
-		if final(err) {
-			b.options.Logger.Warn("an outbox row was refused", "shard", p.shard, "target", r.Row.TargetId, "kind", r.Row.TargetKind.String(), "error", err)
-			b.metrics.refused.Inc()
+		if Final(err) {
+			b.refused(p, r, err)
 			err = nil
 		}
 		b.delivered(p, epoch, r, err)
@@ -322,8 +319,8 @@ func (b *Outbox) delivered(p place, epoch shard.Epoch, r grain.Row, err error) {
 	b.send(message{place: p, epoch: epoch, in: Delivered{Row: r, Err: err}})
 }
 
-// final is true for a refusal that no retry will change.
-func final(err error) bool {
+// Final says whether a target's answer is a refusal that no retry will change: its row is done with.
+func Final(err error) bool {
 	e, coded := code.Of(err)
 	if !coded {
 		return false

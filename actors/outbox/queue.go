@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"fmt"
+	"strings"
 
 	"parley/actors/grain"
 	"parley/cluster/shard"
@@ -33,13 +34,17 @@ type Delivered struct {
 // Deleted is the outcome of the Propose in flight.
 type Deleted struct{ Err error }
 
-// Redeliver asks for dead letters of an application to be delivered again, as many as one write
-// may move. Done is handed back in exactly one Answer.
+// Redeliver asks for dead letters of an application to be delivered again: those that are there when
+// its turn comes, in as many writes as that takes. Those that a target refuses again at once stay. Done
+// is handed back in exactly one Answer.
 type Redeliver struct {
 	Application keys.UUID
-	Position    []byte // of one letter, as listed; empty = the oldest ones
+	Position    []byte // of one letter, as listed; empty = all
 	Discard     bool   // drop them instead
 	Done        func(moved int, err error)
+
+	last  []byte // key of the last letter that is meant; nil = not looked up yet
+	moved int    // by the writes before
 }
 
 // Ticked says that the time asked for by the last Alarm has come.
@@ -105,8 +110,10 @@ type Queue struct {
 	turns   []*group            // may deliver now, each once
 	blocked laneHeap            // wait for their retryAt
 	held    map[string]struct{} // keys in lanes, delivered or being deleted
-	flying  int
-	parked  int // lanes
+	flying  int                 // but for the slow
+	slow    int                 // deliveries that have left their places to others
+	flights []flight            // untried deliveries that may, by when they are due; some have landed
+	parked  int                 // lanes
 	// Names of lanes for sinks that are empty and whose targets took their last rows: the later half,
 	// and the half before.
 	took, tookBefore map[string]struct{}
@@ -189,7 +196,7 @@ func (q *Queue) Step(now int64, in Input) ([]Output, error) {
 		q.behind = true
 		err = q.readRevision()
 	case Posted:
-		q.onPosted(in.Rows)
+		err = q.onPosted(in.Rows)
 	case Overrun:
 		q.behind = true
 	case Delivered:
@@ -208,7 +215,8 @@ func (q *Queue) Step(now int64, in Input) ([]Output, error) {
 		return nil, err
 	}
 	q.unblock(now)
-	if err := q.deliver(); err != nil {
+	q.yield(now)
+	if err := q.deliver(now); err != nil {
 		return nil, err
 	}
 	if err := q.remove(now); err != nil {
@@ -218,17 +226,26 @@ func (q *Queue) Step(now int64, in Input) ([]Output, error) {
 	return q.out, nil
 }
 
-func (q *Queue) onPosted(rows []grain.Row) {
+// onPosted takes up rows whose commit is news. It may be late: what a look at the disk has found
+// first may be delivered by now, and is not on the disk any more.
+func (q *Queue) onPosted(rows []grain.Row) error {
 	for _, r := range rows {
 		if q.behind {
-			return // a later look at the disk finds it, in its place
+			return nil // a later look at the disk finds it, in its place
 		}
 		if len(q.held) >= q.limits.RowsMax {
 			q.behind = true
-			return
+			return nil
 		}
-		q.hold(r)
+		_, waits, err := q.reader.Get(r.Key)
+		if err != nil {
+			return fmt.Errorf("read an outbox row of shard %d: %w", q.shard, err)
+		}
+		if waits {
+			q.hold(r)
+		}
 	}
+	return nil
 }
 
 func (q *Queue) onDelivered(now int64, d Delivered) error {
@@ -236,10 +253,7 @@ func (q *Queue) onDelivered(now int64, d Delivered) error {
 	if l == nil || !l.flying {
 		return fmt.Errorf("a delivery ended that never began: shard %d, source %s", q.shard, d.Row.Row.SourceId)
 	}
-	l.flying = false
-	l.group.flying--
-	q.flying--
-	l.group.aloft[l.standing]--
+	q.land(l)
 	q.takeTurn(l.group)
 	done := removal{key: d.Row.Key}
 	if d.Err != nil {
@@ -251,7 +265,7 @@ func (q *Queue) onDelivered(now int64, d Delivered) error {
 			return q.block(l, now+q.pause(l.attempts, f))
 		}
 		done.letter = &nodev1.DeadLetter{
-			Row: d.Row.Row, Key: d.Row.Key, DiedMs: now, Attempts: uint32(l.attempts), Reason: f.Error(),
+			Row: d.Row.Row, Key: d.Row.Key, DiedMs: now, Attempts: uint32(l.attempts), Reason: reason(f),
 		}
 	}
 	if d.Err == nil {
@@ -262,6 +276,17 @@ func (q *Queue) onDelivered(now int64, d Delivered) error {
 	l.group.rows--
 	q.acked = append(q.acked, done)
 	return q.advance(l)
+}
+
+// reasonMax is the most of a failure that a dead letter keeps, in bytes: a target may answer anything.
+const reasonMax = 1 << 10
+
+func reason(f *Failure) string {
+	s := f.Error()
+	if len(s) <= reasonMax {
+		return s
+	}
+	return strings.ToValidUTF8(s[:reasonMax], "") + "…"
 }
 
 // expired says whether a row that has failed is too old to be tried again.
@@ -299,6 +324,9 @@ func (q *Queue) setAlarm(now int64) {
 	}
 	if q.behind && len(q.held) < q.limits.RowsMax && q.lookAt > now && (at == 0 || q.lookAt < at) {
 		at = q.lookAt
+	}
+	if len(q.flights) > 0 && (at == 0 || q.flights[0].due < at) {
+		at = q.flights[0].due
 	}
 	if at != 0 && at != q.alarm {
 		q.alarm = at

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"testing"
 	"time"
@@ -29,7 +30,7 @@ func (s shelf) Get(key []byte) ([]byte, bool, error) {
 	return bytes.Clone(v), ok, nil
 }
 
-func (s shelf) Scan(lo, hi []byte, _ bool, visit func(k, v []byte) (bool, error)) error {
+func (s shelf) Scan(lo, hi []byte, reverse bool, visit func(k, v []byte) (bool, error)) error {
 	var ks []string
 	for k := range s {
 		if k >= string(lo) && k < string(hi) {
@@ -37,6 +38,9 @@ func (s shelf) Scan(lo, hi []byte, _ bool, visit func(k, v []byte) (bool, error)
 		}
 	}
 	sort.Strings(ks)
+	if reverse {
+		slices.Reverse(ks)
+	}
 	for _, k := range ks {
 		if more, err := visit([]byte(k), s[k]); err != nil || !more {
 			return err
@@ -86,7 +90,7 @@ func (w *world) restart() {
 	w.queue = NewQueue(1, w.shelf, limits(), func() float64 { return 0 })
 	if w.sinks {
 		l := limits()
-		l.AgeMax, l.LettersMax = time.Minute, 4
+		l.AgeMax, l.LettersMax, l.SlowAfter, l.GroupSlowMax = time.Minute, 4, 50*time.Millisecond, 2
 		w.queue = NewSinkQueue(1, nodev1.Kind_KIND_WEBHOOK, w.shelf, l, func() float64 { return 0 })
 	}
 	w.posted, w.flying, w.write, w.alarm = nil, nil, nil, 0
@@ -108,15 +112,25 @@ func (w *world) step(in Input) {
 			}
 			write := out.Write
 			w.write = &write
+			if size := sizeOf(write); size > shard.WriteBytesMax {
+				w.t.Fatalf("a write of %d bytes, which no shard takes", size)
+			}
 		case Answer:
 			w.answers = append(w.answers, out)
 		case Alarm:
 			w.alarm = out.At
 		}
 	}
-	if len(w.flying) > w.queue.limits.FlightMax {
-		w.t.Fatalf("%d deliveries at once", len(w.flying))
+	if q := w.queue; len(w.flying) != q.flying+q.slow || max(q.flying, q.slow) > q.limits.FlightMax {
+		w.t.Fatalf("%d deliveries at once: %d, and %d that are slow", len(w.flying), q.flying, q.slow)
 	}
+}
+
+func sizeOf(w shard.Write) (size int) {
+	for _, op := range w.Ops {
+		size += len(op.Key) + len(op.Value)
+	}
+	return size
 }
 
 // commit writes rows of one batch of a source for some targets; telling the queue is another step.

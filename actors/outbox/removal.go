@@ -65,7 +65,7 @@ func (q *Queue) remove(now int64) error {
 	if !q.idle() || len(q.acked) == 0 || now < q.retryAt {
 		return nil
 	}
-	n := min(len(q.acked), q.limits.DeleteMax)
+	n := q.leaving()
 	q.deleting = q.acked[:n:n]
 	q.acked = q.acked[n:]
 	var died []*nodev1.DeadLetter
@@ -82,6 +82,19 @@ func (q *Queue) remove(now int64) error {
 	}
 	q.out = append(q.out, Propose{Write: q.write(ops), Died: died, Dropped: dropped})
 	return nil
+}
+
+// leaving is how many of the rows that were delivered or given up the next write takes.
+func (q *Queue) leaving() int {
+	n, size := 0, 0
+	for n < min(len(q.acked), q.limits.DeleteMax) {
+		size += q.acked[n].letter.SizeVT()
+		if n > 0 && size > q.limits.DeleteBytes {
+			break
+		}
+		n++
+	}
+	return n
 }
 
 func (q *Queue) write(ops []store.Op) shard.Write {
@@ -162,18 +175,38 @@ func (q *Queue) Pending() []Redeliver {
 	return pending
 }
 
-// move proposes to bring back, or to drop, the letters of the first request.
+// meant gives the bounds of the letters that a request is about, and notes the last of them: what dies
+// later is not meant, or a target that refuses at once would be asked for ever.
+func (q *Queue) meant(ask *Redeliver) (lo, hi []byte, err error) {
+	lo = keys.DeadLetters(q.shard, ask.Application, byte(q.kind))
+	hi = keys.End(lo)
+	if len(ask.Position) > 0 {
+		lo = append(bytes.Clone(lo), ask.Position...)
+		ask.last = lo
+	}
+	if ask.last == nil {
+		ask.last = lo // none is there
+		err = q.reader.Scan(lo, hi, true, func(k, _ []byte) (bool, error) {
+			ask.last = bytes.Clone(k)
+			return false, nil
+		})
+	}
+	return lo, append(bytes.Clone(ask.last), 0), err
+}
+
+// move proposes to bring back, or to drop, the letters of the first request, as many as one write may
+// move.
 func (q *Queue) move(now int64) error {
 	m := &moving{ask: q.asked[0]} // still pending, should the disk not be readable
-	prefix := keys.DeadLetters(q.shard, m.ask.Application, byte(q.kind))
-	lo, hi := prefix, keys.End(prefix)
-	if len(m.ask.Position) > 0 {
-		lo = append(bytes.Clone(prefix), m.ask.Position...)
-		hi = append(bytes.Clone(lo), 0)
+	lo, hi, err := q.meant(&m.ask)
+	if err != nil {
+		return err
 	}
 	var ops []store.Op
-	err := q.reader.Scan(lo, hi, false, func(k, v []byte) (bool, error) {
+	size := 0
+	err = q.reader.Scan(lo, hi, false, func(k, v []byte) (bool, error) {
 		m.moved++
+		size += len(v)
 		ops = append(ops, store.Delete(bytes.Clone(k)))
 		if m.ask.Discard {
 			return m.moved < q.limits.DeleteMax, nil
@@ -188,14 +221,14 @@ func (q *Queue) move(now int64) error {
 		}
 		m.rows = append(m.rows, row)
 		ops = append(ops, store.Put(row.Key, value))
-		return m.moved < q.limits.DeleteMax, nil
+		return m.moved < q.limits.DeleteMax && size < q.limits.DeleteBytes, nil
 	})
 	if err != nil {
 		return err
 	}
 	q.asked = q.asked[1:]
 	if m.moved == 0 {
-		q.out = append(q.out, Answer{Done: m.ask.Done})
+		q.out = append(q.out, Answer{Done: m.ask.Done, Moved: m.ask.moved})
 		return nil
 	}
 	q.moving = m
@@ -247,7 +280,7 @@ func (q *Queue) onMoved(d Deleted) error {
 		return q.readRevision()
 	}
 	q.revision++
-	q.onPosted(m.rows)
-	q.out = append(q.out, Answer{Done: m.ask.Done, Moved: m.moved})
-	return nil
+	m.ask.moved += m.moved
+	q.asked = append([]Redeliver{m.ask}, q.asked...) // until none that is meant is left
+	return q.onPosted(m.rows)
 }

@@ -232,7 +232,7 @@ func (m *machine) setStore(now int64, c *nodev1.SetStore) (grain.Decision, error
 		return grain.Decision{Changes: changed{}, Reply: &nodev1.Reply{Store: old, Duplicate: true}}, nil
 	}
 	if !slices.Contains(transitions[old.State], c.State) {
-		return grain.Decision{}, code.New(code.Permission, "node %s is %s; that can not be undone", old.Node, StateName(old.State))
+		return grain.Decision{}, code.New(code.ClusterState, "node %s is %s; that can not be undone", old.Node, StateName(old.State))
 	}
 	if c.State == eventv1.StoreState_STORE_STATE_REMOVING {
 		if err := m.mayRemove(old, c.Force); err != nil {
@@ -258,9 +258,9 @@ func (m *machine) mayRemove(leaving *eventv1.Store, force bool) error {
 	case !Holds(leaving):
 		return nil
 	case left < 1:
-		return code.New(code.Permission, "the last node that holds data cannot be removed")
+		return code.New(code.ClusterState, "the last node that holds data cannot be removed")
 	case left < 3 && !force:
-		return code.New(code.Permission, "%d nodes that hold data would be left, and no failure would be tolerated; force says that this is meant", left)
+		return code.New(code.ClusterState, "%d nodes that hold data would be left, and no failure would be tolerated; --force (\"force\": true) says that this is meant", left)
 	}
 	return nil
 }

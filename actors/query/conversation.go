@@ -14,10 +14,8 @@ import (
 // room is a conversation that the asker may read.
 type room struct {
 	*server
-	rows conversation.Rows
-	meta *eventv1.Conversation
-	own  *eventv1.Member // the asker's newest member, nil when it has none
-	head *eventv1.Head
+	moment // own is the asker's newest member
+	rows   conversation.Rows
 }
 
 // conversation answers what is asked of one conversation. Whoever may not read it is told that it
@@ -53,20 +51,53 @@ func (s *server) remains(user string) (*nodev1.Reply, error) {
 	if !ok || !s.sameApplication() {
 		return nil, noConversation()
 	}
-	meta, err := rows.Metadata(s.reader)
+	now, err := s.look(rows, user)
 	if err != nil {
-		return nil, fmt.Errorf("query conversation: %w", err)
+		return nil, err
 	}
-	head, err := rows.Head(s.reader)
-	if err != nil {
-		return nil, fmt.Errorf("query conversation: %w", err)
+	return &nodev1.Reply{Conversation: now.meta, Head: now.head, Member: now.own, Exists: now.active()}, nil
+}
+
+// moment is what a conversation was like at one moment.
+type moment struct {
+	meta *eventv1.Conversation // nil when it was never heard of
+	own  *eventv1.Member       // the newest of a user, nil when it has none
+	head *eventv1.Head
+}
+
+func (m moment) active() bool {
+	return m.meta.GetState() == eventv1.ConversationState_CONVERSATION_STATE_ACTIVE
+}
+
+// looksMax is how often a conversation is looked at that changes meanwhile each time: which takes far
+// longer than a look.
+const looksMax = 8
+
+// look reads one moment. The reader may see each row at another, so it looks again when the revision has
+// risen meanwhile. After looksMax times the head is older than the rest: what it does not have yet comes
+// again, and nothing is missed.
+func (s *server) look(rows conversation.Rows, user string) (now moment, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("query conversation: %w", err)
+		}
+	}()
+	for range looksMax {
+		var before, after uint64
+		if now.head, before, err = rows.HeadAt(s.reader); err != nil {
+			return now, err
+		}
+		if now.meta, err = rows.Metadata(s.reader); err != nil {
+			return now, err
+		}
+		if now.own, err = newest(s.reader, rows, user); err != nil {
+			return now, err
+		}
+		if _, after, err = rows.HeadAt(s.reader); err != nil || after == before {
+			return now, err
+		}
 	}
-	own, err := newest(s.reader, rows, user)
-	if err != nil {
-		return nil, fmt.Errorf("query conversation: %w", err)
-	}
-	active := meta.GetState() == eventv1.ConversationState_CONVERSATION_STATE_ACTIVE
-	return &nodev1.Reply{Conversation: meta, Head: head, Member: own, Exists: active}, nil
+	return now, nil
 }
 
 // enter reads the conversation and checks that the asker may.
@@ -80,20 +111,11 @@ func (s *server) enter() (*room, error) {
 		return nil, noConversation()
 	}
 	var err error
-	if c.meta, err = c.rows.Metadata(s.reader); err != nil {
-		return nil, fmt.Errorf("query conversation: %w", err)
+	if c.moment, err = s.look(c.rows, s.principal().GetUserId()); err != nil {
+		return nil, err
 	}
-	if c.meta.GetState() != eventv1.ConversationState_CONVERSATION_STATE_ACTIVE {
+	if !c.active() || !conversation.CanRead(s.principal(), c.meta, c.own) {
 		return nil, noConversation()
-	}
-	if c.own, err = newest(s.reader, c.rows, s.principal().GetUserId()); err != nil {
-		return nil, fmt.Errorf("query conversation: %w", err)
-	}
-	if !conversation.CanRead(s.principal(), c.meta, c.own) {
-		return nil, noConversation()
-	}
-	if c.head, err = c.rows.Head(s.reader); err != nil {
-		return nil, fmt.Errorf("query conversation: %w", err)
 	}
 	return c, nil
 }
@@ -175,6 +197,4 @@ func (c *room) listMembers(p page, excludeLeft bool, reply *nodev1.Reply) error 
 	return nil
 }
 
-func noConversation() error {
-	return code.New(code.ConversationNotFound, "conversation does not exist, or you do not have access")
-}
+func noConversation() error { return conversation.NotFound() }

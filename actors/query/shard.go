@@ -64,6 +64,9 @@ func (l listing) conversations(q *nodev1.ListConversations) error {
 		if err := l.read(keys.Conversation(l.shard, l.app, entity), c, noConversation()); err != nil {
 			return nil, err
 		}
+		if c.State != eventv1.ConversationState_CONVERSATION_STATE_ACTIVE {
+			return nil, nil // deleted while the list is made
+		}
 		return &item{c.SizeVT(), func() { l.reply.Conversations = append(l.reply.Conversations, c) }}, nil
 	})
 }
@@ -75,8 +78,8 @@ func (l listing) users(q *nodev1.ListUsers) error {
 		if err := l.read(keys.User(l.shard, l.app, entity), u, noUser()); err != nil {
 			return nil, err
 		}
-		if q.GetName() != "" && q.GetName() != u.Name {
-			return nil, nil
+		if !alive(u) || q.GetName() != "" && q.GetName() != u.Name {
+			return nil, nil // deleted while the list is made, or another
 		}
 		return &item{u.SizeVT(), func() { l.reply.Users = append(l.reply.Users, u) }}, nil
 	})

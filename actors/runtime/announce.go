@@ -28,23 +28,28 @@ func (a announcer) LeadChanged(shard.Lead) {
 	}
 }
 
-// announce tells all nodes which shards this one leads, at each change and every second.
-func (r *Runtime) announce(ctx context.Context) {
+// run has tell called announceAfter the first change that was not told yet, however many follow it, and
+// every announceEvery.
+func (a announcer) run(ctx context.Context, tell func()) {
 	timer := time.NewTimer(announceEvery)
 	defer timer.Stop()
-	for {
-		wait := announceEvery
+	for wake := a.wake; ; {
 		select {
 		case <-ctx.Done():
 			return
-		case <-r.announcer.wake:
-			wait = announceAfter
+		case <-wake:
+			wake = nil // what comes now is told with it
+			timer.Reset(announceAfter)
 		case <-timer.C:
-			r.announceOnce()
+			wake = a.wake
+			timer.Reset(announceEvery)
+			tell()
 		}
-		timer.Reset(wait)
 	}
 }
+
+// announce tells all nodes which shards this one leads, at each change and every second.
+func (r *Runtime) announce(ctx context.Context) { r.announcer.run(ctx, r.announceOnce) }
 
 func (r *Runtime) announceOnce() {
 	if err := r.public.look(); err != nil {

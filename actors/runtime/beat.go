@@ -2,14 +2,14 @@ package runtime
 
 import (
 	"context"
-	"time"
 
 	"parley/actors/fanout"
+	"parley/internal/cadence"
 )
 
 // beat lets the idle feeds of this node speak, and looks for silence in those to it.
 func (r *Runtime) beat(ctx context.Context) {
-	ticker := time.NewTicker(fanout.BeatEvery)
+	ticker := cadence.NewTicker(fanout.BeatEvery)
 	defer ticker.Stop()
 	for {
 		select {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -40,7 +39,7 @@ func (r *Runtime) belong(ctx context.Context) error {
 		return fmt.Errorf("%s belongs to node %q, not %q", o.DataDir, identity.NodeName, o.NodeName)
 	}
 	if !known {
-		identity = store.Identity{NodeName: o.NodeName, StoreUUID: id.New(id.Application), CreatedMs: time.Now().UnixMilli()}
+		identity = store.Identity{NodeName: o.NodeName, StoreUUID: id.New(id.Application), CreatedMs: o.Now().UnixMilli()}
 		if identity.ClusterID, identity.Shards, err = r.choose(ctx); err != nil {
 			return err
 		}
@@ -147,14 +146,16 @@ func (r *Runtime) settle(ctx context.Context) {
 
 // settleRow has one row written, if it is not there, until that has happened or the node closes.
 func (r *Runtime) settleRow(ctx context.Context, row []byte, kind nodev1.Kind, c *nodev1.Command) {
-	for ctx.Err() == nil {
+	repeat(ctx, func() bool {
 		if _, ok, err := r.host.Reader().Get(row); ok || err != nil {
-			return // damage is told by who reads more of it
+			return true // damage is told by who reads more of it
 		}
-		if err := r.ask(ctx, kind, c); err != nil && ctx.Err() == nil {
+		err := r.ask(ctx, kind, c)
+		if err != nil && ctx.Err() == nil {
 			r.options.Logger.Warn("a row of the new cluster is not written yet", "error", err)
 		}
-	}
+		return err == nil
+	})
 }
 
 func (r *Runtime) settings() *nodev1.Command {

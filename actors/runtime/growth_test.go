@@ -285,7 +285,7 @@ func TestRemovalKeepsThree(t *testing.T) {
 	defer closed(t, a.Runtime)
 	defer closed(t, b.Runtime)
 	ctx := t.Context()
-	if err := a.SetMember(ctx, "c", eventv1.StoreState_STORE_STATE_REMOVING, false); !code.Has(err, code.Permission) {
+	if err := a.SetMember(ctx, "c", eventv1.StoreState_STORE_STATE_REMOVING, false); !code.Has(err, code.ClusterState) {
 		t.Fatal(err)
 	}
 	if err := a.SetMember(ctx, "c", eventv1.StoreState_STORE_STATE_REMOVING, true); err != nil {

@@ -36,24 +36,27 @@ func (r *Runtime) live(ctx context.Context, application string, users []string) 
 	defer cancel()
 	req := &nodev1.GrainRequest{ApplicationId: application, Query: &nodev1.Query{
 		Body: &nodev1.Query_ListLive{ListLive: &nodev1.ListLive{Users: users}}}}
-	return append(r.localLive(application, users), slices.Concat(r.gather(ctx, req, (*nodev1.Reply).GetLive)...)...)
-}
-
-// localConnected lists those of a user's sessions that are connected to this node's edge.
-func (r *Runtime) localConnected(application, user string) []string {
-	if r.options.Connected == nil {
-		return nil
+	live := r.localLive(application, users)
+	for _, reply := range r.gather(ctx, req) {
+		live = append(live, reply.GetLive()...)
 	}
-	return r.options.Connected(application, user)
+	return live
 }
 
-// Connected lists those of a user's sessions that are connected to each other edge. One that does not
-// answer in time, or before ctx ends, has none.
-func (r *Runtime) Connected(ctx context.Context, application, user string) [][]string {
+// localConnected answers for this node's edge.
+func (r *Runtime) localConnected(application string, q *nodev1.ListSessions) *nodev1.Reply {
+	if r.options.Connected == nil {
+		return &nodev1.Reply{}
+	}
+	return r.options.Connected(application, q)
+}
+
+// Connected lists those of a user's sessions that are connected to each other edge, and has the one that
+// moves let go of. The answer of an edge that gives none in time, or before ctx ends, is nil.
+func (r *Runtime) Connected(ctx context.Context, application string, q *nodev1.ListSessions) []*nodev1.Reply {
 	ctx, cancel := context.WithTimeout(ctx, connectedWithin)
 	defer cancel()
-	return r.gather(ctx, &nodev1.GrainRequest{ApplicationId: application, Query: &nodev1.Query{
-		Body: &nodev1.Query_ListSessions{ListSessions: &nodev1.ListSessions{User: user, Connected: true}}}}, (*nodev1.Reply).GetSessions)
+	return r.gather(ctx, &nodev1.GrainRequest{ApplicationId: application, Query: &nodev1.Query{Body: &nodev1.Query_ListSessions{ListSessions: q}}})
 }
 
 // Edges is how many other nodes have an edge, as gossip has them.
@@ -67,10 +70,10 @@ func (r *Runtime) edges() []membership.Node {
 	})
 }
 
-// gather asks all other edges at once. Those that do not answer give nothing.
-func (r *Runtime) gather(ctx context.Context, req *nodev1.GrainRequest, list func(*nodev1.Reply) []string) [][]string {
+// gather asks all other edges at once. The answer of one that gives none is nil.
+func (r *Runtime) gather(ctx context.Context, req *nodev1.GrainRequest) []*nodev1.Reply {
 	nodes := r.edges()
-	found := make([][]string, len(nodes))
+	replies := make([]*nodev1.Reply, len(nodes))
 	var g errgroup.Group
 	for i, n := range nodes {
 		g.Go(func() error {
@@ -78,12 +81,12 @@ func (r *Runtime) gather(ctx context.Context, req *nodev1.GrainRequest, list fun
 			if err != nil {
 				r.warnSilent(n.Name, err)
 			}
-			found[i] = list(reply)
+			replies[i] = reply
 			return nil
 		})
 	}
 	_ = g.Wait() // its functions tell their errors themselves
-	return found
+	return replies
 }
 
 // warnSilent tells of a node that does not say who is connected to it. Every login may notice it.

@@ -281,7 +281,9 @@ func (r *Runtime) localSessions(ctx context.Context, application, user string) (
 	return r.options.Sessions(ctx, application, user)
 }
 
-// Sessions lists the ids of a user's sessions on all edges; nodes that do not answer are left out.
+// Sessions lists the ids of a user's sessions on all edges, each once: a session that has moved is for a
+// while remembered where it was. They are in the order in which they began; nodes that do not answer are
+// left out.
 func (r *Runtime) Sessions(ctx context.Context, application, user string) ([]string, error) {
 	ids, err := r.localSessions(ctx, application, user)
 	if err != nil {
@@ -300,7 +302,8 @@ func (r *Runtime) Sessions(ctx context.Context, application, user string) ([]str
 		}
 		ids = append(ids, reply.GetSessions()...)
 	}
-	return ids, nil
+	slices.Sort(ids)
+	return slices.Compact(ids), nil
 }
 
 // SetGossipKeys replaces the keys of gossip while the node runs; see membership.Members.SetKeys.

@@ -31,7 +31,9 @@ func (r *Runtime) onNode(msg proto.Message, respond func(proto.Message)) {
 		return
 	}
 	if !r.tasks.TryGo(func() error {
-		reply, err := r.serve(r.ctx, req)
+		ctx, cancel := context.WithTimeout(r.ctx, r.options.System.CallTimeout) // by then who asked has gone
+		defer cancel()
+		reply, err := r.serve(ctx, req)
 		respond(answer(reply, err))
 		return nil
 	}) {
@@ -68,7 +70,7 @@ func (r *Runtime) serve(ctx context.Context, req *nodev1.GrainRequest) (*nodev1.
 		return r.public.page(q.GetPublic.GetAfter())
 	case *nodev1.Query_ListSessions:
 		if q.ListSessions.GetConnected() {
-			return &nodev1.Reply{Sessions: r.localConnected(req.ApplicationId, q.ListSessions.GetUser())}, nil
+			return r.localConnected(req.ApplicationId, q.ListSessions), nil
 		}
 		ids, err := r.localSessions(ctx, req.ApplicationId, q.ListSessions.GetUser())
 		return &nodev1.Reply{Sessions: ids}, err
@@ -142,7 +144,7 @@ func (r *Runtime) makeReplica(ctx context.Context, s keys.Shard, replica shard.R
 	case status.Replica < replica && status.Applied == 0:
 		// Made for a driver that gave this node up before the shard took it in: nobody knows of it,
 		// and it knows of nobody who could tell it.
-		if err := r.host.RemoveReplica(s, status.Replica); err != nil {
+		if err := r.host.RemoveReplica(ctx, s, status.Replica); err != nil {
 			return err
 		}
 		return r.host.AddReplica(s, replica)
@@ -172,9 +174,12 @@ func (r *Runtime) destroyReplica(ctx context.Context, s keys.Shard, replica shar
 		if err := r.pull(ctx); err != nil {
 			return err
 		}
+		if err := r.public.durable(ctx); err != nil {
+			return err
+		}
 		r.public.own.Store(false)
 	}
-	err := r.host.RemoveReplica(s, replica)
+	err := r.host.RemoveReplica(ctx, s, replica)
 	if errors.Is(err, shard.ErrNoReplica) {
 		err = nil // it was dropped before, or never made
 	}

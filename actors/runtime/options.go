@@ -57,9 +57,9 @@ type Options struct {
 	Edge fanout.Edge
 	// Sessions lists a user's sessions on this node's edge; nil for a node without clients.
 	Sessions func(ctx context.Context, application, user string) ([]string, error)
-	// Connected lists those of a user's sessions that are connected to this node's edge; nil for a node
-	// without clients.
-	Connected func(application, user string) []string
+	// Connected lists those of a user's sessions that are connected to this node's edge, and lets go of
+	// the one that moves; nil for a node without clients.
+	Connected func(application string, q *nodev1.ListSessions) *nodev1.Reply
 	// Live gives those of the users that are connected to this node's edge; nil for a node without clients.
 	Live func(application string, users []string) []string
 	// Renew lets a session of this node's edge go on with another token; nil for a node without
@@ -71,6 +71,9 @@ type Options struct {
 	Objects sweep.Objects
 	// QueryWorkers is how many queries are read at once.
 	QueryWorkers int
+
+	// Now is the wall clock: what is dated is dated by it. Nothing waits by it, and it may be set back.
+	Now func() time.Time
 
 	Logger  *slog.Logger
 	Metrics prometheus.Registerer
@@ -96,7 +99,7 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{
 		GossipAddr: "127.0.0.1:0", RPCAddr: "127.0.0.1:0", RaftAddr: "127.0.0.1:0",
-		Versions: version.Spoken(), Shards: 64, PassivateAfter: 5 * time.Minute, QueryWorkers: 8,
+		Versions: version.Spoken(), Shards: 64, PassivateAfter: time.Minute, QueryWorkers: 8, Now: time.Now,
 		Store: store.DefaultOptions(), Host: shard.DefaultOptions(), Transport: transport.DefaultTCPOptions(),
 		Membership: membership.DefaultOptions(),
 		System:     system.DefaultOptions(), Grain: grain.DefaultOptions(), Outbox: outbox.DefaultOptions(), Push: push.DefaultOptions(),
@@ -116,8 +119,8 @@ func (o *Options) Validate() error {
 		return errors.New("a data directory is needed")
 	case o.NodeName == "":
 		return errors.New("a node name is needed")
-	case o.Logger == nil || o.Metrics == nil:
-		return errors.New("logger and metrics are needed")
+	case o.Logger == nil || o.Metrics == nil || o.Now == nil:
+		return errors.New("logger, metrics and clock are needed")
 	case o.Shards == 0 || o.Shards > ShardsMax:
 		return errors.New("shards must be 1 to 1024")
 	case len(o.Roles) > 0 && driver.CheckRoles(o.Roles) != nil:

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,12 +32,18 @@ type public struct {
 	copy  atomic.Pointer[eventv1.PublicCopy]
 	stale chan struct{} // capacity 1: somebody has a newer version
 
-	mu    sync.Mutex // one pull at a time
-	began time.Time  // of the last pull that succeeded; guarded by mu
+	pulling chan struct{} // capacity 1: one pull at a time
+	began   time.Time     // of the last pull that succeeded; belongs to who is pulling
+
+	unkept chan struct{}       // capacity 1: the copy is not on disk yet
+	asked  chan chan error     // who must know that it is; each answer has room
+	kept   *eventv1.PublicCopy // on disk; owned by keepPublic
 }
 
 func openPublic(st *store.Store) (*public, error) {
-	p := &public{store: st, stale: make(chan struct{}, 1)}
+	p := &public{
+		store: st, stale: make(chan struct{}, 1), pulling: make(chan struct{}, 1), unkept: make(chan struct{}, 1), asked: make(chan chan error),
+	}
 	kept := &eventv1.PublicCopy{}
 	row, closer, err := st.Log().Get(keys.PublicCopy())
 	if err == nil {
@@ -48,6 +53,7 @@ func openPublic(st *store.Store) (*public, error) {
 		return nil, fmt.Errorf("read the copy of the meta shard: %w", err)
 	}
 	p.copy.Store(kept)
+	p.kept = kept
 	return p, p.look()
 }
 
@@ -103,8 +109,21 @@ func (p *public) Scan(lo, hi []byte, reverse bool, visit func(key, value []byte)
 	return nil
 }
 
-// keep replaces the copy, on disk first.
-func (p *public) keep(c *eventv1.PublicCopy) error {
+// show replaces the copy, and has it brought to disk.
+func (p *public) show(c *eventv1.PublicCopy) {
+	p.copy.Store(c)
+	select {
+	case p.unkept <- struct{}{}:
+	default:
+	}
+}
+
+// keep writes the copy to disk. A disk that is full keeps it waiting for space.
+func (p *public) keep() error {
+	c := p.copy.Load()
+	if c == p.kept {
+		return nil
+	}
 	row, err := c.MarshalVT()
 	if err != nil {
 		return fmt.Errorf("encode the copy of the meta shard: %w", err)
@@ -112,8 +131,24 @@ func (p *public) keep(c *eventv1.PublicCopy) error {
 	if err := p.store.Log().Set(keys.PublicCopy(), row, pebble.Sync); err != nil {
 		return fmt.Errorf("keep the copy of the meta shard: %w", err)
 	}
-	p.copy.Store(c)
+	p.kept = c
 	return nil
+}
+
+// durable waits until the copy as it is now, or a later one, is on disk, or ctx ends.
+func (p *public) durable(ctx context.Context) error {
+	done := make(chan error, 1) // one answer, also when nobody waits any more
+	select {
+	case p.asked <- done:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // news tells that a leader has a version of the public part. It may be an earlier one: after an unsafe
@@ -164,11 +199,16 @@ func (p *public) page(after []byte) (*nodev1.Reply, error) {
 // pullTries is how often a pull begins anew because the public part changed between its pages.
 const pullTries = 5
 
-// pull brings the copy up to what the meta shard's leader has applied by now.
+// pull brings the copy up to what the meta shard's leader has applied by now. It goes to disk by itself: an
+// earlier copy is as good for a start.
 func (r *Runtime) pull(ctx context.Context) error {
 	p, asked := r.public, time.Now()
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	select {
+	case p.pulling <- struct{}{}:
+		defer func() { <-p.pulling }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	if p.began.After(asked) {
 		return nil // one that began after the question has answered it
 	}
@@ -180,7 +220,8 @@ func (r *Runtime) pull(ctx context.Context) error {
 		}
 		if c != nil {
 			p.began = began
-			return p.keep(c)
+			p.show(c)
+			return nil
 		}
 	}
 	return code.New(code.Unavailable, "the meta shard changes too fast to be followed")
@@ -220,6 +261,27 @@ func (r *Runtime) fresh(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+}
+
+// keepPublic brings each copy to disk, or the latest when they come faster.
+func (r *Runtime) keepPublic(ctx context.Context) {
+	p := r.public
+	for {
+		var done chan error
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.unkept:
+		case done = <-p.asked:
+		}
+		err := p.keep()
+		if err != nil {
+			r.options.Logger.Error("the copy of the meta shard was not kept", "error", err)
+		}
+		if done != nil {
+			done <- err
+		}
 	}
 }
 

@@ -57,14 +57,21 @@ func (q *queries) serve(req *nodev1.GrainRequest, respond func(*nodev1.GrainRepl
 }
 
 func (q *queries) enqueue(r read) {
+	if !q.put(r) {
+		r.respond(&nodev1.GrainReply{NotLeader: true})
+	}
+}
+
+// put gives false after the end.
+func (q *queries) put(r read) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
-		r.respond(&nodev1.GrainReply{NotLeader: true})
-		return
+		return false
 	}
 	q.ready = append(q.ready, r)
 	q.more.Signal()
+	return true
 }
 
 func (q *queries) work() {

@@ -3,7 +3,6 @@ package runtime
 import (
 	"context"
 	"slices"
-	"time"
 
 	"parley/cluster/recovery"
 	eventv1 "parley/proto/event/v1"
@@ -15,9 +14,6 @@ import (
 func (r *Runtime) gaveUp(uuid string) bool {
 	return r.marker != nil && slices.ContainsFunc(r.marker.Dead, func(d recovery.DeadStore) bool { return d.UUID == uuid })
 }
-
-// completeEveryMax bounds the pause between two attempts to complete a recovery; it grows from enlistEvery.
-const completeEveryMax = 10 * time.Second
 
 // openRecovery looks whether an unsafe recovery of this store is to be completed.
 func (r *Runtime) openRecovery(context.Context) (err error) {
@@ -43,14 +39,7 @@ func (r *Runtime) completeRecovery(ctx context.Context) {
 			Id: s.Replica, Node: r.options.NodeName, Role: eventv1.ReplicaRole_REPLICA_ROLE_VOTER,
 		}}})
 	}
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for pause := enlistEvery; ; pause = min(2*pause, completeEveryMax) {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
-		}
+	done := repeat(ctx, func() bool {
 		err := r.ask(ctx, nodev1.Kind_KIND_PLACEMENT, &nodev1.Command{Body: &nodev1.Command_RecoverPlacement{RecoverPlacement: c}})
 		if err == nil {
 			err = r.fresh(ctx) // what the driver here sees must not be of before
@@ -58,11 +47,13 @@ func (r *Runtime) completeRecovery(ctx context.Context) {
 		if err == nil {
 			err = recovery.ClearMarker(r.store)
 		}
-		if err == nil {
-			break
+		if err != nil && ctx.Err() == nil {
+			r.options.Logger.Warn("the unsafe recovery is not complete yet", "error", err)
 		}
-		r.options.Logger.Warn("the unsafe recovery is not complete yet", "error", err)
-		timer.Reset(pause)
+		return err == nil
+	})
+	if !done {
+		return
 	}
 	r.recovering.Store(false)
 	r.options.Logger.Warn("the unsafe recovery is complete", "shards", len(c.Shards), "dead stores", len(c.Dead))

@@ -109,7 +109,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	if err := o.Validate(); err != nil {
 		return nil, fmt.Errorf("open node: %w", err)
 	}
-	r := &Runtime{options: o, incarnation: uint64(time.Now().UnixNano()), relay: newRelay(), ready: make(chan struct{}),
+	r := &Runtime{options: o, relay: newRelay(), ready: make(chan struct{}),
 		member: make(chan struct{}), expelled: make(chan struct{}), drains: make(chan struct{}, 1), spaces: make(chan struct{}, 1),
 		announcer: announcer{make(chan struct{}, 1)}, departed: newDeparted(), silent: telemetry.NewSeldom(silentEvery)}
 	r.tasks.SetLimit(nodeTasksMax)
@@ -132,7 +132,7 @@ func (r *Runtime) open(ctx context.Context) error {
 	// Fan-out and outbox hear of a lead before the directory lets activations begin.
 	r.relay.attach(r.fanout, r.outbox, r.directory, r.announcer)
 	for _, loop := range []func(context.Context){
-		r.awaitReady, r.watch, r.tellSpace, r.announce, r.followPublic, r.beat, r.settle, r.enlist, r.dropDeparted,
+		r.awaitReady, r.watch, r.tellSpace, r.announce, r.followPublic, r.keepPublic, r.beat, r.settle, r.enlist, r.dropDeparted,
 	} {
 		r.group.Go(func() error { loop(r.ctx); return nil })
 	}
@@ -151,6 +151,11 @@ func (r *Runtime) openStore(context.Context) (err error) {
 		return err
 	}
 	r.opened(r.store.Close)
+	r.opened(r.tasks.Wait) // closing the host has ended the wait for space of those that write
+	r.opened(r.group.Wait)
+	if r.incarnation, err = r.store.BeginLife(uint64(r.options.Now().UnixNano())); err != nil {
+		return err
+	}
 	if r.public, err = openPublic(r.store); err != nil {
 		return err
 	}
@@ -229,7 +234,6 @@ func (r *Runtime) openActors(context.Context) (err error) {
 	if r.system, err = system.Open(s); err != nil {
 		return err
 	}
-	r.opened(r.tasks.Wait) // when nothing arrives any more
 	r.opened(r.system.Close)
 	a := r.Addresses()
 	r.meta.RPC, r.meta.Raft = a.RPC, a.Raft // nobody else runs yet who would change it
@@ -260,7 +264,7 @@ func (r *Runtime) kinds() ([]system.Kind, error) {
 	}
 	setting := &grain.Setting{
 		Host: r.host, Listener: listener{r}, Options: r.options.Grain, Metrics: m,
-		Now: func() int64 { return time.Now().UnixMilli() }, Sinks: r.sinksOf,
+		Now: func() int64 { return r.options.Now().UnixMilli() }, Sinks: r.sinksOf,
 	}
 	var kinds []system.Kind
 	for _, k := range []struct {
@@ -306,8 +310,8 @@ func (l listener) Posted(s keys.Shard, rows []grain.Row) { l.r.outbox.Posted(s, 
 func (r *Runtime) openAPI(context.Context) (err error) {
 	o := r.options.API
 	o.Caller, o.Acks, o.Meta, o.Interest = r.system.Caller(), r.outbox, r.public, r.interest
-	o.Applications = r.tenants
-	o.Gate = r.gate
+	o.Applications, o.Nearby = r.tenants, r.host.Reader()
+	o.Gate, o.Incarnation = r.gate, r.incarnation
 	o.Fresh = r.fresh
 	if r.api, err = api.New(o); err != nil {
 		return err
@@ -368,6 +372,5 @@ func (r *Runtime) Close() error {
 	for i := len(r.closers) - 1; i >= 0; i-- {
 		errs = append(errs, r.closers[i]())
 	}
-	errs = append(errs, r.group.Wait())
 	return errors.Join(errs...)
 }

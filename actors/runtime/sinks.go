@@ -76,23 +76,18 @@ func (r *Runtime) DeadLetters(ctx context.Context, app string, kind nodev1.Kind,
 }
 
 // Redeliver brings back dead letters of an application, or drops them if discard is set: the one at
-// a position, as listed, or all. It says how many. What was moved before an error stays moved; the
-// same call goes on.
+// a position, as listed, or all that are there; what dies meanwhile stays. It says how many. What was
+// moved before an error stays moved; the same call goes on.
 func (r *Runtime) Redeliver(ctx context.Context, app string, d *nodev1.Redeliver) (moved uint64, err error) {
 	for s := keys.Meta + 1; s <= keys.Shard(r.shards); s++ {
-		for {
-			one := &nodev1.Redeliver{Shard: uint32(s), Position: d.Position, Discard: d.Discard, Kind: d.Kind}
-			reply, err := r.request(ctx, r.directory.Get(s).Node, &nodev1.GrainRequest{
-				ApplicationId: app, Command: &nodev1.Command{Body: &nodev1.Command_Redeliver{Redeliver: one}},
-			})
-			if err != nil {
-				return moved, err
-			}
-			moved += reply.GetCount()
-			if reply.GetCount() == 0 || len(d.Position) > 0 {
-				break
-			}
+		one := &nodev1.Redeliver{Shard: uint32(s), Position: d.Position, Discard: d.Discard, Kind: d.Kind}
+		reply, err := r.request(ctx, r.directory.Get(s).Node, &nodev1.GrainRequest{
+			ApplicationId: app, Command: &nodev1.Command{Body: &nodev1.Command_Redeliver{Redeliver: one}},
+		})
+		if err != nil {
+			return moved, err
 		}
+		moved += reply.GetCount()
 	}
 	return moved, nil
 }

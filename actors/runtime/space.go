@@ -62,7 +62,7 @@ func (r *Runtime) noteSpace(known map[string]bool, view *membership.View) {
 	}
 }
 
-// Full lists the nodes whose disks are full, by name, as far as gossip knows.
+// Full implements driver.Cluster.
 func (r *Runtime) Full() []string {
 	var names []string
 	for _, n := range r.members.View().Nodes {

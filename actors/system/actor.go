@@ -78,13 +78,20 @@ func (g *grain) post(msg any) {
 // onPanicked gives up a broken activation: its state may be wrong, so it is not even asked to stop.
 func (g *grain) onPanicked() {
 	g.ended.Store(true)
-	g.activation.Abandon()
 	g.s.metrics.ended.WithLabelValues("panic").Inc()
-	for _, in := range g.record.waiters.list() {
-		if in.stage.Load() == delivered {
-			g.s.metrics.drop(dropPanicked)
-			in.respond(unknown())
+	defer func() {
+		if r := recover(); r != nil { // nobody would restart the actor a second time
+			g.s.o.Logger.Error("grain panicked while it was given up", "kind", g.record.kind.Name, "reason", fmt.Sprint(r))
 		}
+		for _, in := range g.record.waiters.list() {
+			if in.stage.Load() == delivered {
+				g.s.metrics.drop(dropPanicked)
+				in.respond(unknown())
+			}
+		}
+	}()
+	if g.activation != nil { // else it was that which panicked
+		g.activation.Abandon()
 	}
 }
 

@@ -56,8 +56,8 @@ func safetyOf(req *nodev1.GrainRequest) safety {
 // call is one Ask on its way. It is in the table under the id of its attempt; who takes it out of
 // there owns it.
 //
-//	parked ──due──▶ in flight ──not leader, lost──▶ parked
-//	                in flight ──answer, end of time──▶ done
+//	parked ──its line is due──▶ in flight ──not leader, lost──▶ parked
+//	                            in flight ──answer, end of time──▶ done
 type call struct {
 	// Fixed at AskAsync.
 	c        *Caller
@@ -77,11 +77,22 @@ type call struct {
 	local    *inbound       // the attempt, when it was made to this node
 	lostMark uint64         // peers' count of losses of the address at the attempt
 	lostAt   time.Time      // when the attempt can give up: its patience
-	retryAt  time.Time
 	pause    time.Duration
 	patience time.Duration
 	doubt    time.Time // when an attempt whose way was lost is given up as unknown; zero = not lost
 	maybe    bool      // an earlier attempt may have been executed
+}
+
+// start makes an attempt, unless calls for the same identity wait for theirs: then this one waits
+// behind them.
+func (c *call) start(now time.Time) {
+	joined, open := c.c.lines.join(c, now)
+	switch {
+	case !open:
+		c.end()
+	case !joined:
+		c.attempt(now)
+	}
 }
 
 // attempt sends the request to the leader that the directory names, or parks the call.
@@ -166,8 +177,7 @@ func (c *call) park(now time.Time) {
 	o := &c.c.s.o
 	c.pause = min(max(2*c.pause, o.BackoffMin), o.BackoffMax)
 	c.flying, c.local = false, nil
-	c.retryAt = now.Add(c.pause/2 + rand.N(c.pause/2+1))
-	if _, ok := c.c.register(c); !ok {
+	if !c.c.lines.park(c, now.Add(c.pause/2+rand.N(c.pause/2+1))) {
 		c.end()
 		return
 	}
@@ -229,8 +239,7 @@ func (c *call) due(r *review) bool {
 	case c.leaderless(r):
 		return true
 	case !c.flying:
-		r.again(c.retryAt)
-		return !r.now.Before(c.retryAt) || c.c.s.dir.Get(c.shard) != c.lead
+		return false // its line is tried again
 	case c.local != nil:
 		return false // the grain answers, and so does what ends it
 	case c.safety == once:
@@ -284,8 +293,6 @@ func (c *call) act(r *review) {
 	switch {
 	case !r.now.Before(c.deadline) || c.ctx.Err() != nil || c.leaderless(r):
 		c.expire()
-	case !c.flying:
-		c.attempt(r.now)
 	case c.safety == once:
 		c.finish(nil, errUnknown())
 	default:
@@ -296,7 +303,7 @@ func (c *call) act(r *review) {
 			c.c.s.metrics.attempts.WithLabelValues("silent").Inc()
 			c.patience *= 2
 		}
-		c.attempt(r.now)
+		c.start(r.now)
 	}
 }
 

@@ -24,6 +24,7 @@ const sweepInterval = 50 * time.Millisecond
 type Caller struct {
 	s       *System
 	table   table
+	lines   *lines
 	targets []atomic.Pointer[target] // by shard
 	order   atomic.Uint64
 	kick    chan struct{} // capacity 1: any number of wakes before a sweep cost one
@@ -38,6 +39,7 @@ type target struct {
 
 func newCaller(s *System) *Caller {
 	c := &Caller{s: s, targets: make([]atomic.Pointer[target], s.dir.Shards()+1), kick: make(chan struct{}, 1)}
+	c.lines = newLines(c)
 	c.table.open(s)
 	return c
 }
@@ -63,8 +65,9 @@ func (c *Caller) Ask(ctx context.Context, req *nodev1.GrainRequest) (*nodev1.Gra
 	}
 }
 
-// AskAsync is Ask without waiting. Requests of one goroutine to one identity arrive in the order
-// of the calls while the leader stays the same. done is called exactly once, from any goroutine
+// AskAsync is Ask without waiting. Commands of one goroutine to one identity arrive in the order of
+// the calls while the leader stays the same, also when for a time it could not be reached or was not
+// known; but what was on a connection that broke arrives again after what was asked meanwhile. done is called exactly once, from any goroutine
 // (also this one), and must not block. req must not be changed any more. The end of ctx may be
 // noticed 50 ms late.
 func (c *Caller) AskAsync(ctx context.Context, req *nodev1.GrainRequest, done func(*nodev1.GrainReply, error)) {
@@ -93,7 +96,7 @@ func (c *Caller) AskAsync(ctx context.Context, req *nodev1.GrainRequest, done fu
 	}
 	call := &call{c: c, ctx: ctx, req: req, shard: n, done: done, deadline: deadline, safety: safetyOf(req),
 		order: c.order.Add(1), patience: c.s.o.AttemptTimeout}
-	call.attempt(now)
+	call.start(now)
 }
 
 // target gives where requests of the lead's shard go.
@@ -197,6 +200,9 @@ func (c *Caller) sweepOnce(now time.Time) time.Time {
 	slices.SortFunc(all, func(a, b waiter) int { return cmp.Compare(a.rank(), b.rank()) })
 	for _, w := range all {
 		w.act(r)
+	}
+	for _, key := range c.lines.due(r) {
+		c.lines.retry(key, r)
 	}
 	return r.next
 }

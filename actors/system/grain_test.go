@@ -175,6 +175,31 @@ func TestPanicEndsOneActivation(t *testing.T) {
 	answeredBy(t, n, of("CON-1", "text"))
 }
 
+// TestAPanicWhileItIsGivenUp: who asked a broken activation is told also when that panics again, and the next
+// one is made.
+func TestAPanicWhileItIsGivenUp(t *testing.T) {
+	st := newStage()
+	st.fragile = true
+	broken := true
+	st.receive = func(a *actorOn, _ *nodev1.GrainRequest, respond func(*nodev1.GrainReply)) {
+		if broken {
+			a.stage.live(a.node+"/"+a.id.ID, -1)
+			broken = false
+			panic("invariant broken: on purpose")
+		}
+		respond(a.reply())
+	}
+	n := openNode(t, "n1", st)
+	lead([]*node{n}, 0, 1)
+	if _, err := ask(t, n, post("CON-1", ""), time.Minute); !code.Has(err, code.Unknown) {
+		t.Errorf("who asked is told: %v", err)
+	}
+	answeredBy(t, n, post("CON-1", ""))
+	if st.count("n1 activates CON-1@1") != 2 || st.count("n1 abandons CON-1") != 1 {
+		t.Errorf("events: %q", st.events)
+	}
+}
+
 func TestPassivation(t *testing.T) {
 	st := newStage()
 	hold := make(chan func(*nodev1.GrainReply), 1)

@@ -40,6 +40,8 @@ type stage struct {
 
 	// receive is called by every activation for every request; nil = answer at once.
 	receive func(a *actorOn, req *nodev1.GrainRequest, respond func(*nodev1.GrainReply))
+	// fragile activations panic when they are given up.
+	fragile bool
 }
 
 func newStage() *stage { return &stage{living: map[string]int{}, heard: make(chan string, 1<<16)} }
@@ -112,8 +114,15 @@ func (a *actorOn) reply() *nodev1.GrainReply {
 }
 
 func (a *actorOn) Wake(msg any) { a.woken = append(a.woken, msg); a.stage.note("woken %v", msg) }
-func (a *actorOn) Abandon()     { a.stage.note("%s abandons %s", a.node, a.id.ID) }
 func (a *actorOn) Idle() bool   { return len(a.held) == 0 && !a.busy }
+
+func (a *actorOn) Abandon() {
+	a.stage.note("%s abandons %s", a.node, a.id.ID)
+	if a.stage.fragile {
+		panic("nothing is right any more")
+	}
+}
+
 func (a *actorOn) Stop() {
 	for _, respond := range a.held {
 		respond(&nodev1.GrainReply{NotLeader: true})

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"parley/actors/conversation/document"
+	"parley/actors/grain"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	"parley/proto/id"
@@ -251,17 +252,24 @@ func (d *draft) propagate() (*nodev1.Reply, error) {
 	if d.user == nil {
 		return &nodev1.Reply{}, nil
 	}
-	for _, membership := range d.page {
+	page := d.page[:min(len(d.page), d.informable())]
+	for _, membership := range page {
 		if present(membership) {
 			d.inform(membership)
 		}
 	}
-	if len(d.page) == PropagateMax {
-		d.sendPropagate(d.page[len(d.page)-1].ConversationId)
+	if len(page) < len(d.page) || len(page) == PropagateMax {
+		d.sendPropagate(page[len(page)-1].ConversationId)
 	} else if !d.alive() {
 		d.change(indexDropped{})
 	}
 	return &nodev1.Reply{}, nil
+}
+
+// informable is how many conversations one step can tell, because each row brings the whole profile.
+func (d *draft) informable() int {
+	const addressing = 256 // bytes of a row besides the profile
+	return max(1, grain.EffectsBytesMax/(addressing+AuthorOf(d.user).SizeVT()))
 }
 
 // present memberships are those whose conversation counts on the user.

@@ -200,11 +200,12 @@ func TestUnknownUser(t *testing.T) {
 	}
 }
 
-// TestManyConversations: a change reaches every conversation of a large index in bounded steps,
-// and a deletion makes the user leave all of them.
+// TestManyConversations: a change of a large profile reaches every conversation of a large index, in
+// steps that a write can hold, and a deletion makes the user leave all of them.
 func TestManyConversations(t *testing.T) {
 	each(t, func(t *testing.T, w *world.World) {
-		must(t, w, ann, creating(&eventv1.User{Name: "ann"}))
+		about := fmt.Appendf(nil, `{"custom_data":{"about":%q}}`, strings.Repeat("x", 9<<10))
+		must(t, w, ann, creating(&eventv1.User{Name: "ann", Properties: about}))
 		const many = 2*user.PropagateMax + 7
 		rooms := make([]string, many)
 		for i := range rooms {

@@ -317,7 +317,7 @@ func TestKilledBetweenDeliveryAndDeletion(t *testing.T) {
 // another's hears everything.
 func TestDeadEndpointDelaysNobodyElse(t *testing.T) {
 	o := quickly(t, vfs.NewMem())
-	o.Outbox.SinkLimits.FlightMax, o.Outbox.SinkLimits.GroupFlightMax = 4, 2
+	o.Outbox.SinkLimits.FlightMax, o.Outbox.SinkLimits.GroupFlightMax, o.Outbox.SinkLimits.GroupSlowMax = 4, 2, 0
 	r := solo.Open(t, o)
 	defer solo.Close(t, r)
 	release := make(chan struct{})
@@ -343,6 +343,32 @@ func TestDeadEndpointDelaysNobodyElse(t *testing.T) {
 	if most := 2 * 2; len(held) > most { // two shards, two each
 		t.Fatalf("the dead endpoint has %d requests at once, more than %d", len(held), most)
 	}
+}
+
+// TestAnUntriedCallbackDoesNotWaitForTheDead: hundreds of callbacks hold their first requests, on more hosts
+// than requests may be under way. One that is as new and answers is not kept waiting until theirs have ended.
+func TestAnUntriedCallbackDoesNotWaitForTheDead(t *testing.T) {
+	o := quickly(t, vfs.NewMem())
+	o.Shards = 1
+	o.Webhook.Timeout = 2 * patience
+	o.Outbox.SinkLimits.SlowAfter = 10 * time.Millisecond
+	r := solo.Open(t, o)
+	defer solo.Close(t, r)
+	release := make(chan struct{})
+	hear(t, r, app, "", nil)
+	defer close(release)
+	for i := range 12 {
+		dead := receive(t, func(http.ResponseWriter, told) { <-release })
+		con, ann := room(t, r, app, fmt.Sprint("dead-", i), &eventv1.Callback{Url: dead.URL, EventMask: "text"})
+		say(t, r, ann, con, "hello?")
+		if i < o.Outbox.SinkLimits.GroupFlightMax/2 {
+			dead.until(t, "the request that it holds", func(all []told) bool { return len(all) == 1 })
+		}
+	}
+	alive := receive(t, nil)
+	con, ann := room(t, r, app, "alive", &eventv1.Callback{Url: alive.URL, EventMask: "text"})
+	say(t, r, ann, con, "hi")
+	alive.until(t, "its text", func(all []told) bool { return len(all) == 1 })
 }
 
 // TestDeadLettersAndRedelivery: what was refused for good is listed with its reason, and delivered

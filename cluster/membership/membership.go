@@ -104,21 +104,33 @@ func Open(o Options) (*Members, error) {
 	if m.metrics, err = newMetrics(m); err != nil {
 		return nil, fmt.Errorf("open membership: %w", err)
 	}
-	if m.list, err = memberlist.Create(config); err != nil {
+	ctx, cancel := context.WithCancel(context.Background())
+	m.cancel = cancel
+	if err := m.attach(ctx, config); err != nil {
+		cancel()
 		m.metrics.unregister()
-		return nil, fmt.Errorf("open membership: listen on %s: %w", o.BindAddr, err)
+		return nil, fmt.Errorf("open membership: %w", err)
 	}
 	local := m.list.LocalNode()
 	m.addr = net.JoinHostPort(local.Addr.String(), strconv.Itoa(int(local.Port)))
 	m.publish()
-	var ctx context.Context
-	ctx, m.cancel = context.WithCancel(context.Background())
 	m.group, ctx = errgroup.WithContext(ctx)
 	m.group.Go(func() error { m.publishLoop(ctx); return nil })
 	if len(o.Join) > 0 {
 		m.group.Go(func() error { m.joinLoop(ctx); return nil })
 	}
 	return m, nil
+}
+
+// attach begins to gossip. What it dials ends with ctx.
+func (m *Members) attach(ctx context.Context, config *memberlist.Config) (err error) {
+	if err := listen(ctx, config); err != nil {
+		return err
+	}
+	if m.list, err = memberlist.Create(config); err != nil {
+		return errors.Join(err, config.Transport.Shutdown())
+	}
+	return nil
 }
 
 // config prepares memberlist. Its delegates only set a flag: it calls them under its locks.

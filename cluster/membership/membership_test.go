@@ -3,8 +3,11 @@ package membership
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -249,5 +252,38 @@ func TestStrangersDoNotFillTheLog(t *testing.T) {
 	l.Print("[ERR] memberlist: odd from=<unknown address>")
 	if n := strings.Count(out.String(), "10.1.2.3"); n != 1 || strings.Count(out.String(), "\n") != 3 {
 		t.Errorf("%d lines of one stranger:\n%s", n, out.String())
+	}
+}
+
+// TestCloseWaitsForNoSeed: a seed that takes a connection and says nothing does not hold up a node that stops.
+func TestCloseWaitsForNoSeed(t *testing.T) {
+	met := [2]chan struct{}{make(chan struct{}), make(chan struct{})}
+	var seeds []string
+	var group sync.WaitGroup
+	defer group.Wait()
+	for i := range met {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		seeds = append(seeds, l.Addr().String())
+		group.Go(func() {
+			if c, err := l.Accept(); err == nil {
+				close(met[i])
+				_, _ = io.Copy(io.Discard, c) // until the other side ends it
+				_ = c.Close()
+			}
+		})
+	}
+	m := open(t, "a", func(o *Options) { o.Join = seeds })
+	<-met[0]
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-met[1]:
+		t.Error("while it stopped it waited for the first and asked the second")
+	default:
 	}
 }

@@ -40,11 +40,11 @@ func Act(v *View, s *Shard) (Action, bool) {
 	return Action{}, false
 }
 
-// add brings in what is wanted and not there.
+// add brings in what is wanted and not there, where it can be now. All come as learners.
 func (s *Shard) add(v *View) (Action, bool) {
 	a := Action{Kind: Add}
 	for _, r := range s.Rows {
-		if _, in := s.member(r.ID); r.Role != Leaving && !in && v.Node(r.Node).Live {
+		if _, in := s.member(r.ID); r.Role == Learner && !in && !v.Stuck(s, r) {
 			a.Replicas = append(a.Replicas, r)
 		}
 	}

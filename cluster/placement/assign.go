@@ -12,14 +12,18 @@ import (
 type Assignment map[keys.Shard][]string
 
 // Assign gives every shard its nodes: those it has, as far as these keep replicas, then the least
-// loaded ones; then replicas move from full nodes to empty ones until no two differ by more than
-// one. It moves no more than that asks for, and gives the same for the assignment it led to.
+// loaded ones; then replicas move from nodes with many to nodes with few until no two differ by more than
+// one. It moves no more than that asks for, and gives the same for the assignment it led to. A node whose
+// disk is full gets nothing new: a shard for which there is no other has fewer nodes than it should.
 func Assign(v *View) Assignment {
 	a := &assigner{view: v, load: map[string]int{}, at: Assignment{}}
 	for _, n := range v.Nodes {
-		if n.Keeps {
-			a.nodes = append(a.nodes, n.Name)
-			a.load[n.Name] = 0
+		if !n.Keeps {
+			continue
+		}
+		a.load[n.Name] = 0
+		if a.nodes = append(a.nodes, n.Name); !n.Full {
+			a.takers = append(a.takers, n.Name)
 		}
 	}
 	if len(a.nodes) == 0 {
@@ -36,10 +40,11 @@ func Assign(v *View) Assignment {
 }
 
 type assigner struct {
-	view  *View
-	nodes []string // that keep replicas
-	load  map[string]int
-	at    Assignment
+	view   *View
+	nodes  []string // that keep replicas
+	takers []string // and get new ones
+	load   map[string]int
+	at     Assignment
 }
 
 // keep notes where the shard is and may stay.
@@ -54,46 +59,47 @@ func (a *assigner) keep(s *Shard) {
 	a.at[s.ID] = on
 }
 
-// fit brings the shard to its number of replicas.
+// fit brings the shard to its number of replicas, or as near as it can.
 func (a *assigner) fit(s keys.Shard) {
 	wanted := a.view.Wanted(s)
 	for len(a.at[s]) > wanted {
-		full := a.pick(s, a.at[s], func(load, best int) bool { return load > best })
-		a.drop(s, full)
+		a.drop(s, a.pick(s, a.at[s], func(load, best int) bool { return load > best }))
 	}
 	for len(a.at[s]) < wanted {
 		var free []string
-		for _, n := range a.nodes {
+		for _, n := range a.takers {
 			if !slices.Contains(a.at[s], n) {
 				free = append(free, n)
 			}
+		}
+		if len(free) == 0 {
+			return
 		}
 		a.add(s, a.pick(s, free, func(load, best int) bool { return load < best }))
 	}
 }
 
-// level moves replicas from the fullest node to the emptiest. Each move makes the loads more
-// alike, so it ends.
+// level moves replicas from the node with the most to the one with the fewest. Each move makes the loads
+// more alike, so it ends.
 func (a *assigner) level() {
-	for {
-		full, empty := a.extremes()
-		if a.load[full]-a.load[empty] < 2 || !a.moveOne(full, empty) {
+	for len(a.takers) > 0 {
+		most := a.extreme(a.nodes, func(load, best int) bool { return load > best })
+		fewest := a.extreme(a.takers, func(load, best int) bool { return load < best })
+		if a.load[most]-a.load[fewest] < 2 || !a.moveOne(most, fewest) {
 			return
 		}
 	}
 }
 
-func (a *assigner) extremes() (full, empty string) {
-	full, empty = a.nodes[0], a.nodes[0]
-	for _, n := range a.nodes {
-		if a.load[n] > a.load[full] {
-			full = n
-		}
-		if a.load[n] < a.load[empty] {
-			empty = n
+// extreme is the first node with the best load.
+func (a *assigner) extreme(nodes []string, better func(load, best int) bool) string {
+	best := nodes[0]
+	for _, n := range nodes {
+		if better(a.load[n], a.load[best]) {
+			best = n
 		}
 	}
-	return full, empty
+	return best
 }
 
 // moveOne moves the first shard that may: not the meta shard, which should rest.

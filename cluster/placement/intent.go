@@ -44,14 +44,15 @@ func (s *Shard) adopt(v *View) (rows []Replica, changed bool) {
 	return rows, changed
 }
 
-// giveUp lets replicas go that were to come, on nodes that will not keep them. Voters that were to
-// leave in exchange stay, and so they do when those that were to remain have no quorum any more.
+// giveUp lets replicas go that are lost, or that were to come, on nodes that will not keep them, or whose disks are full while
+// another one has space. Voters that were to leave in exchange stay, and so they do when those that were to
+// remain have no quorum any more.
 func (s *Shard) giveUp(v *View) (rows []Replica, changed bool) {
 	rows = slices.Clone(s.Rows)
+	room, _ := v.free(s)
 	for i, r := range rows {
-		m, in := s.member(r.ID)
-		coming := r.Role == Learner || r.Role == Voter && (!in || !m.Voter)
-		if coming && !v.Node(r.Node).Keeps {
+		n := v.Node(r.Node)
+		if s.lost(r) || s.coming(r) && (!n.Keeps || n.Full && v.Stuck(s, r) && room) {
 			rows[i].Role, changed = Leaving, true
 		}
 	}
@@ -111,12 +112,16 @@ func (s *Shard) extend(nodes []string) ([]Replica, bool) {
 }
 
 // settle makes voters of those that should vote and lets the others go, once the configuration
-// that comes out of it would have a quorum of live replicas that have caught up.
+// that comes out of it would have a quorum of live replicas that have caught up. Where there is no space for
+// all that should be there, nobody goes before there is.
 func (s *Shard) settle(v *View, on []string) ([]Replica, bool) {
 	if len(on) == 0 {
 		return nil, false // nobody keeps replicas: what there is stays
 	}
 	voters := s.choose(v, on)
+	if len(on) < v.Wanted(s.ID) && len(voters) < s.voters() {
+		return nil, false
+	}
 	rows, changed := slices.Clone(s.Rows), false
 	sound := 0
 	for i, r := range rows {
@@ -139,6 +144,17 @@ func (s *Shard) settle(v *View, on []string) ([]Replica, bool) {
 		return nil, false
 	}
 	return rows, true
+}
+
+// voters is how many vote now.
+func (s *Shard) voters() int {
+	n := 0
+	for _, m := range s.Members {
+		if m.Voter {
+			n++
+		}
+	}
+	return n
 }
 
 // choose picks who votes: the leader and the present voters before the others, the live ones first.

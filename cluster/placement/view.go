@@ -66,6 +66,7 @@ type Node struct {
 	Keeps bool // may keep and get replicas: it is not being removed, nor dead for too long
 	Leads bool // may lead as well: it is not draining
 	Gone  bool // dead for too long: nothing is asked of it
+	Full  bool // its disk is, by hearsay: it keeps what it has and gets no new replica
 }
 
 // View is all that decisions are made from.
@@ -129,17 +130,52 @@ func (v *View) UnderReplicated() int {
 	return count
 }
 
+// Stuck says that a replica that the shard should have is not there, or far behind, and that nobody can help
+// it now: its node is dead, or its disk is full.
+func (v *View) Stuck(s *Shard, r Replica) bool {
+	m, in := s.member(r.ID)
+	n := v.Node(r.Node)
+	return r.Role != Leaving && !(in && m.CaughtUp) && (!n.Live || n.Full)
+}
+
+// Cramped counts the shards that have fewer replicas than they should because every disk that could take
+// another one is full.
+func (v *View) Cramped() int {
+	count := 0
+	for i := range v.Shards {
+		s := &v.Shards[i]
+		has, waits := 0, false
+		for _, r := range s.Rows {
+			if n := v.Node(r.Node); r.Role != Leaving && n.Keeps {
+				has++
+				waits = waits || n.Full && s.coming(r) && v.Stuck(s, r)
+			}
+		}
+		room, full := v.free(s)
+		if s.Observed && (waits || has < v.Wanted(s.ID) && full && !room) {
+			count++
+		}
+	}
+	return count
+}
+
+// free says whether there is a node that could take another replica of the shard, and whether there is one that
+// could if its disk were not full.
+func (v *View) free(s *Shard) (room, full bool) {
+	for _, n := range v.Nodes {
+		if n.Keeps && n.Live && !slices.ContainsFunc(s.Rows, func(r Replica) bool { return r.Node == n.Name }) {
+			room, full = room || !n.Full, full || n.Full
+		}
+	}
+	return room, full
+}
+
 // Tolerated is the smallest number of further failures that every shard survives.
 func (v *View) Tolerated() int {
 	least := -1
 	for i := range v.Shards {
-		voters := 0
-		for _, m := range v.Shards[i].Members {
-			if m.Voter {
-				voters++
-			}
-		}
-		spare := max(v.healthy(&v.Shards[i])-(voters/2+1), 0)
+		s := &v.Shards[i]
+		spare := max(v.healthy(s)-(s.voters()/2+1), 0)
 		if least < 0 || spare < least {
 			least = spare
 		}
@@ -164,6 +200,19 @@ func (s *Shard) member(id uint64) (Member, bool) {
 		}
 	}
 	return Member{}, false
+}
+
+// coming says that the shard has still to get a replica, or to make a voter of it.
+func (s *Shard) coming(r Replica) bool {
+	m, in := s.member(r.ID)
+	return r.Role == Learner || r.Role == Voter && in && !m.Voter
+}
+
+// lost says that the row counts on a voter that is no member. It was one, since all come as learners: the
+// change that took it out was still on its way when the row kept it again. Its id never comes back.
+func (s *Shard) lost(r Replica) bool {
+	_, in := s.member(r.ID)
+	return r.Role == Voter && !in
 }
 
 func (s *Shard) row(id uint64) (Replica, bool) {

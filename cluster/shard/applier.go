@@ -65,6 +65,7 @@ func (a *applier) applyEntries(tasks []*applyTask) error {
 		return fmt.Errorf("apply: %w", err)
 	}
 	a.revisions.rotate()
+	a.m.revisions.Set(float64(a.revisions.bytes()))
 	a.m.applyBatch.Observe(float64(len(a.answers)))
 	for i := range a.answers {
 		a.answers[i].done(a.answers[i].err)

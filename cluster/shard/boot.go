@@ -130,10 +130,12 @@ func openGroup(st *store.Store, o *Options, s keys.Shard, replica uint64) (*grou
 		return nil, fmt.Errorf("open shard %d: %w", s, err)
 	}
 	last, _ := log.LastIndex()
-	return &group{
-		shard: s, replica: replica, raft: node, log: log, heard: map[uint64]string{},
-		term: hard.GetTerm(), conf: raftpb.EnsureConfState(applied.Conf), configured: applied.Index, members: applied.Members,
+	g := &group{
+		shard: s, replica: replica, raft: node, log: log, heard: map[uint64]string{}, setbacks: map[uint64]setback{},
+		term: hard.GetTerm(), members: applied.Members,
 		vote:   raftlog.Vote{Term: hard.GetTerm(), For: hard.GetVote(), Commit: hard.GetCommit()},
 		handed: last, told: Lead{Shard: s}, askIn: o.ElectionTicks,
-	}, nil
+	}
+	g.configure(raftpb.EnsureConfState(applied.Conf), applied.Index)
+	return g, nil
 }

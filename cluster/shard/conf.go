@@ -183,7 +183,7 @@ func encodeChanges(g *group, changes []Change) (*raftpb.ConfChangeV2, error) {
 func (c *core) applyConf(g *group, e *raftpb.Entry) {
 	cc, err := decodeConf(e)
 	invariant.That(err == nil, "shard %d: change of configuration at %d: %v", g.shard, e.GetIndex(), err)
-	g.conf, g.configured = g.raft.ApplyConfChange(cc), e.GetIndex()
+	g.configure(g.raft.ApplyConfChange(cc), e.GetIndex())
 	members := g.members
 	if len(cc.Context) > 0 {
 		row, err := raftlog.DecodeApplied(cc.Context)

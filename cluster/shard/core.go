@@ -3,7 +3,6 @@ package shard
 import (
 	"slices"
 
-	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 
 	"parley/persistence/keys"
@@ -27,6 +26,7 @@ type core struct {
 	full    map[string]bool // nodes whose disks are full, this one's for certain and others' by hint
 	down    map[string]bool // nodes that the transport believes gone, and that were not heard since
 	closed  bool            // all waits were ended; only the storage still drains
+	tails   int             // bytes of all logs that are kept in memory
 	out     outputs
 	peers   map[string]*[]byte // batch under construction for each node
 	reached []string           // nodes that the transport believes alive
@@ -121,9 +121,8 @@ type (
 	}
 	// snapshotSent says how the sending of a snapshot ended.
 	snapshotSent struct {
-		shard keys.Shard
-		to    ReplicaID
-		ok    bool
+		task snapshotTask
+		err  error
 	}
 	// snapshotReceived is a snapshot that waits on this node's disk.
 	snapshotReceived struct {
@@ -174,6 +173,7 @@ func (c *core) step(inputs []any, proposals []Proposal) *outputs {
 			}
 		}
 	}
+	c.boundTails()
 	c.collect()
 	return &c.out
 }
@@ -213,7 +213,7 @@ func (c *core) take(in any) {
 	case removeRequest:
 		c.onRemove(in)
 	case refusal:
-		c.out.answers = append(c.out.answers, in.answer)
+		c.answer(in.answer.done, in.answer.err)
 	case closing:
 		c.onClosing()
 	}
@@ -226,6 +226,8 @@ func (c *core) add(g *group) {
 	g.confChanged = true
 	at, _ := slices.BinarySearchFunc(c.order, g, func(a, b *group) int { return int(a.shard) - int(b.shard) })
 	c.order = slices.Insert(c.order, at, g)
+	c.countTail(g)
+	c.boundTails()
 	if g.soleVoter() {
 		g.campaign()
 	}
@@ -242,19 +244,6 @@ func (c *core) onSnapshotReceived(in snapshotReceived) {
 	g.received = &in
 	g.heard[in.message.GetFrom()] = in.from
 	_ = g.raft.Step(in.message)
-	c.wake(g)
-}
-
-func (c *core) onSnapshotSent(in snapshotSent) {
-	g := c.groups[in.shard]
-	if g == nil {
-		return
-	}
-	status := raft.SnapshotFailure
-	if in.ok {
-		status = raft.SnapshotFinish
-	}
-	g.raft.ReportSnapshot(uint64(in.to), status)
 	c.wake(g)
 }
 
@@ -330,6 +319,7 @@ func (c *core) send(g *group, m *raftpb.Message) {
 	if c.keeps(g, m) {
 		return
 	}
+	g.withhold(m)
 	if batch := c.batchFor(g, m.GetTo()); batch != nil {
 		*batch = appendMessage(*batch, g.shard, m)
 	}

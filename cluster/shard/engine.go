@@ -37,8 +37,6 @@ type engine struct {
 	waiting atomic.Int64 // bytes of writes without an outcome
 	full    atomic.Bool  // this node's disk is
 
-	placing sync.Mutex // held while a replica is made or dropped here
-
 	mu    sync.RWMutex // guards leads
 	leads map[keys.Shard]Lead
 }

@@ -29,6 +29,7 @@ type group struct {
 	conf       *raftpb.ConfState
 	configured uint64 // index of the entry or snapshot it came with; when opened, what was applied
 	members    []raftlog.Member
+	parting    parting           // of voters that the configuration takes out
 	heard      map[uint64]string // nodes of replicas that wrote to us, until members names them
 
 	// Proposals. pending were never appended; waiting are in the log of this term, in log order.
@@ -42,6 +43,7 @@ type group struct {
 	handed    uint64       // highest index handed to the log writer
 	appending int          // tasks with entries that are not durable yet
 	logBytes  int          // handed out since the last truncation
+	tailBytes int          // of the log that are kept in memory, as counted last
 	received  *snapshotReceived
 	install   *logTask          // waits until the applier has replaced the state
 	held      []*logTask        // must follow install
@@ -51,6 +53,8 @@ type group struct {
 	seen     uint64 // the commit at the last tick
 	still    int    // ticks for which it has stood still while entries wait
 	unstored uint64 // what was not stored in time: until it is, nobody is spared; 0 none
+
+	setbacks map[uint64]setback // of snapshots, by replica; of a leader
 
 	reads    readQueue
 	change   *pendingChange
@@ -152,6 +156,7 @@ func (c *core) follow(g *group, rd raft.Ready) {
 	}
 	g.term, g.role, g.transfer = term, role, 0
 	g.still, g.unstored = 0, 0
+	clear(g.setbacks)
 }
 
 // endTerm answers all that waits in a group: what may be in the log with ErrUnknown, what surely

@@ -36,10 +36,12 @@ type Host struct {
 	inboxBytes atomic.Int64
 	logBytes   atomic.Int64 // written since the last flush
 	ticking    atomic.Bool
-	writing    atomic.Int64 // when the write under way began, Unix nanoseconds, 0 none
+	opened     time.Time
+	writing    atomic.Int64 // when the write under way began, by elapsed, 0 none
 	syncing    atomic.Int64 // the same for the sync that is waited for
 
 	receiving chan struct{} // capacity 1: snapshots are taken in one at a time
+	placing   placing
 
 	stop    context.CancelCauseFunc // ends the loops that have no queue
 	loops   errgroup.Group          // ticker, flusher, sender of snapshots
@@ -66,7 +68,7 @@ func Open(st *store.Store, tr transport.Transport, obs Observer, o Options) (*Ho
 		log: newQueue[*logTask](make(chan struct{}, 1)), apply: newQueue[*applyTask](make(chan struct{}, 1)),
 		snapshots: newQueue[snapshotTask](make(chan struct{}, 1)),
 		syncs:     make(chan logBatch, o.SyncsInFlight), flush: make(chan struct{}, 1),
-		receiving: make(chan struct{}, 1),
+		receiving: make(chan struct{}, 1), opened: time.Now(),
 	}
 	if err := tr.Start(h); err != nil {
 		return nil, fmt.Errorf("start transport: %w", err)
@@ -190,11 +192,13 @@ func (h *Host) Status(ctx context.Context, s keys.Shard) (Status, error) {
 
 // AddReplica makes an empty replica of a shard here, durably. It votes for nobody and applies
 // nothing until the shard's leader, told by AddLearner, has sent it a snapshot (invariant I5).
-// ErrExists when the store has a replica of the shard, also one that is still being dropped after
-// a crash, or the id has ever been removed here.
+// ErrExists when the store has a replica of the shard, also one that is still being made or dropped,
+// or the id has ever been removed here.
 func (h *Host) AddReplica(s keys.Shard, id ReplicaID) error {
-	h.placing.Lock()
-	defer h.placing.Unlock()
+	if busy := h.placing.enter(s); busy != nil {
+		return fmt.Errorf("add replica %d of shard %d, of which one is being made or dropped: %w", id, s, ErrExists)
+	}
+	defer h.placing.leave(s)
 	g, err := h.newReplica(s, id)
 	if err != nil {
 		return err
@@ -207,18 +211,30 @@ func (h *Host) AddReplica(s keys.Shard, id ReplicaID) error {
 
 // RemoveReplica drops a replica for ever: its log and state, and its id, which AddReplica refuses
 // from then on. It returns when all that is durable; ErrClosed means that the next Open goes on
-// with it. Removing again is no error; ErrNoReplica says that another replica, or none, is here.
+// with it, and the end of ctx that it goes on without the caller: on a full disk, until there is space.
+// Removing again is no error; ErrNoReplica says that another replica, or none, is here.
 //
 // It asks nobody. The caller knows that the shard's configuration has the replica no more: from
 // Options.Removed with Confirmed set, or from the Status of a leader elsewhere.
-func (h *Host) RemoveReplica(s keys.Shard, id ReplicaID) error {
-	h.placing.Lock()
-	defer h.placing.Unlock()
-	done := make(chan error, 1) // one answer, which never waits
-	if !h.inputs.put(removeRequest{s, id, func(err error) { done <- err }}) {
+func (h *Host) RemoveReplica(ctx context.Context, s keys.Shard, id ReplicaID) error {
+	for busy := h.placing.enter(s); busy != nil; busy = h.placing.enter(s) {
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	done := make(chan error, 1) // one answer, also when nobody waits any more
+	if !h.inputs.put(removeRequest{s, id, func(err error) { h.placing.leave(s); done <- err }}) {
+		h.placing.leave(s)
 		return ErrClosed
 	}
-	return <-done
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // Receive implements transport.Handler.

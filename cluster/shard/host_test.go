@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 
 	"parley/cluster/transport"
@@ -253,6 +254,9 @@ func TestRefusals(t *testing.T) {
 	if err := h.write(1, epoch, large); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("too large: %v", err)
 	}
+	if n := testutil.ToFloat64(h.m.outcomes.WithLabelValues("too_large")); n != 1 {
+		t.Errorf("counted as too large: %v", n)
+	}
 	if err := h.write(5, epoch, post(5, 7, 0)); !errors.Is(err, ErrNoReplica) {
 		t.Errorf("no replica: %v", err)
 	}
@@ -326,10 +330,10 @@ func TestRemoveReplica(t *testing.T) {
 	for range 8 {
 		<-started
 	}
-	if err := h.RemoveReplica(1, 99); !errors.Is(err, ErrNoReplica) {
+	if err := h.RemoveReplica(t.Context(), 1, 99); !errors.Is(err, ErrNoReplica) {
 		t.Errorf("removal of a stranger: %v", err)
 	}
-	if err := errors.Join(h.RemoveReplica(1, 2), h.RemoveReplica(1, 2)); err != nil {
+	if err := errors.Join(h.RemoveReplica(t.Context(), 1, 2), h.RemoveReplica(t.Context(), 1, 2)); err != nil {
 		t.Fatal(err)
 	}
 	wg.Wait()
@@ -358,7 +362,7 @@ func TestRemoveReplica(t *testing.T) {
 		epochs[2] = (<-h.leads.of(2)).Epoch
 	}
 	h.stop()
-	if err := h.RemoveReplica(2, 3); !errors.Is(err, ErrClosed) {
+	if err := h.RemoveReplica(t.Context(), 2, 3); !errors.Is(err, ErrClosed) {
 		t.Errorf("after close: %v", err)
 	}
 }

@@ -2,9 +2,12 @@ package shard
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"parley/internal/cadence"
 	"parley/persistence/keys"
+	"parley/persistence/store"
 )
 
 // runCore is the store loop.
@@ -53,7 +56,7 @@ func (h *Host) runWriter() error {
 		if len(tasks) == 0 {
 			continue
 		}
-		h.writing.Store(time.Now().UnixNano())
+		h.writing.Store(h.elapsed())
 		b, err := h.writer.write(tasks)
 		h.writing.Store(0)
 		if err != nil {
@@ -81,7 +84,7 @@ func (h *Host) runWriter() error {
 func (h *Host) runSyncer() error {
 	for b := range h.syncs {
 		began := time.Now()
-		h.syncing.Store(began.UnixNano())
+		h.syncing.Store(h.elapsed())
 		err := h.writer.wait(b)
 		h.syncing.Store(0)
 		if err != nil {
@@ -94,7 +97,8 @@ func (h *Host) runSyncer() error {
 	return nil
 }
 
-// runApplier applies what was committed.
+// runApplier applies what was committed. A replica that cannot be replaced for want of space when the host
+// closes is the end: it, and what comes after it, is for the next Open.
 func (h *Host) runApplier(ctx context.Context) error {
 	for open := true; open; {
 		<-h.apply.wake
@@ -103,7 +107,12 @@ func (h *Host) runApplier(ctx context.Context) error {
 		if len(tasks) == 0 {
 			continue
 		}
-		if err := h.applier.apply(ctx, tasks); err != nil {
+		err := h.applier.apply(ctx, tasks)
+		if errors.Is(err, store.ErrNoSpace) {
+			h.o.Logger.Warn("a replica was not replaced, the next start goes on with it", "err", err)
+			return nil
+		}
+		if err != nil {
 			h.o.Fatal(err)
 			return err
 		}
@@ -114,7 +123,7 @@ func (h *Host) runApplier(ctx context.Context) error {
 
 // runTicker moves Raft's time while anybody wants it, and watches the disk.
 func (h *Host) runTicker(ctx context.Context) error {
-	ticker := time.NewTicker(h.o.TickInterval)
+	ticker := cadence.NewTicker(h.o.TickInterval)
 	defer ticker.Stop()
 	stalled := false
 	for {
@@ -123,7 +132,7 @@ func (h *Host) runTicker(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		if now := h.stalledNow(time.Now()); now != stalled {
+		if now := h.stalledNow(); now != stalled {
 			stalled = now
 			h.inputs.put(stall{stalled})
 			if stalled {
@@ -137,10 +146,15 @@ func (h *Host) runTicker(ctx context.Context) error {
 	}
 }
 
+// elapsed is how many nanoseconds have passed since Open, and one: never 0. Setting the clock does not
+// change it.
+func (h *Host) elapsed() int64 { return int64(time.Since(h.opened)) + 1 }
+
 // stalledNow says whether the log's disk has been busy with one batch for too long.
-func (h *Host) stalledNow(now time.Time) bool {
+func (h *Host) stalledNow() bool {
+	now := h.elapsed()
 	for _, began := range []int64{h.writing.Load(), h.syncing.Load()} {
-		if began != 0 && now.UnixNano()-began > int64(h.o.StallAfter) {
+		if began != 0 && now-began > int64(h.o.StallAfter) {
 			return true
 		}
 	}
@@ -153,7 +167,7 @@ const spaceEvery = 250 * time.Millisecond
 
 // runSpace watches the space on the disk, on its own: a sick file system may take long to answer.
 func (h *Host) runSpace(ctx context.Context) error {
-	ticker := time.NewTicker(spaceEvery)
+	ticker := cadence.NewTicker(spaceEvery)
 	defer ticker.Stop()
 	for {
 		if now := h.st.Space(time.Now()).Full; h.full.Swap(now) != now {
@@ -218,8 +232,7 @@ func (h *Host) runSnapshots(ctx context.Context) error {
 		var tasks []snapshotTask
 		tasks, open = h.snapshots.take(nil)
 		for _, t := range tasks {
-			err := h.sendSnapshot(ctx, t)
-			h.inputs.put(snapshotSent{t.shard, t.to, err == nil})
+			h.inputs.put(snapshotSent{t, h.sendSnapshot(ctx, t)})
 		}
 	}
 	return nil

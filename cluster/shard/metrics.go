@@ -30,6 +30,8 @@ type metrics struct {
 	stalls      prometheus.Counter
 	snapshots   *prometheus.CounterVec // by direction and result
 	truncated   prometheus.Counter
+	tails       prometheus.Gauge
+	revisions   prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -61,13 +63,15 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		stalls:      counter("parley_shard_disk_stalls_total", "Times a log sync exceeded the stall limit."),
 		snapshots:   vec("parley_shard_snapshots_total", "Snapshots by direction and result.", "direction", "result"),
 		truncated:   counter("parley_shard_log_truncations_total", "Truncations of a replica's log."),
+		tails:       gauge("parley_shard_tail_bytes", "Log entries kept in memory."),
+		revisions:   gauge("parley_shard_revisions_bytes", "Revisions of entities kept in memory."),
 	}
 	if r == nil {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
 		m.outcomes, m.entries, m.entryBytes, m.syncSeconds, m.syncBatch, m.applyBatch, m.dropped,
-		m.leading, m.idle, m.waiting, m.stalls, m.snapshots, m.truncated,
+		m.leading, m.idle, m.waiting, m.stalls, m.snapshots, m.truncated, m.tails, m.revisions,
 	} {
 		if err := r.Register(c); err != nil {
 			return nil, err

@@ -47,7 +47,8 @@ type Options struct {
 	// so that an answer to an earlier life, still on its way, fits none of this one's rounds: a Host
 	// draws one at random when this is 0.
 	ReadsFrom uint64
-	// TailBytes is how much of each replica's log stays in memory beyond what is not applied yet.
+	// TailBytes bounds what all logs of this node keep in memory, beyond what is not applied yet. Who is
+	// further behind is sent entries from the disk.
 	TailBytes int
 	// RevisionsMax bounds the cached revisions of entities, over all shards.
 	RevisionsMax int
@@ -93,7 +94,7 @@ func DefaultOptions() Options {
 		TickInterval: 100 * time.Millisecond, ElectionTicks: 10, HeartbeatTicks: 2, QuiesceTicks: 5,
 		EntryBytes: 256 << 10, MessageBytes: 1 << 20, InflightMessages: 256,
 		ShardBytesMax: 16 << 20, NodeBytesMax: 128 << 20, InboxBytesMax: 64 << 20, ReadsMax: 4096,
-		TailBytes: 512 << 10, RevisionsMax: 128 << 10, SnapshotBytesPerSecond: 64 << 20,
+		TailBytes: 32 << 20, RevisionsMax: 128 << 10, SnapshotBytesPerSecond: 64 << 20,
 		SyncsInFlight: 2, StallAfter: time.Second,
 		FlushInterval: 30 * time.Second, FlushBytes: 64 << 20, KeepEntries: 1024, CaughtUpEntries: 64,
 		Logger: slog.New(slog.DiscardHandler),

@@ -84,7 +84,7 @@ func (c *core) proposeWaiting(g *group) {
 	if len(g.pending) == 0 || g.leads() && g.appending > 0 && g.pendingBytes < c.o.EntryBytes {
 		return
 	}
-	if !g.leads() {
+	if !g.leads() || g.leaves() {
 		c.failPending(g, ErrNotLeader)
 		return
 	}

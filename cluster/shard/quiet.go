@@ -18,6 +18,7 @@ func (c *core) onTick() {
 		c.ageReads(g)
 		if g.leads() {
 			c.watchSpace(g)
+			g.ageSetbacks()
 			if g.idleTicks++; g.idleTicks > c.o.QuiesceTicks && c.quiesce(g) {
 				continue
 			}
@@ -53,7 +54,7 @@ func (c *core) countIdle() {
 // heartbeat could say. Each follower is told term and commit, and sleeps only if its own agree.
 func (c *core) quiesce(g *group) bool {
 	last, err := g.log.LastIndex()
-	if err != nil || len(g.pending)+len(g.waiting)+len(g.held)+g.reads.len() > 0 || g.change != nil || g.install != nil {
+	if err != nil || len(g.pending)+len(g.waiting)+len(g.held)+g.reads.len() > 0 || g.change != nil || g.install != nil || len(g.unaware()) > 0 {
 		return false
 	}
 	status := g.raft.BasicStatus()
@@ -174,6 +175,9 @@ func (c *core) onPeerChange(in peerChange) {
 			continue
 		}
 		g.unstored = 0
+		if in.up {
+			g.forgive(in.node)
+		}
 		c.wake(g)
 		if in.up || g.leader == 0 || g.leads() || g.nodeOf(g.leader) != in.node {
 			continue

@@ -40,15 +40,6 @@ type owner struct {
 	done  []func(error)
 }
 
-// snapshotTask asks for a shard's state to be sent to a replica that the log no longer serves.
-type snapshotTask struct {
-	shard keys.Shard
-	to    ReplicaID
-	node  string
-	from  uint64
-	term  uint64
-}
-
 // handle turns a Ready into outputs.
 func (c *core) handle(g *group, rd raft.Ready) {
 	c.follow(g, rd)
@@ -128,8 +119,8 @@ func (c *core) handleInstall(g *group, m *raftpb.Message, t *logTask) {
 	invariant.That(r != nil && r.applied.Index == m.Snapshot.GetMetadata().GetIndex(),
 		"shard %d: snapshot accepted that was not received", g.shard)
 	g.received = nil
-	g.handed, g.configured, g.logBytes = r.applied.Index, r.applied.Index, 0
-	g.conf, g.members = r.applied.Conf, r.applied.Members
+	g.handed, g.logBytes, g.members = r.applied.Index, 0, r.applied.Members
+	g.configure(r.applied.Conf, r.applied.Index)
 	t.write.Reset, t.installed = &r.applied.Position, &r.applied
 	g.install = t
 	before := g.log.Before()
@@ -171,21 +162,6 @@ func (c *core) handleApply(g *group, m *raftpb.Message) {
 	c.out.apply = append(c.out.apply, t)
 }
 
-// handleSnapshot asks for a snapshot to be sent.
-func (c *core) handleSnapshot(g *group, m *raftpb.Message) {
-	node := g.nodeOf(m.GetTo())
-	if c.full[node] {
-		c.m.dropped.WithLabelValues(dropNoSpace).Inc()
-	}
-	if node == "" || c.full[node] {
-		g.raft.ReportSnapshot(m.GetTo(), raft.SnapshotFailure)
-		return
-	}
-	c.out.snapshots = append(c.out.snapshots, snapshotTask{
-		shard: g.shard, to: ReplicaID(m.GetTo()), node: node, from: m.GetFrom(), term: m.GetTerm(),
-	})
-}
-
 // onLogDone shows Raft what is durable now and passes on the responses that waited for it.
 func (c *core) onLogDone(in logDone) {
 	for _, t := range in.tasks {
@@ -214,6 +190,7 @@ func (c *core) onLogDone(in logDone) {
 			g.log.Appended(t.write.Entries)
 			g.appending--
 		}
+		c.countTail(g)
 		for _, m := range t.responses {
 			if m.GetTo() == g.replica {
 				_ = g.raft.Step(m)

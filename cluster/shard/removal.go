@@ -144,6 +144,7 @@ func (c *core) onRemove(in removeRequest) {
 		g.received = nil
 	}
 	delete(c.groups, g.shard)
+	c.tails -= g.tailBytes
 	c.order = slices.DeleteFunc(c.order, func(other *group) bool { return other == g })
 	c.tombs[g.shard] = g.replica
 	c.removing[g.shard] = in.done

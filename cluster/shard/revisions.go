@@ -15,7 +15,13 @@ type revisions struct {
 	max    int
 	young  map[string]*revision
 	old    map[string]*revision
+
+	youngBytes, oldBytes int // what they take, roughly
 }
+
+// revisionOverhead is what a revision costs in memory beside its key, roughly: itself, and its place in
+// a map.
+const revisionOverhead = 96
 
 // revision is one entity's.
 type revision struct {
@@ -47,6 +53,7 @@ func (c *revisions) at(entity []byte) (*revision, error) {
 		}
 	}
 	c.young[r.key] = r
+	c.youngBytes += len(r.key) + revisionOverhead
 	return r, nil
 }
 
@@ -54,10 +61,15 @@ func (c *revisions) at(entity []byte) (*revision, error) {
 func (c *revisions) rotate() {
 	if len(c.young) >= c.max/2 {
 		c.old, c.young = c.young, map[string]*revision{}
+		c.oldBytes, c.youngBytes = c.youngBytes, 0
 	}
 }
+
+// bytes is what all revisions that are kept take in memory, roughly.
+func (c *revisions) bytes() int { return c.youngBytes + c.oldBytes }
 
 // forget drops everything, because state was replaced under the cache.
 func (c *revisions) forget() {
 	c.old, c.young = map[string]*revision{}, map[string]*revision{}
+	c.oldBytes, c.youngBytes = 0, 0
 }

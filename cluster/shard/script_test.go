@@ -202,6 +202,12 @@ func (c *scripted) run(d *datadriven.TestData) {
 	case "sync-log":
 		n.SyncLog()
 		return
+	case "send-snapshot":
+		n.SendSnapshot(context.Background())
+		return
+	case "snapshots":
+		c.snapshots()
+		return
 	case "apply":
 		n.Apply(context.Background())
 		return

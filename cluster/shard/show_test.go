@@ -99,3 +99,18 @@ func (c *scripted) dropped(n *scriptedNode) {
 		}
 	}
 }
+
+// snapshots shows what became of snapshots since the nodes were opened.
+func (c *scripted) snapshots() {
+	for _, name := range c.names() {
+		m := c.nodes[name].m
+		for _, how := range [][2]string{{"out", "sent"}, {"out", "failed"}, {"in", "installed"}, {"in", "no_space"}, {"in", "failed"}} {
+			if count := testutil.ToFloat64(m.snapshots.WithLabelValues(how[0], how[1])); count > 0 {
+				fmt.Fprintf(&c.out, "%s: %s, %s: %v\n", name, how[0], how[1], count)
+			}
+		}
+		if count := testutil.ToFloat64(m.dropped.WithLabelValues(dropSnapshot)); count > 0 {
+			fmt.Fprintf(&c.out, "%s: of no use: %v\n", name, count)
+		}
+	}
+}

@@ -101,12 +101,13 @@ func (c *core) noSpaceFor(g *group) error {
 	}
 }
 
-// handOver gives the lead of a group to a voter that was heard of lately, is on a disk with space, and
-// is the furthest of those, if there is one. Asking again while that is under way changes nothing.
+// handOver gives the lead of a group to a voter that was heard of lately, stays one, is on a disk with space,
+// and is the furthest of those, if there is one. Asking again while that is under way changes nothing.
 func (c *core) handOver(g *group) {
 	best, match := uint64(0), uint64(0)
 	g.raft.WithProgress(func(id uint64, kind raft.ProgressType, p tracker.Progress) {
-		if id != g.replica && kind == raft.ProgressTypePeer && p.RecentActive && p.Match > match && c.stores(g, id) {
+		if id != g.replica && kind == raft.ProgressTypePeer && p.RecentActive && p.Match > match && c.stores(g, id) &&
+			slices.Contains(g.conf.GetVoters(), id) {
 			best, match = id, p.Match
 		}
 	})
@@ -155,12 +156,12 @@ func (c *core) enough(g *group, m *raftpb.Message) bool {
 // storeTicks is for how long a commit may stand still before nobody is spared any more.
 const storeTicks = 3
 
-// watchSpace is a tick of a leader. It goes when its disk is full, and sees whether those who are not
+// watchSpace is a tick of a leader. It goes when its disk is full or it is about to leave, and sees whether those who are not
 // spared do store. If they do not, nobody is spared until they have what they did not store in time, or
 // something new is known of somebody. What was kept from a replica reaches it after its next answer to a
 // heartbeat.
 func (c *core) watchSpace(g *group) {
-	if c.starved() && !g.alone() {
+	if c.starved() && !g.alone() || g.leaves() {
 		c.handOver(g)
 	}
 	if len(c.full) == 0 || g.commit == g.handed || g.commit != g.seen {

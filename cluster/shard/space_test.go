@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -110,6 +111,59 @@ func testCloseOnAFullDisk(t *testing.T, hidden bool) {
 	if disk.full.Store(true); !hidden {
 		hear(t, told, true)
 	}
+	finish(t, h)
+	disk.full.Store(false)
+	h.start(testStore(t, disk))
+	<-h.leads.of(1)
+	if n := revisionOf(t, h.Reader(), post(1, 7, 0)); n != 1 {
+		t.Errorf("revision %d after the restart", n)
+	}
+	h.stop()
+}
+
+// TestADropOnAFullDisk: whoever has a replica dropped on a full disk need not wait for it, nobody else does, the
+// host can be closed meanwhile, and its next start drops what is left.
+func TestADropOnAFullDisk(t *testing.T) {
+	h, disk, told := openFilling(t)
+	lead := <-h.leads.of(1)
+	if err := h.write(1, lead.Epoch, post(1, 7, 0)); err != nil {
+		t.Fatal(err)
+	}
+	dropped, err := h.Status(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk.full.Store(true)
+	hear(t, told, true)
+	for range 2 { // who asks again waits for the same
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		if err := h.RemoveReplica(ctx, 1, dropped.Replica); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a drop without space: %v", err)
+		}
+		cancel()
+	}
+	if err := h.AddReplica(1, dropped.Replica+1); !errors.Is(err, ErrExists) {
+		t.Errorf("a new replica beside the one that is dropped: %v", err)
+	}
+	if err := h.RemoveReplica(t.Context(), 9, 99); !errors.Is(err, ErrNoReplica) {
+		t.Errorf("a drop of another shard: %v", err)
+	}
+	finish(t, h)
+	disk.full.Store(false)
+	h.start(testStore(t, disk))
+	if _, err := h.Status(t.Context(), 1); !errors.Is(err, ErrNoReplica) {
+		t.Errorf("the replica is back: %v", err)
+	}
+	h.restart() // closing lets the disk finish
+	defer h.stop()
+	if n := revisionOf(t, h.Reader(), post(1, 7, 0)); n != 0 {
+		t.Errorf("revision %d of what was dropped", n)
+	}
+}
+
+// finish closes a host whose disk is full, and its store.
+func finish(t *testing.T, h *host) {
+	t.Helper()
 	closed := make(chan error, 1)
 	go func() { closed <- errors.Join(h.Host.Close(), h.store.Close()) }()
 	select {
@@ -120,13 +174,6 @@ func testCloseOnAFullDisk(t *testing.T, hidden bool) {
 	case <-time.After(time.Minute):
 		t.Fatal("the host does not close")
 	}
-	disk.full.Store(false)
-	h.start(testStore(t, disk))
-	<-h.leads.of(1)
-	if n := revisionOf(t, h.Reader(), post(1, 7, 0)); n != 1 {
-		t.Errorf("revision %d after the restart", n)
-	}
-	h.stop()
 }
 
 // TestASnapshotEndsWhenTheDiskIsFull: also one that began before.

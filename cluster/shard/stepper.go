@@ -202,8 +202,7 @@ func (s *Stepper) SendSnapshot(ctx context.Context) bool {
 	}
 	t := s.snapshots[0]
 	s.snapshots = s.snapshots[1:]
-	err := s.sendSnapshot(ctx, t)
-	s.inputs = append(s.inputs, snapshotSent{t.shard, t.to, err == nil})
+	s.inputs = append(s.inputs, snapshotSent{t, s.sendSnapshot(ctx, t)})
 	return true
 }
 

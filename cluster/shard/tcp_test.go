@@ -95,7 +95,7 @@ func (c *towns) swap(old ReplicaID) {
 			break
 		}
 	}
-	if err := c.nodes["n3"].RemoveReplica(1, old); err != nil {
+	if err := c.nodes["n3"].RemoveReplica(c.t.Context(), 1, old); err != nil {
 		c.t.Fatal(err)
 	}
 	c.post(1, 7, 50)

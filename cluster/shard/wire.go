@@ -80,7 +80,8 @@ type item struct {
 	note    note
 }
 
-// readBatch calls visit for each item. Messages point into b, which must not change afterwards.
+// readBatch calls visit for each item. Messages point into b, which must not change afterwards; their
+// entries do not, because a log keeps entries for long, and one of them would keep all of b.
 func readBatch(b []byte, visit func(item)) error {
 	r := entryReader{b: b}
 	for len(r.b) > 0 {
@@ -138,12 +139,25 @@ func (r *entryReader) message() *raftpb.Message {
 		m.Context = context
 	}
 	if n := r.count(); n > 0 {
-		slabs := make([]entrySlab, n)
-		m.Entries = make([]*raftpb.Entry, n)
-		for i := range slabs {
-			term, index := r.uvarint(), r.uvarint()
-			m.Entries[i] = slabs[i].set(raftpb.EntryType(r.byte()), term, index, r.bytes())
-		}
+		m.Entries = r.entries(n)
 	}
 	return m
+}
+
+// entries reads n entries, with payloads of their own.
+func (r *entryReader) entries(n int) []*raftpb.Entry {
+	slabs, entries, bytes := make([]entrySlab, n), make([]*raftpb.Entry, n), 0
+	for i := range slabs {
+		term, index := r.uvarint(), r.uvarint()
+		entries[i] = slabs[i].set(raftpb.EntryType(r.byte()), term, index, r.bytes())
+		bytes += len(entries[i].Data)
+	}
+	own := make([]byte, 0, bytes)
+	for _, e := range entries {
+		if from := len(own); len(e.Data) > 0 {
+			own = append(own, e.Data...)
+			e.Data = own[from:len(own):len(own)]
+		}
+	}
+	return entries
 }

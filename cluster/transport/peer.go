@@ -7,6 +7,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"parley/internal/cadence"
 )
 
 // The reasons for which a batch is lost, as metric labels.
@@ -118,7 +120,7 @@ func (p *peer) send(ctx context.Context, conn net.Conn) error {
 // beatLoop lets all connections beat at once: an idle node wakes up once a beat, whatever the
 // number of its peers.
 func (t *TCP) beatLoop() error {
-	ticker := time.NewTicker(t.o.BeatInterval)
+	ticker := cadence.NewTicker(t.o.BeatInterval)
 	defer ticker.Stop()
 	for {
 		select {

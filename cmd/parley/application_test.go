@@ -67,7 +67,7 @@ func TestAnApplicationWithAKeyOfItsOwn(t *testing.T) {
 	}
 	match(t, w.ok("app:create", "own", "--public-key=public.pem"), `Application created: .*\nExisting config found.*\nCredentials written to .*\n`)
 	w.ok("user:create", "name=ann", "--keyfile=private.key")
-	if code, _, errOut := w.run("user:create", "name=bob"); code != exitRefused {
+	if code, _, errOut := w.run("user:create", "name=bob"); code != exitRefused || !strings.Contains(errOut, "--keyfile") {
 		t.Errorf("without the key: exit %d, %s", code, errOut)
 	}
 

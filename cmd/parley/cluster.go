@@ -141,6 +141,9 @@ func printStatus(w io.Writer, s *admin.Status) error {
 	}
 	fmt.Fprintf(w, "\n%d shards, %d under-replicated, %d without a leader; %s\n",
 		s.Shards, s.UnderReplicatedShards, s.LeaderlessShards, tolerance(s.FailuresTolerated))
+	if s.WaitingForSpace > 0 {
+		fmt.Fprintf(w, "%d shards lack a replica because every disk that could take it is full.\n", s.WaitingForSpace)
+	}
 	if len(s.Operations) == 0 {
 		_, err := fmt.Fprintln(w, "Nothing is under way.")
 		return err

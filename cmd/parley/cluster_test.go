@@ -33,7 +33,7 @@ func TestClusterCommands(t *testing.T) {
 		exit int
 		says string
 	}{
-		{[]string{"node", "remove", "n1", "--yes"}, exitRefused, "last node"},
+		{[]string{"node", "remove", "n1", "--yes"}, exitFailed, "last node"},
 		{[]string{"node", "drain", "nobody", "--yes"}, exitFailed, "no member"},
 		{[]string{"node", "drain", "n1"}, exitUsage, "--yes"},
 		{[]string{"node", "remove", "n1"}, exitUsage, "standard input is no terminal"},

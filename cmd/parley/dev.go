@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -28,11 +30,16 @@ func newDev(t *terminal) *cobra.Command {
 		RunE: func(command *cobra.Command, _ []string) error { return dev(t, command) },
 	}
 	settings.Flags(command.Flags())
-	command.Flags().Int("nodes", 1, "how many nodes, each a process of its own; the others keep their data and logs below the first one's")
+	command.Flags().Int("nodes", 1, "how many nodes, 1 or 3 to 9, each a process of its own; the others keep their data and logs below the first one's")
 	return command
 }
 
 func dev(t *terminal, command *cobra.Command) (err error) {
+	if !signal.Ignored(syscall.SIGHUP) { // by nohup, say
+		ctx, stop := signal.NotifyContext(command.Context(), syscall.SIGHUP) // the terminal was closed
+		defer stop()
+		command.SetContext(ctx)
+	}
 	loaded, err := loadSettings(t, command)
 	if err != nil {
 		return err
@@ -48,14 +55,9 @@ func dev(t *terminal, command *cobra.Command) (err error) {
 	}
 	s.APIKey, s.APISecret = kept.APIKey, kept.APISecret
 	nodes, err := command.Flags().GetInt("nodes")
-	if err != nil || nodes < 1 || nodes > fleetMax {
-		return usagef("nodes: must be 1 to %d", fleetMax)
+	if err != nil || nodes < 1 || nodes == 2 || nodes > fleetMax {
+		return usagef("nodes: must be 1, or 3 to %d; two tolerate no more than one does", fleetMax)
 	}
-	others, err := startFleet(t, &s, nodes)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, others.Close()) }()
 	d := &demo{clock: t.now}
 	n, err := open(t, command.Context(), node.Options{Settings: s, Demo: d.session})
 	if err != nil {
@@ -64,6 +66,12 @@ func dev(t *terminal, command *cobra.Command) (err error) {
 	if err := d.start(command.Context(), n, s.DataDir, kept); err != nil {
 		return errors.Join(err, n.Close())
 	}
+	// Not before: the first node that finds no credentials makes some, which only it knows.
+	others, err := startFleet(t, s, n.Addresses().Gossip, nodes)
+	if err != nil {
+		return errors.Join(err, n.Close())
+	}
+	defer func() { err = errors.Join(err, others.Close()) }()
 	if err := others.await(command.Context(), t.err, n.Addresses().HTTPURL(), node.Credentials{APIKey: d.kept.APIKey, APISecret: d.kept.APISecret}); err != nil {
 		return errors.Join(err, n.Close())
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -39,17 +38,12 @@ type fleet struct {
 	group  errgroup.Group
 }
 
-// startFleet starts count-1 further nodes, which wait for the first one.
-func startFleet(t *terminal, first *settings.Settings, count int) (*fleet, error) {
+// startFleet starts count-1 further nodes, which join the first one at its gossip address.
+func startFleet(t *terminal, first settings.Settings, join string, count int) (*fleet, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &fleet{cancel: cancel, ended: make(chan string, fleetMax)}
 	if count < 2 {
 		return f, nil
-	}
-	// The others are told where the first one is before it is there.
-	var err error
-	if first.GossipAddr, err = knownPort(first.GossipAddr); err != nil {
-		return nil, errors.Join(err, f.Close())
 	}
 	binary, err := os.Executable()
 	if err != nil {
@@ -58,7 +52,7 @@ func startFleet(t *terminal, first *settings.Settings, count int) (*fleet, error
 	for i := 2; i <= count; i++ {
 		name := "node-" + strconv.Itoa(i)
 		dir := filepath.Join(first.DataDir, name)
-		command := exec.CommandContext(ctx, binary, "serve", "--node-name", name, "--data-dir", dir, "--join", first.GossipAddr,
+		command := exec.CommandContext(ctx, binary, "serve", "--"+parentFlag, strconv.Itoa(os.Getpid()), "--node-name", name, "--data-dir", dir, "--join", join,
 			"--http-addr", anyPort, "--gossip-addr", anyPort, "--rpc-addr", anyPort, "--raft-addr", anyPort, "--log-level", first.LogLevel, "--webhook-allow", strings.Join(first.WebhookAllow, ","))
 		command.Env = t.environ
 		command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
@@ -70,19 +64,6 @@ func startFleet(t *terminal, first *settings.Settings, count int) (*fleet, error
 		}
 	}
 	return f, nil
-}
-
-// knownPort chooses a free port now, where the address leaves it open.
-func knownPort(address string) (string, error) {
-	_, port, err := net.SplitHostPort(address)
-	if err != nil || port != "0" {
-		return address, err
-	}
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	return l.Addr().String(), l.Close()
 }
 
 func (f *fleet) start(command *exec.Cmd, dir string) error {

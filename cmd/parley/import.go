@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
-	"parley/cmd/parley/client"
 	"parley/cmd/parley/export"
 )
 
@@ -92,8 +91,8 @@ func importAll(t *terminal, command *cobra.Command, o *importOptions, x *export.
 	if err != nil {
 		return err
 	}
-	if application.ID == "" || application.PrivateKey == "" {
-		return fmt.Errorf("no application here: %w", client.ErrRefused)
+	if err := complete(application); err != nil {
+		return err
 	}
 	done, err := openJournal(t.path(o.journal), journalHead{Application: application.ID, Digest: x.Digest})
 	if err != nil {

@@ -9,8 +9,10 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"parley/cmd/parley/node"
 	"parley/cmd/parley/settings"
@@ -34,18 +36,53 @@ func newServe(t *terminal) *cobra.Command {
 				signal.Notify(reload, syscall.SIGHUP)
 				defer signal.Stop(reload)
 			}
-			n, err := open(t, command.Context(), node.Options{Settings: loaded.Settings, Reload: reload})
-			if err != nil {
-				return err
-			}
-			if err := announce(command, n, loaded.Settings.DataDir); err != nil {
-				return errors.Join(err, n.Close())
-			}
-			return n.Run(command.Context())
+			return withParent(command, func(ctx context.Context) error {
+				n, err := open(t, ctx, node.Options{Settings: loaded.Settings, Reload: reload})
+				if err != nil {
+					return err
+				}
+				if err := announce(command, n, loaded.Settings.DataDir); err != nil {
+					return errors.Join(err, n.Close())
+				}
+				return n.Run(ctx)
+			})
 		},
 	}
 	settings.Flags(command.Flags())
+	command.Flags().Int(parentFlag, 0, "stop when the process with this id, which started the node, has ended")
+	_ = command.Flags().MarkHidden(parentFlag) // there is such a flag
 	return command
+}
+
+const (
+	parentFlag      = "parent"
+	parentLookEvery = time.Second
+)
+
+// withParent runs a node until the process that it belongs to has ended, if it belongs to one.
+func withParent(command *cobra.Command, run func(context.Context) error) error {
+	parent, err := command.Flags().GetInt(parentFlag)
+	if err != nil || parent == 0 {
+		return errors.Join(err, run(command.Context()))
+	}
+	ctx, stop := context.WithCancel(command.Context())
+	var group errgroup.Group
+	group.Go(func() error {
+		defer stop()
+		ticker := time.NewTicker(parentLookEvery)
+		defer ticker.Stop()
+		for os.Getppid() == parent { // an orphan is given another
+			select {
+			case <-ticker.C:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		return nil
+	})
+	err = run(ctx)
+	stop()
+	return errors.Join(err, group.Wait())
 }
 
 // open starts a node that logs to standard error.

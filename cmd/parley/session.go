@@ -115,14 +115,26 @@ func callAsAdministrator(t *terminal, command *cobra.Command, method, path strin
 	if err != nil {
 		return nil, err
 	}
-	if application.ID == "" || application.PrivateKey == "" {
-		return nil, fmt.Errorf("no application here: %w", client.ErrRefused)
+	if err := complete(application); err != nil {
+		return nil, err
 	}
 	token, err := application.AdminToken(t.now())
 	if err != nil {
 		return nil, fmt.Errorf("application %s: %w", application.ID, err)
 	}
 	return call(command.Context(), g, client.Bearer(token), method, path, in)
+}
+
+// complete says what is missing to speak for an application. One that was made with a public key alone has
+// its private key elsewhere.
+func complete(a client.Application) error {
+	switch {
+	case a.ID == "":
+		return fmt.Errorf("no application here: %w", client.ErrRefused)
+	case a.PrivateKey == "":
+		return fmt.Errorf("no private key of application %s here, name it with --keyfile: %w", a.ID, client.ErrRefused)
+	}
+	return nil
 }
 
 func call(ctx context.Context, g *target, auth client.Authorization, method, path string, in any) (json.RawMessage, error) {

@@ -18,10 +18,11 @@ type Status struct {
 	Removed               []string    `json:"removed"` // names of nodes that were members
 	Version               int         `json:"version"` // of the cluster: what every member speaks
 	Shards                int         `json:"shards"`
-	LeaderlessShards      int         `json:"leaderless_shards"`       // nobody answered for them
-	UnderReplicatedShards int         `json:"under_replicated_shards"` // fewer caught-up voters on live nodes than there could be
-	FailuresTolerated     int         `json:"failures_tolerated"`      // nodes that may fail at once without a shard losing its quorum
-	MaxLagEntries         uint64      `json:"max_lag_entries"`         // of the replica that is furthest behind its leader
+	LeaderlessShards      int         `json:"leaderless_shards"`        // nobody answered for them
+	UnderReplicatedShards int         `json:"under_replicated_shards"`  // fewer caught-up voters on live nodes than there could be
+	WaitingForSpace       int         `json:"shards_waiting_for_space"` // they lack a replica, and every disk that could take it is full
+	FailuresTolerated     int         `json:"failures_tolerated"`       // nodes that may fail at once without a shard losing its quorum
+	MaxLagEntries         uint64      `json:"max_lag_entries"`          // of the replica that is furthest behind its leader
 	Operations            []Operation `json:"operations"`
 }
 
@@ -72,7 +73,7 @@ func StatusOf(cluster string, p *driver.Picture, joining, full []string) Status 
 		s.Nodes[i].DiskFull = slices.Contains(full, s.Nodes[i].Name)
 	}
 	s.count(p)
-	s.FailuresTolerated = p.View.Tolerated()
+	s.FailuresTolerated, s.WaitingForSpace = p.View.Tolerated(), p.View.Cramped()
 	s.operations(p)
 	return s
 }

@@ -54,6 +54,17 @@ func TestStatus(t *testing.T) {
 			t.Errorf("%+v, want %+v", n, want)
 		}
 	}
+	for i := range p.View.Nodes {
+		p.View.Nodes[i].Full = true
+	}
+	p.View.Shards[0].Rows = p.View.Shards[0].Rows[:2] // the replica on c was given up
+	if s = StatusOf("x", p, nil, nil); s.WaitingForSpace != 0 {
+		t.Errorf("%d shards wait for space, but c is down", s.WaitingForSpace)
+	}
+	p.View.Nodes[2].Live = true
+	if s = StatusOf("x", p, nil, nil); s.WaitingForSpace != 1 {
+		t.Errorf("%d shards wait for space", s.WaitingForSpace)
+	}
 	if len(s.Operations) != 0 { // a draining node that leads nothing has come to its end
 		t.Errorf("operations %+v", s.Operations)
 	}

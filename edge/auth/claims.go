@@ -24,6 +24,9 @@ type Claims struct {
 	NotBefore     time.Time // zero = at once
 	ExpiresAt     time.Time // never zero: a token without exp ends 15 minutes after iat
 	ACL           *ACL      // nil: an administrator without a list, who may do everything
+	// SignedBy is the key that the token was found to be signed with. Once the application has other
+	// keys, whoever acts on the token must not go on.
+	SignedBy Fingerprint
 }
 
 // Admin says whether the token speaks for the application itself.

@@ -3,16 +3,33 @@ package auth
 import (
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
+
+	eventv1 "parley/proto/event/v1"
 )
 
 const (
 	rsaBitsMin = 2048 // smaller keys can be factored by those who want to
 	rsaBitsMax = 8192 // larger ones make verification a way to burn our processor
 )
+
+// Fingerprint tells an application's key from its others: the SHA-256 of its PEM.
+type Fingerprint [sha256.Size]byte
+
+// Fingerprints are those of the keys that may have signed a token of a.
+func Fingerprints(a *eventv1.Application) []Fingerprint {
+	var list []Fingerprint
+	for _, text := range keysOf(a) {
+		if text != "" {
+			list = append(list, sha256.Sum256([]byte(text)))
+		}
+	}
+	return list
+}
 
 // ParsePublicKey reads an RSA public key in PEM, PKIX ("PUBLIC KEY") or PKCS#1 ("RSA PUBLIC
 // KEY"), of 2048 to 8192 bits. Its errors may be told to the caller.

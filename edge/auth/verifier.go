@@ -62,74 +62,97 @@ func New(directory Directory, o Options) (*Verifier, error) {
 // Verify checks a token and says who it speaks for. A refusal is code.MissingToken,
 // code.InvalidToken or code.ExpiredToken; when the cluster can not be asked, code.Unavailable.
 func (v *Verifier) Verify(ctx context.Context, token string) (*Claims, error) {
-	claims, err := v.verify(ctx, token)
+	found, err := v.verify(ctx, token)
 	if err != nil {
-		err = refusal(err)
-		if coded, ok := code.Of(err); ok {
-			v.metrics.refused.WithLabelValues(string(coded.Code)).Inc()
-		}
-		return nil, err
+		return nil, v.refuse(err)
 	}
-	return claims, nil
+	return found.claims, nil
 }
 
-func (v *Verifier) verify(ctx context.Context, token string) (*Claims, error) {
+// Login is Verify for a caller that needs the token's user besides: verifying has read it, and a
+// crowd that comes back need not have it read twice. It is nil for an administrator's token.
+func (v *Verifier) Login(ctx context.Context, token string) (*Claims, *eventv1.User, error) {
+	found, err := v.verify(ctx, token)
+	if err == nil && found.user == nil && !found.claims.Admin() {
+		found, err = v.withUser(ctx, found.verified)
+	}
+	if err != nil {
+		return nil, nil, v.refuse(err)
+	}
+	return found.claims, found.user, nil
+}
+
+// refuse gives a refusal its code and counts it.
+func (v *Verifier) refuse(err error) error {
+	err = refusal(err)
+	if coded, ok := code.Of(err); ok {
+		v.metrics.refused.WithLabelValues(string(coded.Code)).Inc()
+	}
+	return err
+}
+
+// found is a verified token with its user as it was just read; nil if it need not be read.
+type found struct {
+	*verified
+	user *eventv1.User
+}
+
+func (v *Verifier) verify(ctx context.Context, token string) (found, error) {
 	switch {
 	case token == "":
-		return nil, code.New(code.MissingToken, "A bearer token is needed: Authorization: Bearer <jwt>.")
+		return found{}, code.New(code.MissingToken, "A bearer token is needed: Authorization: Bearer <jwt>.")
 	case len(token) > v.options.TokenBytesMax:
-		return nil, invalid("it is longer than %d bytes", v.options.TokenBytesMax)
+		return found{}, invalid("it is longer than %d bytes", v.options.TokenBytesMax)
 	case strings.Count(token, ".") != 2:
-		return nil, invalid("it is not a signed JSON Web Token")
+		return found{}, invalid("it is not a signed JSON Web Token")
 	}
 	sum := sha256.Sum256([]byte(token))
 	if known, ok := v.tokens.Get(sum); ok {
-		fresh, err := v.again(ctx, known)
-		if err != nil || fresh != nil {
-			return v.remember(sum, known, fresh, err)
+		again, err := v.again(ctx, known)
+		if err != nil || again.verified != nil {
+			return v.remember(sum, known, again, err)
 		}
 	}
-	fresh, err := v.first(ctx, token)
+	first, err := v.first(ctx, token)
 	if err == nil {
 		v.metrics.verified.WithLabelValues("signature").Inc()
 	}
-	return v.remember(sum, nil, fresh, err)
+	return v.remember(sum, nil, first, err)
 }
 
-func (v *Verifier) remember(sum [sha256.Size]byte, was, is *verified, err error) (*Claims, error) {
+func (v *Verifier) remember(sum [sha256.Size]byte, was *verified, is found, err error) (found, error) {
 	if err != nil {
-		return nil, err
+		return found{}, err
 	}
-	if was != is {
-		v.tokens.Put(sum, is)
+	if was != is.verified {
+		v.tokens.Put(sum, is.verified)
 	}
-	return is.claims, nil
+	return is, nil
 }
 
 // again accepts a token seen before, as long as its key is still the application's, its time is
-// not over and its user exists. nil, nil means that it must be verified from the beginning.
-func (v *Verifier) again(ctx context.Context, known *verified) (*verified, error) {
+// not over and its user exists. Nothing found means that it must be verified from the beginning.
+func (v *Verifier) again(ctx context.Context, known *verified) (found, error) {
 	application, err := v.directory.Application(ctx, known.claims.ApplicationID)
 	if err != nil {
-		return nil, err
+		return found{}, err
 	}
 	if known.keys != keysOf(application) {
-		return nil, nil
+		return found{}, nil
 	}
 	now := v.options.Now()
 	if err := known.claims.current(now, &v.options); err != nil {
-		return nil, err
+		return found{}, err
 	}
 	v.metrics.verified.WithLabelValues("remembered").Inc()
 	if known.claims.Admin() || now.Before(known.userUntil) {
-		return known, nil
+		return found{verified: known}, nil
 	}
-	claims := *known.claims
-	return v.withUser(ctx, &verified{claims: &claims, keys: known.keys})
+	return v.withUser(ctx, known)
 }
 
 // first verifies a token that was not seen before.
-func (v *Verifier) first(ctx context.Context, token string) (*verified, error) {
+func (v *Verifier) first(ctx context.Context, token string) (found, error) {
 	var body payload
 	fresh := &verified{}
 	keyOf := func(t *jwt.Token) (any, error) {
@@ -147,11 +170,13 @@ func (v *Verifier) first(ctx context.Context, token string) (*verified, error) {
 		fresh.keys = keysOf(application)
 		return v.keySet(fresh.keys)
 	}
-	if _, err := v.parser.ParseWithClaims(token, &body, keyOf); err != nil {
-		return nil, err
+	parsed, err := v.parser.ParseWithClaims(token, &body, keyOf)
+	if err != nil {
+		return found{}, err
 	}
+	fresh.claims.SignedBy = v.signedBy(parsed, fresh.keys)
 	if err := fresh.claims.current(v.options.Now(), &v.options); err != nil {
-		return nil, err
+		return found{}, err
 	}
 	return v.withUser(ctx, fresh)
 }
@@ -178,6 +203,18 @@ func (v *Verifier) keySet(texts [2]string) (jwt.VerificationKeySet, error) {
 	return set, nil
 }
 
+// signedBy says which of the keys has signed a token that one of them has.
+func (v *Verifier) signedBy(t *jwt.Token, texts [2]string) Fingerprint {
+	present, before := texts[0], texts[1]
+	if before != "" {
+		signed := t.Raw[:strings.LastIndexByte(t.Raw, '.')]
+		if key, err := v.publicKey(before); err == nil && t.Method.Verify(signed, t.Signature, key) == nil {
+			return sha256.Sum256([]byte(before))
+		}
+	}
+	return sha256.Sum256([]byte(present))
+}
+
 func (v *Verifier) publicKey(text string) (*rsa.PublicKey, error) {
 	if key, ok := v.keys.Get(text); ok {
 		return key, nil
@@ -189,20 +226,32 @@ func (v *Verifier) publicKey(text string) (*rsa.PublicKey, error) {
 	return key, err
 }
 
-// withUser finds the user that the token's sub names. The question is asked as an administrator
-// of the token's own application, so no other application's users can be found.
-func (v *Verifier) withUser(ctx context.Context, t *verified) (*verified, error) {
+// withUser finds the user that the token's sub names.
+func (v *Verifier) withUser(ctx context.Context, t *verified) (found, error) {
 	if t.claims.Admin() {
-		return t, nil
+		return found{verified: t}, nil
 	}
-	asker := &nodev1.Principal{ApplicationId: t.claims.ApplicationID, Admin: true}
-	user, err := v.directory.GetUser(ctx, asker, api.UserRef{Name: t.claims.UserName})
+	user, err := v.user(ctx, t.claims)
 	if err != nil {
-		return nil, err
+		return found{}, err
 	}
-	t.claims.UserID = user.GetId()
-	t.userUntil = v.options.Now().Add(v.options.UserFresh)
-	return t, nil
+	claims := *t.claims
+	claims.UserID = user.GetId()
+	return found{&verified{&claims, t.keys, v.options.Now().Add(v.options.UserFresh)}, user}, nil
+}
+
+// user asks as an administrator of the token's own application, so no other application's users can
+// be found. A user that was found before is asked for by its id, which is one read and not two: whoever
+// bears a name has it reserved, so nobody else is meant by it.
+func (v *Verifier) user(ctx context.Context, c *Claims) (*eventv1.User, error) {
+	asker := &nodev1.Principal{ApplicationId: c.ApplicationID, Admin: true}
+	if c.UserID != "" {
+		user, err := v.directory.GetUser(ctx, asker, api.UserRef{ID: c.UserID})
+		if err == nil && user.GetName() == c.UserName || err != nil && !code.Has(err, code.UserNotFound) {
+			return user, err
+		}
+	}
+	return v.directory.GetUser(ctx, asker, api.UserRef{Name: c.UserName})
 }
 
 // GetExpirationTime and its siblings make payload a jwt.Claims. The library is told not to

@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -37,6 +38,7 @@ type directory struct {
 	applications map[string]*eventv1.Application
 	users        map[string]*eventv1.User // by application/name
 	credentials  map[string]*eventv1.Credential
+	asked        []api.UserRef
 }
 
 func (d *directory) Application(_ context.Context, id string) (*eventv1.Application, error) {
@@ -47,8 +49,11 @@ func (d *directory) Application(_ context.Context, id string) (*eventv1.Applicat
 }
 
 func (d *directory) GetUser(_ context.Context, p *nodev1.Principal, ref api.UserRef) (*eventv1.User, error) {
-	if u, ok := d.users[p.ApplicationId+"/"+ref.Name]; ok {
-		return u, nil
+	d.asked = append(d.asked, ref)
+	for key, u := range d.users {
+		if key == p.ApplicationId+"/"+ref.Name || ref.ID != "" && ref.ID == u.Id {
+			return u, nil
+		}
 	}
 	return nil, code.New(code.UserNotFound, "no user")
 }
@@ -353,7 +358,11 @@ func TestRememberedTokenObeysTimeKeyAndUser(t *testing.T) {
 		"application gone": {func(b *bench) { delete(b.directory.applications, application) }, code.InvalidToken},
 		"user gone":        {func(b *bench) { clear(b.directory.users) }, code.InvalidToken}, // at once
 		"user made afresh": {func(b *bench) {
-			b.directory.users[application+"/ann"] = &eventv1.User{Id: "USR-2"}
+			b.directory.users[application+"/ann"] = &eventv1.User{Id: "USR-2", Name: "ann"}
+		}, ""},
+		"name passed on": {func(b *bench) {
+			b.directory.users[application+"/anna"] = &eventv1.User{Id: "USR-1", Name: "anna"}
+			b.directory.users[application+"/ann"] = &eventv1.User{Id: "USR-2", Name: "ann"}
 		}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -372,10 +381,29 @@ func TestRememberedTokenObeysTimeKeyAndUser(t *testing.T) {
 			if tc.want != "" && !code.Has(err, tc.want) || tc.want == "" && err != nil {
 				t.Errorf("Verify = %+v, %v; want %q", c, err, tc.want)
 			}
-			if name == "user made afresh" && c.UserID != "USR-2" {
+			if (name == "user made afresh" || name == "name passed on") && c.UserID != "USR-2" {
 				t.Errorf("user = %s, want the new one", c.UserID)
 			}
 		})
+	}
+}
+
+// TestLoginReadsTheUserOnce: the user comes with the claims, read by name for a new token, and then by
+// the id that is known, which is one question to the cluster and not two.
+func TestLoginReadsTheUserOnce(t *testing.T) {
+	b := newBench(t)
+	tok := good(b.claims(object{"sub": "ann", "acl": object{"paths": object{"/**": object{}}}}))
+	for range 2 {
+		c, u, err := b.Login(t.Context(), tok)
+		if err != nil || c.UserID != "USR-1" || u.GetName() != "ann" {
+			t.Fatal(c, u, err)
+		}
+	}
+	if want := []api.UserRef{{Name: "ann"}, {ID: "USR-1"}}; !slices.Equal(b.directory.asked, want) {
+		t.Errorf("asked for %v, want %v", b.directory.asked, want)
+	}
+	if c, u, err := b.Login(t.Context(), good(b.claims(nil))); err != nil || !c.Admin() || u != nil {
+		t.Errorf("an administrator: %v, %v, %v", c, u, err)
 	}
 }
 

@@ -23,7 +23,8 @@ type Conn struct {
 	// appointment is guarded by the agenda.
 	appointment appointment
 
-	reading sync.Mutex // one Message at a time, and Closed after the last
+	reading  sync.Mutex // one Message at a time, and Closed after the last
+	finished bool       // guarded by reading; Closed was called
 
 	// socket carries the connection; nil = polling. It is set once, under mu.
 	socket atomic.Pointer[socket.Conn]
@@ -31,7 +32,7 @@ type Conn struct {
 	mu        sync.Mutex
 	queue     [][]byte      // guarded by mu; packets for the next poll
 	queued    int           // guarded by mu; bytes in queue that count against the limit
-	ready     []func()      // guarded by mu; told when little waits
+	ready     func()        // guarded by mu; told when little waits, nil = nobody
 	whole     chan struct{} // guarded by mu; a whole answer is queued, closed when it is fetched
 	news      chan struct{} // guarded by mu; the poll that waits, closed to release it; nil = none
 	upgrading bool          // guarded by mu; polls are not held
@@ -80,8 +81,8 @@ func (c *Conn) SendNow(frames []byte) {
 }
 
 // Offer queues messages if little waits for the peer, and says whether it did. If not, ready is
-// called once when that is so, or never if the connection ends. No frames only ask. ready must
-// not block, nor call the connection.
+// called once when that is so, or never if the connection ends or another offer comes that is not
+// taken. No frames only ask. ready must not block, nor call the connection.
 func (c *Conn) Offer(frames []byte, ready func()) bool {
 	if ws := c.socket.Load(); ws != nil {
 		return ws.Offer(frames, ready)
@@ -96,7 +97,7 @@ func (c *Conn) Offer(frames []byte, ready func()) bool {
 	case c.closing:
 		return false
 	case c.queued > c.server.options.QueueBytesMax/lowPart:
-		c.ready = append(c.ready, ready)
+		c.ready = ready
 		return false
 	case len(frames) > 0:
 		c.push(frames, len(frames))
@@ -211,10 +212,10 @@ func (c *Conn) drop() {
 		close(c.whole)
 		c.whole = nil
 	}
-	for _, ready := range c.ready {
+	if ready := c.ready; ready != nil {
+		c.ready = nil
 		ready()
 	}
-	c.ready = nil
 }
 
 // startClose queues the close packet. Guarded by mu.
@@ -248,11 +249,26 @@ func (c *Conn) end(why string) {
 	c.server.leave(c)
 	// A Message may be at work, so the last call waits for it apart.
 	c.server.spawn(func() {
-		c.reading.Lock()
-		defer c.reading.Unlock()
-		c.handler.Closed()
+		c.finish()
 		close(c.over)
 	})
+}
+
+// finish makes the handler's last call.
+func (c *Conn) finish() {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	c.finished = true
+	c.handler.Closed()
+}
+
+// message makes one of its calls, unless the last one was made: a POST may still be read then.
+func (c *Conn) message(content []byte) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	if !c.finished {
+		c.handler.Message(content)
+	}
 }
 
 // visit is the clock's: it pings, ends a poller that is silent, and asks the handler.
@@ -304,9 +320,7 @@ func (c *Conn) packet(p []byte) bool {
 	}
 	switch p[0] {
 	case typeMessage:
-		c.reading.Lock()
-		defer c.reading.Unlock()
-		c.handler.Message(p[1:])
+		c.message(p[1:])
 	case typePing:
 		const echoMax = 64
 		if len(p) <= echoMax {

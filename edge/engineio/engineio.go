@@ -11,7 +11,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,6 +29,7 @@ type Options struct {
 	PollWithin      time.Duration // a poll without news is answered with a noop after this
 	ReadWithin      time.Duration // for the body of one POST
 	CloseWithin     time.Duration // time given to a poller to fetch the end
+	DrainSpread     time.Duration // over which SendAway spreads the ends of pollers
 	PayloadBytesMax int           // of one POST; version 4 clients are told
 	PacketsMax      int           // in one POST
 	QueueBytesMax   int           // waiting for one poller; over it the connection is closed
@@ -39,7 +42,7 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{
 		PingInterval: 25 * time.Second, PingTimeout: 20 * time.Second, PollWithin: 30 * time.Second,
-		ReadWithin: 10 * time.Second, CloseWithin: 5 * time.Second,
+		ReadWithin: 10 * time.Second, CloseWithin: 5 * time.Second, DrainSpread: socket.DefaultOptions().DrainSpread,
 		// A client that was away sends all it has buffered in one POST.
 		PayloadBytesMax: 256 << 10, PacketsMax: 1000,
 		QueueBytesMax: 1 << 20, PollersMax: 20_000,
@@ -52,6 +55,8 @@ func (o Options) Validate() error {
 	switch {
 	case o.PingInterval <= 0 || o.PingTimeout <= 0 || o.PollWithin <= 0 || o.ReadWithin <= 0 || o.CloseWithin <= 0:
 		return errors.New("engineio: times must be positive")
+	case o.DrainSpread < 0:
+		return errors.New("engineio: drain spread must not be negative")
 	case o.PollWithin >= o.PingInterval+o.PingTimeout:
 		return errors.New("engineio: a poll must be answered before its client is taken for silent")
 	case o.PayloadBytesMax < 1 || o.PacketsMax < 1 || o.QueueBytesMax < 1 || o.PollersMax < 1:
@@ -115,11 +120,8 @@ func New(ctx context.Context, sockets *socket.Server, o Options, open func(*Conn
 func (s *Server) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true
-	waiting := make([]*Conn, 0, len(s.pollers))
-	for _, c := range s.pollers {
-		waiting = append(waiting, c)
-	}
 	s.mu.Unlock()
+	waiting := s.polling()
 	for _, c := range waiting {
 		c.Close(socket.GoingAway)
 	}
@@ -132,9 +134,24 @@ func (s *Server) Close(ctx context.Context) error {
 			c.end("going_away")
 		}
 	}
-	s.cancel()
+	s.mu.Lock()
+	s.cancel() // under mu: nothing is spawned any more
+	s.mu.Unlock()
 	s.group.Wait()
 	return nil
+}
+
+// SendAway ends the polling connections of now, spread over DrainSpread or until ctx ends, and goes on to
+// serve. Each is told by its next poll. The WebSockets are the socket server's to send away.
+func (s *Server) SendAway(ctx context.Context) {
+	socket.Spread(ctx, s.polling(), s.options.DrainSpread, func(c *Conn) { c.Close(socket.GoingAway) })
+}
+
+// polling are the polling connections of now.
+func (s *Server) polling() []*Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.pollers))
 }
 
 // enter takes a polling connection in; false = there is no room, or the server is closed.

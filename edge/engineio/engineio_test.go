@@ -60,6 +60,7 @@ type world struct {
 	metrics *prometheus.Registry
 	due     chan time.Time
 	client  *http.Client
+	server  *engineio.Server
 
 	mu   sync.Mutex
 	last *echo // guarded by mu
@@ -90,7 +91,7 @@ func newWorld(t *testing.T, tunes ...func(*engineio.Options)) *world {
 		t.Fatal(err)
 	}
 	front := httptest.NewServer(server)
-	w.url = front.URL
+	w.url, w.server = front.URL, server
 	t.Cleanup(func() {
 		ended, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 200*time.Millisecond)
 		defer cancel()

@@ -21,9 +21,7 @@ func (w carrier) Message(binary bool, payload []byte) {
 // Closed implements socket.Handler.
 func (w carrier) Closed() {
 	w.conn.server.agenda.remove(w.conn)
-	w.conn.reading.Lock()
-	defer w.conn.reading.Unlock()
-	w.conn.handler.Closed()
+	w.conn.finish()
 }
 
 // acceptWebSocket opens a connection over a WebSocket.
@@ -111,9 +109,11 @@ func (c *Conn) upgradeTo(ws *socket.Conn) bool {
 		return false
 	}
 	ws.SetDeadline(time.Time{}, 0)
+	var frames []byte
 	for _, packet := range c.take() {
-		ws.Send(socket.AppendFrame(nil, socket.Text, packet))
+		frames = socket.AppendFrame(frames, socket.Text, packet)
 	}
+	ws.Inherit(frames)
 	c.socket.Store(ws)
 	c.ended = true // as a poller
 	c.release()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"parley/edge/socket"
+	"parley/internal/cadence"
 	"parley/persistence/keys"
 	nodev1 "parley/proto/node/v1"
 )
@@ -56,10 +57,7 @@ func (h *Hub) drop(r *room) {
 
 // interest makes the message that registers or withdraws.
 func (h *Hub) interest(a address, version uint64, withdraw bool) *nodev1.Interest {
-	return &nodev1.Interest{
-		EdgeIncarnation: h.options.Incarnation, Version: version,
-		ApplicationId: a.application, Id: a.id, Withdraw: withdraw,
-	}
+	return &nodev1.Interest{Version: version, ApplicationId: a.application, Id: a.id, Withdraw: withdraw}
 }
 
 // standingOf reads the answer to a registration.
@@ -177,7 +175,7 @@ func (h *Hub) now() time.Time { return time.Now() }
 // clock ticks rooms whose time has come, confirms interests that may be lost and, once a second,
 // old ones, and forgets old sessions.
 func (h *Hub) clock() {
-	ticker := time.NewTicker(clockTick)
+	ticker := cadence.NewTicker(clockTick)
 	defer ticker.Stop()
 	var second int64
 	for {

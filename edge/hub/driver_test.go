@@ -25,6 +25,8 @@ type cluster struct {
 	interests []*nodev1.Interest             // in the order of arrival
 	shards    map[string]uint32              // told for a conversation or user
 	gone      map[string]bool                // deleted
+	key       string                         // every application's
+	blind     error                          // why no application can be looked at
 	reads     int
 	refuse    error
 	gate      chan struct{} // nil = open; closed = opened again
@@ -75,6 +77,19 @@ func (c *cluster) Interest(ctx context.Context, i *nodev1.Interest) (*nodev1.Int
 	defer c.mu.Unlock()
 	c.interests = append(c.interests, i)
 	return &nodev1.InterestReply{Epoch: 1, Head: uint64(len(c.log[i.Id])), Shard: c.shards[i.Id], Gone: c.gone[i.Id]}, nil
+}
+
+// Application implements Cluster.
+func (c *cluster) Application(_ context.Context, id string) (*eventv1.Application, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.blind != nil:
+		return nil, c.blind
+	case c.gone[id]:
+		return nil, code.New(code.ApplicationNotFound, "no application")
+	}
+	return &eventv1.Application{Id: id, PublicKey: c.key}, nil
 }
 
 // ListEvents implements Cluster.
@@ -148,7 +163,6 @@ func (e *ear) text() string {
 func edge(t *testing.T, change func(*Options), story func(t *testing.T, h *Hub, c *cluster)) {
 	synctest.Test(t, func(t *testing.T) {
 		o := DefaultOptions()
-		o.Incarnation = 7
 		if change != nil {
 			change(&o)
 		}

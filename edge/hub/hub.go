@@ -21,6 +21,7 @@ import (
 	"parley/edge/dialect"
 	"parley/edge/socket"
 	"parley/persistence/keys"
+	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
 )
 
@@ -28,11 +29,12 @@ import (
 type Cluster interface {
 	Interest(ctx context.Context, i *nodev1.Interest) (*nodev1.InterestReply, error)
 	ListEvents(ctx context.Context, p *nodev1.Principal, conversation string, l *nodev1.ListEvents) (*nodev1.Reply, error)
+	// Application is asked for the application of every session, once a second: it is answered by this node.
+	Application(ctx context.Context, id string) (*eventv1.Application, error)
 }
 
 // Options are the limits of a Hub. Start from DefaultOptions.
 type Options struct {
-	Incarnation     uint64        // of this edge; higher after every start
 	Grace           time.Duration // how long interest outlives the last subscriber
 	Refresh         time.Duration // interest is registered again this often: a lost last event is found
 	AskWithin       time.Duration // for one question to the cluster
@@ -48,7 +50,7 @@ type Options struct {
 	Registerer      prometheus.Registerer // nil = metrics are kept but not published
 }
 
-// DefaultOptions are the production limits; Incarnation is left to the caller.
+// DefaultOptions are the production limits.
 func DefaultOptions() Options {
 	return Options{
 		// Long enough to survive a phone changing networks, short enough that a closed tab does
@@ -93,7 +95,8 @@ type Hub struct {
 	// A token for each question on its way. Registrations have their own: those that a node in
 	// trouble does not answer do not keep others from reading.
 	asks, claims chan struct{}
-	claiming     atomic.Int64 // registrations on their way or waiting for a token
+	tells        chan struct{} // one for each session that is told to have moved
+	claiming     atomic.Int64  // registrations on their way or waiting for a token
 
 	version atomic.Uint64 // of the last Interest sent
 	again   []*room       // to be registered again, in order; the clock's alone
@@ -120,7 +123,7 @@ func New(pump *socket.Pump, o Options) (*Hub, error) {
 	}
 	h := &Hub{
 		options: o, pump: pump, metrics: m,
-		asks: make(chan struct{}, o.AsksMax), claims: make(chan struct{}, o.AsksMax),
+		asks: make(chan struct{}, o.AsksMax), claims: make(chan struct{}, o.AsksMax), tells: make(chan struct{}, o.AsksMax),
 		rooms: map[address]*room{}, timers: map[*room]time.Time{}, lost: map[keys.Shard]struct{}{},
 	}
 	h.sessions, h.world = newRegistry(o.SessionResume, o.SessionsPerUser), h
@@ -133,6 +136,7 @@ func (h *Hub) Start(ctx context.Context, cluster Cluster, others Others) {
 	h.cluster, h.others = cluster, others
 	h.ctx, h.cancel = context.WithCancel(ctx)
 	h.spawn(h.clock)
+	h.spawn(h.watch)
 }
 
 // spawn runs f unless the hub is closed; Close waits for it.

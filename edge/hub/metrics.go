@@ -18,6 +18,8 @@ type metrics struct {
 	resets        prometheus.Counter
 	catchUps      *prometheus.CounterVec // by source
 	dropped       *prometheus.CounterVec // by reason
+	untold        prometheus.Counter
+	revoked       *prometheus.CounterVec // by reason
 }
 
 func newMetrics(r prometheus.Registerer) (metrics, error) {
@@ -28,19 +30,23 @@ func newMetrics(r prometheus.Registerer) (metrics, error) {
 		rendered:      counter("parley_hub_rendered_total", "Renderings of an event for a dialect."),
 		gaps:          counter("parley_hub_gaps_total", "Events missed on the live path and read from the cluster."),
 		resets:        counter("parley_hub_resets_total", "Subscriptions too far behind to catch up."),
+		untold:        counter("parley_hub_untold_moves_total", "Sessions of other edges that went on here while too many did for those to be told."),
 		passes: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "parley_hub_pass_sockets",
 			Help: "Sockets written to in one pass of a room.", Buckets: prometheus.ExponentialBuckets(1, 4, 9)}),
 		passBytes: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "parley_hub_pass_bytes",
 			Help: "Bytes written to each socket in one pass of a room.", Buckets: prometheus.ExponentialBuckets(64, 4, 9)}),
 		catchUps: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "parley_hub_catch_ups_total",
 			Help: "Pages of missed events sent, by where they came from."}, []string{"source"}),
+		revoked: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "parley_hub_revoked_sessions_total",
+			Help: "Sessions ended because what gave a right to them is gone: the application, or the key that signed their token."}, []string{"reason"}),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "parley_hub_dropped_total",
 			Help: "Deliveries not used, by reason; dropped events are found again as a gap."}, []string{"reason"}),
 	}
 	if r == nil {
 		return m, nil
 	}
-	all := []prometheus.Collector{m.rooms, m.subscriptions, m.paused, m.rendered, m.gaps, m.resets, m.passes, m.passBytes, m.catchUps, m.dropped}
+	all := []prometheus.Collector{m.rooms, m.subscriptions, m.paused, m.rendered, m.gaps, m.resets, m.passes, m.passBytes, m.catchUps,
+		m.dropped, m.untold, m.revoked}
 	for _, c := range all {
 		if err := r.Register(c); err != nil {
 			return m, fmt.Errorf("register hub metrics: %w", err)

@@ -5,15 +5,16 @@ import (
 	"time"
 
 	"parley/proto/code"
+	nodev1 "parley/proto/node/v1"
 )
 
 // Others are the edges of the other nodes, with which this one shares what a user may have.
 type Others interface {
 	// Edges is how many there are.
 	Edges() int
-	// Connected gives, for each of them, the ids of a user's sessions that are connected to it now or
-	// about to be. An edge that does not answer has none that anybody could use.
-	Connected(ctx context.Context, application, user string) [][]string
+	// Connected asks each of them about a user's sessions and gives its answer (Hub.Connected). One that
+	// does not answer gives nil, and has none that anybody could use.
+	Connected(ctx context.Context, application string, q *nodev1.ListSessions) []*nodev1.Reply
 }
 
 // freeParts is into how many times the number of edges what a user may have is cut: an edge gives one
@@ -30,9 +31,14 @@ const freeParts = 8
 // An edge gives a user a few sessions at once. For one beyond those it takes a place and then asks the
 // others, and counts for each what it has or may give without asking: so there are never more than may
 // be. Of two edges that do so at once each sees the place that the other took: both may refuse, but
-// never both admit. A connection counts wherever it is, also when its session has moved on meanwhile.
+// never both admit.
+//
+// A session that goes on from elsewhere counts there already, as long as its old connection has not been
+// noticed to be gone. The edge that has it lets go of it, and it is admitted in its own place. A client may
+// have come back there before that edge is asked: so it keeps what began later than conn, by their clocks.
 func (h *Hub) OpenSession(ctx context.Context, wanted Session, conn Replaced) (s Session, resumed bool, err error) {
-	if s, resumed = h.sessions.takeOver(wanted, conn); resumed {
+	now := time.Now()
+	if s, resumed = h.sessions.takeOver(wanted, conn, now); resumed {
 		return s, true, nil // as many as before
 	}
 	here, err := h.sessions.reserve(wanted)
@@ -41,11 +47,13 @@ func (h *Hub) OpenSession(ctx context.Context, wanted Session, conn Replaced) (s
 	}
 	defer h.sessions.release(wanted) // the session itself counts by then
 	if free := h.free(); here > free {
-		if err := h.admit(ctx, wanted, here, free); err != nil {
+		if err := h.admit(ctx, wanted, now, here, free); err != nil {
 			return Session{}, false, err
 		}
+	} else {
+		h.tellMoved(wanted, now)
 	}
-	return h.sessions.open(wanted, conn, time.Now())
+	return h.sessions.open(wanted, conn, now)
 }
 
 // free is how many sessions this edge gives a user without a question: a part of what there may be, at
@@ -64,10 +72,18 @@ func (h *Hub) free() int {
 
 // admit asks the other edges whether a user may have so many sessions here, of which free are given
 // without a question on each.
-func (h *Hub) admit(ctx context.Context, wanted Session, here, free int) error {
+func (h *Hub) admit(ctx context.Context, wanted Session, now time.Time, here, free int) error {
 	all := here
-	for _, there := range h.others.Connected(ctx, wanted.Application, wanted.User) {
-		all += max(len(there), free)
+	for _, there := range h.others.Connected(ctx, wanted.Application, questionAbout(wanted, now)) {
+		switch {
+		case there.GetHandedOver():
+			return nil // as many as before
+		case there == nil && wanted.moves():
+			// It may be the edge that the client has lost, with all of the user's sessions. What it gives
+			// without a question is not kept back from those, or the last of them would find no place.
+		default:
+			all += max(len(there.GetSessions()), free)
+		}
 	}
 	if ctx.Err() != nil { // then those that did not answer may have any number
 		return code.New(code.Unavailable, "the login took too long; try again")
@@ -78,6 +94,33 @@ func (h *Hub) admit(ctx context.Context, wanted Session, here, free int) error {
 	return nil
 }
 
+// tellMoved asks the other edges to let go of a session for which nobody needs to wait. That it takes
+// time, or is left out while many are told, does no harm: the edge notices itself that the client is gone.
+func (h *Hub) tellMoved(wanted Session, now time.Time) {
+	if h.others == nil || !wanted.moves() {
+		return
+	}
+	select {
+	case h.tells <- struct{}{}:
+	default:
+		h.metrics.untold.Inc()
+		return
+	}
+	h.spawn(func() {
+		defer func() { <-h.tells }()
+		h.others.Connected(h.ctx, wanted.Application, questionAbout(wanted, now))
+	})
+}
+
+// questionAbout is what the other edges are asked about a session that is to be opened now.
+func questionAbout(wanted Session, now time.Time) *nodev1.ListSessions {
+	q := &nodev1.ListSessions{User: wanted.User, Connected: true}
+	if wanted.moves() {
+		q.Moving, q.Since = wanted.ID, now.UnixNano()
+	}
+	return q
+}
+
 func tooManySessions(most int) error {
 	e := code.New(code.TooManySessions, "this user has %d sessions already; close one", most)
 	e.RetryAfter = time.Second
@@ -85,17 +128,18 @@ func tooManySessions(most int) error {
 }
 
 // takeOver is open for a session that another connection has.
-func (g *registry) takeOver(wanted Session, conn Replaced) (Session, bool) {
+func (g *registry) takeOver(wanted Session, conn Replaced, now time.Time) (Session, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if l := g.find(wanted); l != nil && l.conn != nil {
-		return g.resumeWith(l, wanted, conn), true
+		return g.resumeWith(l, wanted, conn, now), true
 	}
 	return Session{}, false
 }
 
 // reserve takes a place for a session that is about to be opened, until release. It gives how many places
-// the user's sessions take on this edge, with this one.
+// the user's sessions take on this edge, with this one. Whether one that goes on from elsewhere is one too
+// many, only the others know.
 func (g *registry) reserve(wanted Session) (here int, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -106,7 +150,7 @@ func (g *registry) reserve(wanted Session) (here int, err error) {
 			here++
 		}
 	}
-	if here > g.perUser {
+	if here > g.perUser && !wanted.moves() {
 		return 0, tooManySessions(g.perUser)
 	}
 	g.reserved[key]++
@@ -117,24 +161,66 @@ func (g *registry) reserve(wanted Session) (here int, err error) {
 func (g *registry) release(wanted Session) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	key := address{wanted.Application, wanted.User}
+	g.free(address{wanted.Application, wanted.User})
+}
+
+// free gives one place of a user back. Guarded by mu.
+func (g *registry) free(key address) {
 	if g.reserved[key]--; g.reserved[key] == 0 {
 		delete(g.reserved, key)
 	}
 }
 
-// Connected lists the ids of a user's sessions that are connected to this edge now, oldest first, and
-// an empty one for each that is about to be.
-func (h *Hub) Connected(application, user string) []string {
-	g := h.sessions
+// lingers is how long a session that was let go of keeps its place: longer than a question to the edges
+// takes. Who has asked the edge to which it goes before it was there must find it here.
+const lingers = time.Second
+
+// departure is the place of a session that was let go of.
+type departure struct {
+	user  address
+	until time.Time
+}
+
+// letGo takes a session away from its connection, if it has one, because it goes on at another edge, since
+// a time by that edge's clock. It waits for its client then, like any that has lost its connection. If its
+// connection began later, the client has come back from there, and the question is of the past.
+func (g *registry) letGo(moving Session, since int64, now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	key := address{application, user}
+	l := g.find(moving)
+	if l == nil || l.conn == nil || l.since.UnixNano() > since {
+		return false
+	}
+	l.conn.Replaced()
+	l.conn, l.session.DisconnectedAt = nil, now
+	user := address{moving.Application, moving.User}
+	g.reserved[user]++
+	g.departures = append(g.departures, departure{user, now.Add(lingers)})
+	return true
+}
+
+// left gives the places back that sessions have left behind. Guarded by mu.
+func (g *registry) left(now time.Time) {
+	for len(g.departures) > 0 && !now.Before(g.departures[0].until) {
+		g.free(g.departures[0].user)
+		g.departures = g.departures[1:]
+	}
+}
+
+// Connected lists the ids of a user's sessions that are connected to this edge now, oldest first, and
+// an empty one for each that is about to be, or has just been. If the session that moves was connected
+// here it is handed over.
+func (h *Hub) Connected(application string, q *nodev1.ListSessions) *nodev1.Reply {
+	g := h.sessions
+	moved := q.GetMoving() != "" && g.letGo(Session{ID: q.GetMoving(), Application: application, User: q.GetUser()}, q.GetSince(), time.Now())
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	key := address{application, q.GetUser()}
 	var ids []string
 	for _, l := range g.byUser[key] {
 		if l.conn != nil {
 			ids = append(ids, l.session.ID)
 		}
 	}
-	return append(ids, make([]string, g.reserved[key])...)
+	return &nodev1.Reply{Sessions: append(ids, make([]string, g.reserved[key])...), HandedOver: moved}
 }

@@ -8,44 +8,57 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"parley/edge/socket"
 	"parley/proto/code"
 	"parley/proto/id"
+	nodev1 "parley/proto/node/v1"
 )
 
-// neighbours are the other hubs of a cluster.
+// neighbours are the other hubs of a cluster, and so many edges that do not answer.
 type neighbours struct {
-	hubs  []*Hub
-	mu    sync.Mutex
-	asked int // guarded by mu
+	hubs   []*Hub
+	silent int
+	mu     sync.Mutex
+	asked  int // guarded by mu
 }
 
 // Edges implements Others.
-func (n *neighbours) Edges() int { return len(n.hubs) }
+func (n *neighbours) Edges() int { return len(n.hubs) + n.silent }
 
 // Connected implements Others.
-func (n *neighbours) Connected(_ context.Context, application, user string) (ids [][]string) {
+func (n *neighbours) Connected(_ context.Context, application string, q *nodev1.ListSessions) []*nodev1.Reply {
 	n.mu.Lock()
 	n.asked++
 	n.mu.Unlock()
+	replies := make([]*nodev1.Reply, n.silent)
 	for _, h := range n.hubs {
-		ids = append(ids, h.Connected(application, user))
+		replies = append(replies, h.Connected(application, q))
 	}
-	return ids
+	return replies
+}
+
+// places are what ann's sessions take at an edge: an id for each that is connected.
+func (h *Hub) places() []string {
+	return h.Connected("app", &nodev1.ListSessions{User: "USR-a", Connected: true}).GetSessions()
 }
 
 // pair makes two hubs that know each other.
-func pair(t *testing.T, perUser int) (hubs [2]*Hub, others [2]*neighbours) {
+func pair(t *testing.T, perUser int) ([]*Hub, []*neighbours) { return edges(t, 2, perUser) }
+
+// edges makes hubs that know each other.
+func edges(t *testing.T, count, perUser int) (hubs []*Hub, others []*neighbours) {
 	t.Helper()
-	for i := range hubs {
+	for range count {
 		o := DefaultOptions()
-		o.Incarnation, o.SessionsPerUser = 7, perUser
+		o.SessionsPerUser = perUser
 		pump := socket.NewPump(1)
 		h, err := New(pump, o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		hubs[i], others[i] = h, &neighbours{}
+		hubs, others = append(hubs, h), append(others, &neighbours{})
 		t.Cleanup(pump.Close)
 		t.Cleanup(func() {
 			if err := h.Close(); err != nil {
@@ -54,7 +67,7 @@ func pair(t *testing.T, perUser int) (hubs [2]*Hub, others [2]*neighbours) {
 		})
 	}
 	for i, h := range hubs {
-		others[i].hubs = []*Hub{hubs[1-i]}
+		others[i].hubs = slices.Concat(hubs[:i], hubs[i+1:])
 		h.Start(t.Context(), newCluster(), others[i])
 	}
 	return hubs, others
@@ -125,16 +138,19 @@ func TestTwoEdgesDoNotBothAdmit(t *testing.T) {
 			})
 		}
 		logins.Wait()
-		if a, b := len(hubs[0].Connected("app", "USR-a")), len(hubs[1].Connected("app", "USR-a")); a+b > 3 {
+		if a, b := len(hubs[0].places()), len(hubs[1].places()); a+b > 3 {
 			t.Fatal(fmt.Sprint(a, " and ", b, " sessions"))
 		}
 	}
 }
 
-// TestEveryConnectionCounts: also when several edges have the same session, because its old connection
-// has not been noticed to be gone, or because a client holds them all.
+// TestEveryConnectionCounts: also when several edges have the same session, because so many move at once
+// that the old one is not told.
 func TestEveryConnectionCounts(t *testing.T) {
 	hubs, _ := pair(t, 3)
+	for _, h := range hubs {
+		h.tells = nil
+	}
 	moved := ann
 	moved.ID, moved.Elsewhere = id.NewAt(id.Session, time.Now()), true
 	first := &holder{}
@@ -155,6 +171,9 @@ func TestEveryConnectionCounts(t *testing.T) {
 	hubs[0].CloseSession(moved.ID, first, false)
 	if _, _, err := hubs[1].OpenSession(t.Context(), ann, &holder{}); err != nil {
 		t.Errorf("after one is gone: %v", err)
+	}
+	if untold := testutil.ToFloat64(hubs[0].metrics.untold) + testutil.ToFloat64(hubs[1].metrics.untold); untold != 2 {
+		t.Errorf("%v are said not to have been told", untold)
 	}
 }
 
@@ -195,7 +214,7 @@ func TestASessionThatComesBackCounts(t *testing.T) {
 			t.Errorf("%s is made anew: %v", session, err)
 		}
 	}
-	if here := hubs[0].Connected("app", "USR-a"); !slices.Equal(here, []string{resumed}) {
+	if here := hubs[0].places(); !slices.Equal(here, []string{resumed}) {
 		t.Errorf("%v are connected here and %d there; %d may be", here, most-1, most)
 	}
 	if _, _, err := hubs[0].OpenSession(t.Context(), ann, &holder{}); !code.Has(err, code.TooManySessions) {
@@ -206,19 +225,177 @@ func TestASessionThatComesBackCounts(t *testing.T) {
 	}
 }
 
-// meddler does something while the others are asked.
+// goesOn is ann's session as its client asks for it at another edge.
+func goesOn(session string) Session {
+	s := ann
+	s.ID, s.Elsewhere = session, true
+	return s
+}
+
+// TestAtTheLimitASessionMoves in its own place: the edge that still has its connection lets go of it,
+// once, and of nobody else's. What no edge has is one too many.
+func TestAtTheLimitASessionMoves(t *testing.T) {
+	hubs, _ := pair(t, 3)
+	ids, conns := hubs[0].open(t, 2)
+	hubs[1].open(t, 1)
+	unknown := id.NewAt(id.Session, time.Now())
+	if _, _, err := hubs[1].OpenSession(t.Context(), goesOn(unknown), &holder{}); !code.Has(err, code.TooManySessions) {
+		t.Errorf("an id that nobody has makes room: %v", err)
+	}
+	for _, thief := range []*nodev1.ListSessions{{User: "USR-b", Moving: ids[0]}, {User: "USR-a"}, {User: "USR-a", Moving: unknown}} {
+		if hubs[0].Connected("app", thief).GetHandedOver() || conns[0].replaced {
+			t.Errorf("%v is handed over", thief)
+		}
+	}
+	next := &holder{}
+	if s, _, err := hubs[1].OpenSession(t.Context(), goesOn(ids[0]), next); err != nil || s.ID != ids[0] {
+		t.Fatalf("%v: %v", s, err)
+	}
+	if !conns[0].replaced || conns[1].replaced {
+		t.Error("the old edge tells the wrong connection")
+	}
+	again := &nodev1.ListSessions{User: "USR-a", Moving: ids[0]}
+	if hubs[0].Connected("app", again).GetHandedOver() {
+		t.Error("it is handed over twice")
+	}
+	hubs[0].CloseSession(ids[0], conns[0], true) // late news of the old connection change nothing
+	for i, h := range hubs {
+		h.sessions.sweep(time.Now().Add(lingers))
+		if _, _, err := h.OpenSession(t.Context(), ann, &holder{}); !code.Has(err, code.TooManySessions) {
+			t.Errorf("a fourth at edge %d: %v", i, err)
+		}
+	}
+
+	// It may come back, and is the same there; also when its client cannot decide where to stay.
+	if _, resumed, err := hubs[0].OpenSession(t.Context(), goesOn(ids[0]), &holder{}); !resumed || err != nil || !next.replaced {
+		t.Errorf("back at the first edge: %v, %v, and the second lets go of it: %v", resumed, err, next.replaced)
+	}
+	for i := range 6 {
+		if _, _, err := hubs[1-i%2].OpenSession(t.Context(), goesOn(ids[0]), &holder{}); err != nil {
+			t.Errorf("move %d: %v", i, err)
+		}
+	}
+}
+
+// TestASilentEdgeKeepsItsPart: what it may give without a question no other gives away, but to a session
+// that may be its own.
+func TestASilentEdgeKeepsItsPart(t *testing.T) {
+	hubs, others := edges(t, 1, 4)
+	others[0].silent = 1
+	hubs[0].open(t, 3)
+	if _, _, err := hubs[0].OpenSession(t.Context(), ann, &holder{}); !code.Has(err, code.TooManySessions) {
+		t.Errorf("it gives the silent edge's part away: %v", err)
+	}
+	for i, want := range []bool{true, false} {
+		its := id.NewAt(id.Session, time.Now())
+		if _, _, err := hubs[0].OpenSession(t.Context(), goesOn(its), &holder{}); code.Has(err, code.TooManySessions) == want {
+			t.Errorf("session %d of the silent edge: %v", i, err)
+		}
+	}
+}
+
+// TestAPlaceIsNotGivenTwiceWhileItMoves: a login that has asked one edge before a session went there, and
+// asks the other after it has left, must not find room.
+func TestAPlaceIsNotGivenTwiceWhileItMoves(t *testing.T) {
+	hubs, others := edges(t, 3, 6)
+	ids, _ := hubs[0].open(t, 3)
+	hubs[1].open(t, 1)
+	hubs[2].open(t, 2)
+	others[2].hubs = hubs[1:2] // asked first
+	hubs[2].others = &meddler{neighbours: &neighbours{hubs: hubs[:1]}, first: others[2], meddle: func() {
+		if _, _, err := hubs[1].OpenSession(t.Context(), goesOn(ids[0]), &holder{}); err != nil {
+			t.Error(err)
+		}
+	}}
+	if _, _, err := hubs[2].OpenSession(t.Context(), ann, &holder{}); !code.Has(err, code.TooManySessions) {
+		t.Errorf("a seventh session: %v", err)
+	}
+	hubs[0].sessions.sweep(time.Now().Add(lingers))
+	if left := hubs[0].places(); !slices.Equal(left, ids[1:]) {
+		t.Errorf("%q are left", left)
+	}
+}
+
+// TestAllSessionsOfALostEdgeGoOn at the others, however they meet, with as many as there may be; what the
+// lost edge gave without a question is not kept back from them, as it is from a new session.
+func TestAllSessionsOfALostEdgeGoOn(t *testing.T) {
+	const most = 20
+	hubs, others := edges(t, 3, most)
+	hubs[1].open(t, 1)
+	hubs[2].open(t, 1)
+	lost, _ := hubs[0].open(t, most-2)
+	others[1].hubs, others[1].silent = hubs[2:3], 1
+	others[2].hubs, others[2].silent = hubs[1:2], 1
+	var moves sync.WaitGroup
+	for i, session := range lost {
+		moves.Go(func() {
+			if _, _, err := hubs[1+i%2].OpenSession(t.Context(), goesOn(session), &holder{}); err != nil {
+				t.Errorf("%d: %v", i, err)
+			}
+		})
+	}
+	moves.Wait()
+	if a, b := len(hubs[1].places()), len(hubs[2].places()); a+b != most {
+		t.Errorf("%d and %d sessions", a, b)
+	}
+	unknown := id.NewAt(id.Session, time.Now())
+	for _, more := range []Session{ann, goesOn(unknown)} {
+		if _, _, err := hubs[1].OpenSession(t.Context(), more, &holder{}); !code.Has(err, code.TooManySessions) {
+			t.Errorf("one more: %v", err)
+		}
+	}
+}
+
+// informed is a connection that is told that its session has moved.
+type informed chan struct{}
+
+// Replaced implements Replaced.
+func (c informed) Replaced() { close(c) }
+
+// TestAnEdgeIsToldThatItsSessionMoved also if there was room for it anyway.
+func TestAnEdgeIsToldThatItsSessionMoved(t *testing.T) {
+	hubs, _ := pair(t, 100)
+	old := make(informed)
+	s, _, err := hubs[0].OpenSession(t.Context(), ann, old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := hubs[1].OpenSession(t.Context(), goesOn(s.ID), &holder{}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-old:
+	case <-time.After(time.Minute):
+		t.Fatal("the old connection is not told")
+	}
+}
+
+// meddler does something while the others are asked, after the first of them.
 type meddler struct {
 	*neighbours
+	first  *neighbours // nil = none
 	meddle func()
 }
 
+// Edges implements Others.
+func (m *meddler) Edges() int {
+	if m.first == nil {
+		return m.neighbours.Edges()
+	}
+	return m.first.Edges() + m.neighbours.Edges()
+}
+
 // Connected implements Others.
-func (m *meddler) Connected(ctx context.Context, application, user string) [][]string {
+func (m *meddler) Connected(ctx context.Context, application string, q *nodev1.ListSessions) []*nodev1.Reply {
+	var early []*nodev1.Reply
+	if m.first != nil {
+		early = m.first.Connected(ctx, application, q)
+	}
 	if meddle := m.meddle; meddle != nil {
 		m.meddle = nil
 		meddle()
 	}
-	return m.neighbours.Connected(ctx, application, user)
+	return append(early, m.neighbours.Connected(ctx, application, q)...)
 }
 
 // TestNobodyResumesWhatIsNotAdmitted: while the others are asked about a session, nobody finds it, but it
@@ -233,7 +410,7 @@ func TestNobodyResumesWhatIsNotAdmitted(t *testing.T) {
 		if n := len(hubs[0].SessionsOf("app", "USR-a")); n != 1 {
 			t.Error("it is there before it is admitted")
 		}
-		if len(hubs[0].Connected("app", "USR-a")) != 2 {
+		if len(hubs[0].places()) != 2 {
 			t.Error("others cannot see its place")
 		}
 		if _, _, err := hubs[0].OpenSession(t.Context(), wanted, &holder{}); !code.Has(err, code.TooManySessions) {
@@ -243,7 +420,7 @@ func TestNobodyResumesWhatIsNotAdmitted(t *testing.T) {
 	if _, _, err := hubs[0].OpenSession(t.Context(), wanted, &holder{}); !code.Has(err, code.TooManySessions) {
 		t.Error(err)
 	}
-	if n := len(hubs[0].Connected("app", "USR-a")); n != 1 {
+	if n := len(hubs[0].places()); n != 1 {
 		t.Errorf("%d places are taken after the refusals", n)
 	}
 }
@@ -257,7 +434,7 @@ func TestALoginThatHasEndedIsNotAdmitted(t *testing.T) {
 	if _, _, err := hubs[0].OpenSession(ctx, ann, &holder{}); !code.Has(err, code.Unavailable) {
 		t.Errorf("admitted: %v", err)
 	}
-	if n := len(hubs[0].Connected("app", "USR-a")); n != 1 {
+	if n := len(hubs[0].places()); n != 1 {
 		t.Errorf("there are %d sessions", n)
 	}
 }

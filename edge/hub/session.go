@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"parley/edge/auth"
 	"parley/edge/limit"
 	"parley/proto/code"
 	"parley/proto/id"
@@ -25,11 +26,16 @@ type Session struct {
 	Elsewhere bool
 	// Mark is 1 to 15, or 0 for none. On opening it is written into the ID, if that is a new one; of a
 	// session from elsewhere it is what that edge wrote.
-	Mark      byte
+	Mark byte
+	// SignedBy is the key of the token that the session was opened or renewed with.
+	SignedBy  auth.Fingerprint
 	CreatedAt time.Time
 	// DisconnectedAt is when the connection ended; zero = connected.
 	DisconnectedAt time.Time
 }
+
+// moves says whether, on opening, it may be connected to another edge.
+func (s Session) moves() bool { return s.Elsewhere && s.ID != "" }
 
 // skewMax is how far ahead another edge's clock may be.
 const skewMax = time.Minute
@@ -49,11 +55,13 @@ type registry struct {
 	resume  time.Duration
 	perUser int
 
-	mu       sync.Mutex
-	byID     map[string]*live                // guarded by mu
-	byUser   map[address][]*live             // guarded by mu; in order of creation
-	reserved map[address]int                 // guarded by mu; places of sessions that are about to be opened
-	closed   *limit.Recent[string, struct{}] // sessions that ended for good
+	mu         sync.Mutex
+	byID       map[string]*live                // guarded by mu
+	byUser     map[address][]*live             // guarded by mu; in order of creation
+	ofTenant   map[string]int                  // guarded by mu; how many, by application
+	reserved   map[address]int                 // guarded by mu; places of sessions that are about to be opened, or are leaving
+	departures []departure                     // guarded by mu; by their time
+	closed     *limit.Recent[string, struct{}] // sessions that ended for good
 }
 
 // closedKept is how many sessions are remembered to have ended for good.
@@ -62,11 +70,13 @@ const closedKept = 16 << 10
 // live is a session with the connection that has it.
 type live struct {
 	session Session
-	conn    Replaced // nil = disconnected
+	conn    Replaced  // nil = disconnected
+	since   time.Time // when conn began
+	revoked bool      // the connection was told so, and may not have come to an end yet
 }
 
 func newRegistry(resume time.Duration, perUser int) *registry {
-	return &registry{resume: resume, perUser: perUser, byID: map[string]*live{}, byUser: map[address][]*live{},
+	return &registry{resume: resume, perUser: perUser, byID: map[string]*live{}, byUser: map[address][]*live{}, ofTenant: map[string]int{},
 		reserved: map[address]int{}, closed: limit.NewRecent[string, struct{}](closedKept, nil)}
 }
 
@@ -76,7 +86,7 @@ func (g *registry) open(wanted Session, conn Replaced, now time.Time) (Session, 
 	defer g.mu.Unlock()
 	key := address{wanted.Application, wanted.User}
 	if l := g.find(wanted); l != nil {
-		return g.resumeWith(l, wanted, conn), true, nil
+		return g.resumeWith(l, wanted, conn, now), true, nil
 	}
 	if len(g.byUser[key]) >= g.perUser && !g.evict(key) {
 		return Session{}, false, tooManySessions(g.perUser)
@@ -89,9 +99,10 @@ func (g *registry) open(wanted Session, conn Replaced, now time.Time) (Session, 
 	default:
 		wanted.ID, wanted.CreatedAt = id.NewAt(id.Session, now), now
 	}
-	l := &live{session: wanted, conn: conn}
+	l := &live{session: wanted, conn: conn, since: now}
 	g.byID[wanted.ID] = l
 	g.byUser[key] = append(g.byUser[key], l)
+	g.ofTenant[wanted.Application]++
 	return wanted, false, nil
 }
 
@@ -104,13 +115,13 @@ func (g *registry) find(wanted Session) *live {
 }
 
 // resumeWith gives a session to another connection. Guarded by mu.
-func (g *registry) resumeWith(l *live, wanted Session, conn Replaced) Session {
+func (g *registry) resumeWith(l *live, wanted Session, conn Replaced, now time.Time) Session {
 	if l.conn != nil {
 		l.conn.Replaced()
 	}
-	l.conn = conn
+	l.conn, l.since, l.revoked = conn, now, false
 	l.session.DisconnectedAt = time.Time{}
-	l.session.Device = wanted.Device
+	l.session.Device, l.session.SignedBy = wanted.Device, wanted.SignedBy
 	return l.session
 }
 
@@ -163,16 +174,20 @@ func (g *registry) close(sessionID string, conn Replaced, forget bool, now time.
 func (g *registry) forget(l *live) {
 	key := address{l.session.Application, l.session.User}
 	delete(g.byID, l.session.ID)
+	if g.ofTenant[l.session.Application]--; g.ofTenant[l.session.Application] == 0 {
+		delete(g.ofTenant, l.session.Application)
+	}
 	g.byUser[key] = slices.DeleteFunc(g.byUser[key], func(o *live) bool { return o == l })
 	if len(g.byUser[key]) == 0 {
 		delete(g.byUser, key)
 	}
 }
 
-// sweep forgets sessions that can no longer be resumed.
+// sweep forgets sessions that can no longer be resumed, and the places of those that have moved.
 func (g *registry) sweep(now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.left(now)
 	for _, l := range g.byID {
 		if l.conn == nil && now.Sub(l.session.DisconnectedAt) >= g.resume {
 			g.forget(l)

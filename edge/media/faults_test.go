@@ -115,11 +115,18 @@ func TestTheStoreFailsInTheMiddle(t *testing.T) {
 	w, store, keys := moodyWorld(t, settings{})
 	file, _ := noise(t, 120, 9)
 	var puts atomic.Int32
+	first := make(chan struct{})
 	store.is(func(w http.ResponseWriter, r *http.Request) bool {
-		if r.Method != http.MethodPut || puts.Add(1) < 2 {
+		switch {
+		case r.Method != http.MethodPut:
 			return false
+		case puts.Add(1) == 1:
+			store.store.ServeHTTP(w, r)
+			close(first)
+		default: // they are put side by side, and the first failure ends all
+			<-first
+			w.WriteHeader(http.StatusServiceUnavailable)
 		}
-		w.WriteHeader(http.StatusServiceUnavailable)
 		return true
 	})
 	w.upload(w.as("ann"), file).refused(503, "system:error:unavailable")
@@ -313,7 +320,10 @@ func TestWhoHangsUpLeavesNothing(t *testing.T) {
 		must(t, err)
 		must(t, socket.Close())
 		a := w.upload(w.admin(), sample.PNG(t, 4, 4))
-		for ; a.status == 503; a = w.upload(w.admin(), sample.PNG(t, 4, 4)) { // the one before has not noticed yet
+		for begin := time.Now(); a.status == 503; a = w.upload(w.admin(), sample.PNG(t, 4, 4)) { // the one before has not noticed yet
+			if time.Since(begin) > time.Minute {
+				t.Fatalf("hung up after %d bytes: its place stays taken", n)
+			}
 		}
 		a.want(200)
 		if left, err := os.ReadDir(spool); err != nil || len(left) > 0 {

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"parley/actors/blob"
 	"parley/edge/media/picture"
@@ -79,14 +78,13 @@ func matches(condition, tag string) bool {
 // be right, and what is not ends as a broken connection, never as a complete answer. head is
 // called before the first piece leaves; until then errors can be told.
 func (h *Handler) send(a *web.Writer, c *call, bytes io.Reader, head func()) error {
-	connection := http.NewResponseController(c.writer)
-	_ = connection.SetWriteDeadline(h.options.Now().Add(h.options.SendTimeout)) // the server's own is none
-	defer func() { _ = connection.SetWriteDeadline(time.Time{}) }()
 	held, next := make([]byte, blob.ChunkBytes), make([]byte, blob.ChunkBytes)
 	n, last, err := fill(bytes, held)
 	if err != nil {
 		return h.unsent(err)
 	}
+	// The server's own is for small answers, and counts from the request; it sets it anew with the next one.
+	_ = http.NewResponseController(c.writer).SetWriteDeadline(h.options.Now().Add(h.options.SendTimeout))
 	head()
 	for !last {
 		var m int

@@ -35,9 +35,9 @@ func again(ctx context.Context, step func() error) error {
 		if n == attemptsMax || !code.Has(err, code.Unknown) && !code.Has(err, code.Unavailable) {
 			return err
 		}
+		pause.Reset(attemptPause << (n - 1))
 		select {
 		case <-pause.C:
-			pause.Reset(attemptPause << n)
 		case <-ctx.Done():
 			return err
 		}

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"parley/edge/media/picture"
 	"parley/proto/code"
@@ -37,8 +36,7 @@ func (h *Handler) receive(c *call) (u *upload, err error) {
 		return nil, err
 	}
 	connection := http.NewResponseController(c.writer)
-	_ = connection.SetReadDeadline(h.options.Now().Add(h.options.UploadTimeout)) // the server's own is none
-	defer func() { _ = connection.SetReadDeadline(time.Time{}) }()
+	_ = connection.SetReadDeadline(h.options.Now().Add(h.options.UploadTimeout)) // the server's own is for small bodies
 	body := io.LimitReader(c.request.Body, h.options.DrainBytesMax)
 	u = &upload{settings: picture.Settings{Quality: 100, Medium: 50, Thumbnail: 30}}
 	if u.file, err = newSpool(h.options.SpoolDir, h.options.FileBytesMax); err != nil {

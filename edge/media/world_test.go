@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
@@ -101,7 +102,9 @@ func (w *world) serve(s settings) *httptest.Server {
 	}
 	w.handler, err = media.New(parts, options)
 	must(w.t, err)
-	server := httptest.NewServer(w.handler)
+	server := httptest.NewUnstartedServer(w.handler)
+	server.Config.WriteTimeout = 5 * time.Minute // as edge/server has it: it sets the deadline anew with each request
+	server.Start()
 	w.url = server.URL
 	return server
 }

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 
-	"parley/proto/code"
+	actor "parley/actors/conversation"
 	eventv1 "parley/proto/event/v1"
 	"parley/proto/id"
 	nodev1 "parley/proto/node/v1"
@@ -155,7 +155,7 @@ func (h *Handler) conversationID(ctx context.Context, c *call) (string, error) {
 	if c.generation.byName {
 		return h.Cluster.ResolveConversation(ctx, c.who, given)
 	}
-	return "", code.New(code.ConversationNotFound, "Conversation does not exist.")
+	return "", actor.NotFound()
 }
 
 func (h *Handler) createConversation(ctx context.Context, c *call) (any, error) {

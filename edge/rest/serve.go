@@ -160,11 +160,14 @@ func (h *Handler) admitOperator(ctx context.Context, c *call) error {
 }
 
 func (h *Handler) readBody(c *call) error {
-	// A body that trickles in must end. What can not have a deadline is bounded by the request's.
+	// A body that trickles in must end. What can not have a deadline is bounded by the request's. It stays
+	// when the body is refused: the server reads on before it answers.
 	connection := http.NewResponseController(c.writer)
 	_ = connection.SetReadDeadline(h.options.Now().Add(h.options.BodyTimeout))
 	raw, err := io.ReadAll(io.LimitReader(c.request.Body, h.options.BodyBytesMax+1))
-	_ = connection.SetReadDeadline(time.Time{})
+	if err == nil && int64(len(raw)) <= h.options.BodyBytesMax {
+		_ = connection.SetReadDeadline(time.Time{})
+	}
 	switch {
 	case err != nil:
 		return code.New(code.ValidationFail, "The body could not be read to its end.")

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"time"
 )
 
 // stream is a list that is read and written in steps, so that a long one needs no more memory than
@@ -45,7 +44,6 @@ func (h *Handler) writeStream(a *answer, c *call, s *stream) {
 	}
 	// A step may take as long as a request; the client may take as long for each as for a body.
 	connection := http.NewResponseController(c.writer)
-	defer func() { _ = connection.SetWriteDeadline(time.Time{}) }() // what can not have a deadline needs none lifted
 	opening := byte('[')
 	for items := s.items; len(items) > 0; {
 		var b bytes.Buffer

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.uber.org/goleak"
@@ -107,7 +108,9 @@ func (w *world) serve(node *runtime.Runtime, s settings) {
 	must(w.t, err)
 	w.handler, err = rest.New(rest.Parts{Cluster: node.API(), Verifier: verifier, Keys: keys, Limits: buckets, Sessions: w.sessions, Refresher: refresher{w.sessions, verifier}}, options)
 	must(w.t, err)
-	server := httptest.NewServer(w.handler)
+	server := httptest.NewUnstartedServer(w.handler)
+	server.Config.WriteTimeout = 5 * time.Minute // as edge/server has it: it sets the deadline anew with each request
+	server.Start()
 	w.url = server.URL
 	w.stop = sync.OnceFunc(func() {
 		http.DefaultClient.CloseIdleConnections()

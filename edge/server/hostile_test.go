@@ -58,6 +58,97 @@ func TestHeadersThatNeverEnd(t *testing.T) {
 	}
 }
 
+// TestBodiesThatNeverEnd: whoever announces a body and does not send it gets the answer that its handler
+// gives without it, and loses the connection. One that was promised no body is not read.
+func TestBodiesThatNeverEnd(t *testing.T) {
+	o := options("")
+	o.BodyTimeout = 50 * time.Millisecond
+	s := open(t, o)
+	h := handlers(true, "")
+	h.API = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
+	h.Sockets = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.ReadAll(r.Body); err == nil {
+			t.Error("a body that never came was read to its end")
+		}
+		w.WriteHeader(http.StatusTeapot)
+	})
+	s.Mount(h)
+	for _, path := range []string{"/v1/users", "/rtc/", "/readyz", "/metrics", "/demo"} {
+		for _, length := range []string{"Content-Length: 1000\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n5\r\n{"} {
+			if status, _ := raw(t, s.Addr(), "POST "+path+" HTTP/1.1\r\nHost: x\r\n"+length); !strings.HasPrefix(status, "HTTP/1.1 ") {
+				t.Errorf("%s was answered %q", path, status)
+			}
+		}
+	}
+	if status, _ := raw(t, s.Addr(), "POST /v1/users HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n"); !strings.Contains(status, " 418 ") {
+		t.Errorf("an upload that waits for permission was answered %q", status)
+	}
+}
+
+// TestALongAnswerToABody: the deadline for a body is over with it. A handler may take longer, and its
+// client does not look gone.
+func TestALongAnswerToABody(t *testing.T) {
+	o := options("")
+	o.BodyTimeout = 50 * time.Millisecond
+	s := open(t, o)
+	h := handlers(true, "")
+	h.API = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, err := io.Copy(io.Discard, r.Body)
+		timer := time.NewTimer(3 * o.BodyTimeout)
+		defer timer.Stop()
+		select {
+		case <-r.Context().Done():
+			t.Error("the client looked gone")
+		case <-timer.C:
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		w.WriteHeader(http.StatusTeapot)
+	})
+	s.Mount(h)
+	status, _ := raw(t, s.Addr(), "POST /v1/users HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
+	if !strings.Contains(status, " 418 ") {
+		t.Errorf("answered %q", status)
+	}
+}
+
+// TestAnswersThatNobodyTakes are given up.
+func TestAnswersThatNobodyTakes(t *testing.T) {
+	o := options("")
+	o.AnswerTimeout = 50 * time.Millisecond
+	s := open(t, o)
+	h := handlers(true, "")
+	ended := make(chan error, 1)
+	h.API = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		piece := make([]byte, 1<<20)
+		for range 1 << 10 { // more than all buffers on the way hold
+			if _, err := w.Write(piece); err != nil {
+				ended <- err
+				return
+			}
+		}
+		ended <- nil
+	})
+	s.Mount(h)
+	c, err := net.Dial("tcp", s.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "GET /v1/users HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("a gigabyte went to somebody who does not read")
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("the server still waits for its client")
+	}
+}
+
 // raw sends bytes and reads until the server closes.
 func raw(t *testing.T, address net.Addr, request string) (status, rest string) {
 	t.Helper()

@@ -22,6 +22,8 @@ type Options struct {
 	AdminAddr string // health and metrics only; empty = not
 
 	HeaderTimeout  time.Duration // to send a request's header; guards against slow openers
+	BodyTimeout    time.Duration // to send its body; a handler may allow more
+	AnswerTimeout  time.Duration // from its header until the client has taken the whole answer; a handler may allow more
 	IdleTimeout    time.Duration // a kept-alive connection without a request
 	HeaderBytesMax int           // of a request
 
@@ -32,7 +34,8 @@ type Options struct {
 
 // DefaultOptions are the limits; addresses, metrics and logger are the caller's.
 func DefaultOptions() Options {
-	return Options{HeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, HeaderBytesMax: 16 << 10}
+	return Options{HeaderTimeout: 5 * time.Second, BodyTimeout: 10 * time.Second, AnswerTimeout: 5 * time.Minute,
+		IdleTimeout: 2 * time.Minute, HeaderBytesMax: 16 << 10}
 }
 
 // Validate says whether the options can be used.
@@ -40,7 +43,7 @@ func (o Options) Validate() error {
 	switch {
 	case o.HTTPAddr == "":
 		return errors.New("server: HTTPAddr is empty")
-	case o.HeaderTimeout <= 0 || o.IdleTimeout <= 0 || o.HeaderBytesMax <= 0:
+	case o.HeaderTimeout <= 0 || o.BodyTimeout <= 0 || o.AnswerTimeout <= 0 || o.IdleTimeout <= 0 || o.HeaderBytesMax <= 0:
 		return errors.New("server: limits must be positive")
 	case o.Gatherer == nil || o.Registerer == nil || o.Logger == nil:
 		return errors.New("server: Gatherer, Registerer or Logger is missing")
@@ -160,8 +163,9 @@ func (s *Server) Close(ctx context.Context) error {
 
 func (s *Server) serve(l net.Listener, h http.Handler) {
 	server := &http.Server{
-		Handler:           h,
+		Handler:           s.bounded(h),
 		ReadHeaderTimeout: s.options.HeaderTimeout,
+		WriteTimeout:      s.options.AnswerTimeout,
 		IdleTimeout:       s.options.IdleTimeout,
 		MaxHeaderBytes:    s.options.HeaderBytesMax,
 		ConnState:         s.metrics.connection,

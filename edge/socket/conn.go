@@ -42,7 +42,7 @@ type Conn struct {
 	ws      *websocket.Conn
 	handler Handler
 
-	// Written by the reader: when the peer was last heard, Unix nanoseconds.
+	// Written by the reader: when the peer was last heard, in nanoseconds since the wheel began.
 	heard atomic.Int64
 
 	spoke spoke // guarded by the wheel
@@ -336,11 +336,17 @@ func (c *Conn) shut() {
 	}
 }
 
+// hear notes that the peer was heard. Only what elapses counts: who sets the clock makes nobody silent.
+func (c *Conn) hear(now time.Time) { c.heard.Store(int64(now.Sub(c.server.wheel.began))) }
+
+// lastHeard is when the peer was last heard.
+func (c *Conn) lastHeard() time.Time { return c.server.wheel.began.Add(time.Duration(c.heard.Load())) }
+
 // check is the wheel's visit: it closes, pings or lets be, and says when to come again.
 func (c *Conn) check(now time.Time) {
 	o := &c.server.options
 	c.mu.Lock()
-	heard := c.alive(time.Unix(0, c.heard.Load()), now)
+	heard := c.alive(c.lastHeard(), now)
 	silence := now.Sub(heard)
 	if silence < o.PingInterval+o.PongWithin && c.stuck(now) {
 		c.overflow() // while it drains nobody has to be woken

@@ -9,7 +9,7 @@ const lowPart = 4
 type slow struct {
 	moved time.Time // when the peer last took something, or began to be waited for
 	acked uint64    // what its system had confirmed at the last visit, if this one tells
-	ready []func()  // told when little waits
+	ready func()    // told when little waits, nil = nobody
 }
 
 // slowly makes c.slow if it is not there. Guarded by mu.
@@ -25,7 +25,8 @@ func (c *Conn) little() bool { return c.counted() <= c.server.options.QueueBytes
 
 // Offer queues complete frames if no more than a quarter of QueueBytesMax waits for the peer, and
 // says whether it did. If not, ready is called once when that is so, or never if the connection
-// ends. No frames only ask. So what need not be sent now is sent as fast as the peer takes it.
+// ends or another offer comes that is not taken. No frames only ask. So what need not be sent now
+// is sent as fast as the peer takes it.
 //
 // The caller bounds the size of frames; together with what waits they should stay below
 // QueueBytesMax. ready must not block, nor call the connection, which is locked.
@@ -35,8 +36,7 @@ func (c *Conn) Offer(frames []byte, ready func()) bool {
 	switch {
 	case c.closing != 0 || c.state == shut:
 	case !c.little():
-		s := c.slowly()
-		s.ready = append(s.ready, ready)
+		c.slowly().ready = ready
 	case len(frames) == 0:
 		taken = true
 	default:
@@ -49,15 +49,14 @@ func (c *Conn) Offer(frames []byte, ready func()) bool {
 	return taken
 }
 
-// tell lets those who made offers know that little waits. Guarded by mu.
+// tell lets who made an offer know that little waits. Guarded by mu.
 func (c *Conn) tell() {
-	if c.slow == nil || !c.little() {
+	if c.slow == nil || c.slow.ready == nil || !c.little() {
 		return
 	}
-	for _, ready := range c.slow.ready {
-		ready()
-	}
+	ready := c.slow.ready
 	c.slow.ready = nil
+	ready()
 }
 
 // alive is when the peer last gave a sign of life: it said something, or took something of what

@@ -3,6 +3,7 @@ package socket
 import (
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,6 +64,41 @@ func TestOffersComeAtThePeersPace(t *testing.T) {
 	}
 }
 
+// TestOneQuestionWaits: of those whose offers were not taken only the latest is told, and kept, so that many who
+// come and go leave nothing behind.
+func TestOneQuestionWaits(t *testing.T) {
+	s := serve(t, false, func(o *Options) { o.QueueBytesMax = 2 * flood })
+	c, e := s.dial(t)
+	e.conn.Send(AppendFrame(nil, Binary, make([]byte, flood)))
+	for range 100 {
+		if e.conn.Offer(nil, func() { t.Error("an earlier question is told") }) {
+			t.Fatal("taken while much waits")
+		}
+	}
+	told := make(chan struct{})
+	if e.conn.Offer(nil, func() { close(told) }) {
+		t.Fatal("taken while much waits")
+	}
+	if _, got, err := read(t, c); err != nil || len(got) != flood {
+		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+	select {
+	case <-told:
+	case <-time.After(time.Minute):
+		t.Error("nobody is told")
+	}
+}
+
+// TestWhoSetsTheClock makes nobody silent: when a peer was heard is known by what has elapsed.
+func TestWhoSetsTheClock(t *testing.T) {
+	s := serve(t, false, nil)
+	_, e := s.dial(t)
+	e.conn.hear(time.Now())
+	if heard := e.conn.lastHeard(); !strings.Contains(heard.String(), " m=") {
+		t.Errorf("%v is a time of the clock alone", heard)
+	}
+}
+
 // TestAPeerThatTakesNothing: it talks and does not listen; for as long as one may be silent it is
 // waited for, then it is closed. One that takes something, however little, is not.
 func TestAPeerThatTakesNothing(t *testing.T) {
@@ -78,7 +114,7 @@ func TestAPeerThatTakesNothing(t *testing.T) {
 	begin := time.Now()
 	wait := s.options.PingInterval + s.options.PongWithin
 	look := func(after time.Duration) CloseCode {
-		e.conn.heard.Store(begin.Add(after).UnixNano()) // it talks all the time
+		e.conn.hear(begin.Add(after)) // it talks all the time
 		e.conn.check(begin.Add(after))
 		e.conn.mu.Lock()
 		defer e.conn.mu.Unlock()
@@ -124,7 +160,7 @@ func TestAPingBehindMuchIsWaitedFor(t *testing.T) {
 	for waits := false; !waits; {
 		_, waits = outgoing(e.conn.net)
 	}
-	begin := time.Unix(0, e.conn.heard.Load())
+	begin := e.conn.lastHeard()
 	wait := s.options.PingInterval + s.options.PongWithin
 	look := func(after time.Duration) CloseCode {
 		e.conn.check(begin.Add(after))

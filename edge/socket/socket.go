@@ -29,7 +29,7 @@ type Options struct {
 	PingInterval  time.Duration // silence after which the peer is pinged
 	PongWithin    time.Duration // further silence after which it is closed as Silent
 	CloseWithin   time.Duration // time given to the peer's half of the close handshake
-	DrainSpread   time.Duration // over which Close spreads its going-away frames
+	DrainSpread   time.Duration // over which Close and SendAway spread their going-away frames
 	Writers       int           // goroutines of the Pump
 	Logger        *slog.Logger
 	Registerer    prometheus.Registerer // nil = metrics are kept but not published
@@ -40,6 +40,8 @@ func DefaultOptions() Options {
 	return Options{
 		FrameBytesMax: 64 << 10, QueueBytesMax: 1 << 20,
 		HelloWithin: 5 * time.Second, PingInterval: 25 * time.Second, PongWithin: 10 * time.Second,
+		// Some hundreds a second: the other nodes log them in one after another.
+		DrainSpread: 3 * time.Second,
 		CloseWithin: 5 * time.Second, Writers: 4, Logger: slog.New(slog.DiscardHandler),
 	}
 }
@@ -144,7 +146,7 @@ func (s *Server) Accept(w http.ResponseWriter, r *http.Request, subprotocols []s
 	c.ws = ws
 	now := time.Now()
 	c.deadline, c.deadlineCode = now.Add(s.options.HelloWithin), LoginTimeout
-	c.heard.Store(now.UnixNano())
+	c.hear(now)
 	s.metrics.open.Inc()
 	// Before open, which may set a deadline or close already: the wheel must come in time.
 	s.wheel.add(c, now.Add(min(s.options.HelloWithin, s.options.PingInterval)))
@@ -182,7 +184,8 @@ func (s *Server) enter() error {
 func (s *Server) Len() int { return s.wheel.len() }
 
 // Close tells every peer to resume elsewhere, spread over DrainSpread, gives each CloseWithin to
-// answer, or until ctx ends, then closes what is left and waits for all goroutines.
+// answer, or until ctx ends, then closes what is left and waits for all goroutines: a handler's call
+// that is under way then has to end by itself.
 func (s *Server) Close(ctx context.Context) error {
 	s.mu.Lock()
 	again := s.closed
@@ -204,24 +207,14 @@ func (s *Server) Close(ctx context.Context) error {
 // balancer that has not noticed yet may send some back. It returns when they are gone or ctx ends.
 func (s *Server) SendAway(ctx context.Context) { s.sayGoodbye(ctx) }
 
-// sayGoodbye sends the close frames in slices and waits until the peers have answered.
+// sayGoodbye sends the close frames, spread, and waits until the peers have answered.
 func (s *Server) sayGoodbye(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, s.options.DrainSpread+s.options.CloseWithin)
 	defer cancel()
-	const slice = 10 * time.Millisecond
-	ticker := time.NewTicker(slice)
+	Spread(ctx, s.wheel.all(), s.options.DrainSpread, func(c *Conn) { c.Close(GoingAway) })
+	ticker := time.NewTicker(spreadSlice)
 	defer ticker.Stop()
-	waiting := s.wheel.all()
-	perSlice := len(waiting)/(int(s.options.DrainSpread/slice)+1) + 1
-	for {
-		n := min(perSlice, len(waiting))
-		for _, c := range waiting[:n] {
-			c.Close(GoingAway)
-		}
-		waiting = waiting[n:]
-		if len(waiting) == 0 && s.wheel.len() == 0 {
-			return
-		}
+	for s.wheel.len() > 0 {
 		select {
 		case <-ctx.Done():
 			return

@@ -295,7 +295,7 @@ func TestTime(t *testing.T) {
 		c.send(t, 0x8a, nil) // pong
 		c.send(t, 0x81, []byte("x"))
 		c.frame(t) // the echo: the pong has been read
-		e.conn.heard.Store(begin.Add(30 * time.Second).UnixNano())
+		e.conn.hear(begin.Add(30 * time.Second))
 		s.tick(begin.Add(40 * time.Second))
 		c.send(t, 0x81, []byte("still here"))
 		if _, got := c.frame(t); string(got) != "still here" {
@@ -439,7 +439,7 @@ func TestFragmentsAndPipelining(t *testing.T) {
 // TestThousandSockets sends each of many connections its own stream from many goroutines.
 func TestThousandSockets(t *testing.T) {
 	const sockets, frames = 1000, 20
-	s := serve(t, false, nil)
+	s := serve(t, false, func(o *Options) { o.HelloWithin = time.Hour }) // nobody says hello
 	clients := make([]*websocket.Conn, sockets)
 	servers := make([]*echo, sockets)
 	for i := range clients {

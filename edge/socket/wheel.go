@@ -14,8 +14,10 @@ const wheelSlots = 64
 // wheel holds every open connection in the slot of the second in which it needs attention: one
 // goroutine and no timer for all of them. It is also the list of all connections.
 type wheel struct {
+	began time.Time // fixed by start: what elapsed since then is its clock, which nobody sets
+
 	mu    sync.Mutex
-	now   int64             // guarded by mu; seconds, every slot up to it has been visited
+	now   int64             // guarded by mu; seconds since began, every slot up to it has been visited
 	slots [wheelSlots]*Conn // guarded by mu; heads of doubly linked lists
 	size  int               // guarded by mu
 }
@@ -23,25 +25,28 @@ type wheel struct {
 // spoke is a connection's place in the wheel, guarded by wheel.mu.
 type spoke struct {
 	prev, next *Conn
-	due        int64 // seconds; 0 = not in the wheel
+	due        int64 // seconds since the wheel began; 0 = not in the wheel
 }
 
 // start sets the clock.
-func (w *wheel) start(now time.Time) { w.now = now.Unix() }
+func (w *wheel) start(now time.Time) { w.began = now }
+
+// seconds is when t is by the wheel's clock.
+func (w *wheel) seconds(t time.Time) int64 { return int64(t.Sub(w.began) / time.Second) }
 
 // add enters a connection.
 func (w *wheel) add(c *Conn, due time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.size++
-	w.insert(c, due.Unix()+1)
+	w.insert(c, w.seconds(due)+1)
 }
 
 // hasten has c looked at no later than due; not if it has left the wheel.
 func (w *wheel) hasten(c *Conn, due time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if at := due.Unix() + 1; c.spoke.due != 0 && at < c.spoke.due {
+	if at := w.seconds(due) + 1; c.spoke.due != 0 && at < c.spoke.due {
 		w.unlink(c)
 		w.insert(c, at)
 	}
@@ -53,7 +58,7 @@ func (w *wheel) again(c *Conn, due time.Time) {
 	defer w.mu.Unlock()
 	if c.spoke.due != 0 {
 		w.unlink(c)
-		w.insert(c, due.Unix()+1)
+		w.insert(c, w.seconds(due)+1)
 	}
 }
 
@@ -94,13 +99,13 @@ func (w *wheel) advance(now time.Time) []*Conn {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var due []*Conn
-	for passed := 0; w.now < now.Unix() && passed < wheelSlots; passed++ {
+	for passed := 0; w.now < w.seconds(now) && passed < wheelSlots; passed++ {
 		w.now++
 		for c := w.slots[w.now%wheelSlots]; c != nil; c = c.spoke.next {
 			due = append(due, c)
 		}
 	}
-	w.now = max(w.now, now.Unix())
+	w.now = max(w.now, w.seconds(now))
 	return due
 }
 

@@ -81,7 +81,7 @@ type wire Conn
 func (w *wire) Read(b []byte) (int, error) {
 	n, err := w.net.Read(b)
 	if n > 0 {
-		w.heard.Store(time.Now().UnixNano())
+		(*Conn)(w).hear(time.Now())
 	}
 	return n, err
 }

@@ -179,7 +179,7 @@ func (c *call) appendEvents(dst []byte, events []*nodev1.EventView) []byte {
 
 // number reads a sequence of the body, a number or a numeric string; 0 for none.
 func (r *request) number(name string) uint64 {
-	n, err := strconv.ParseUint(strings.Trim(string(r.find(name)), `"`), 10, 53)
+	n, err := sequenceOf(r.find(name))
 	if err != nil {
 		return 0
 	}
@@ -225,9 +225,6 @@ func (c *call) invite(ctx context.Context) (any, error) {
 // removeMember lets a member leave, rejects an invitation or removes somebody else.
 func (c *call) removeMember(ctx context.Context) (any, error) {
 	member := c.request.field("member_id")
-	if member == "" {
-		member = "me"
-	}
 	conv, err := c.conversation(http.MethodDelete, "/members/"+member)
 	if err != nil {
 		return nil, err

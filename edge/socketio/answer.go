@@ -39,7 +39,11 @@ type failure struct {
 func (c *conn) answer(ctx context.Context, s *session, r *request, run action) {
 	made := &call{conn: c, session: s, request: r}
 	defer made.sent()
-	body, err := run(made, ctx)
+	err := r.check()
+	var body any
+	if err == nil {
+		body, err = run(made, ctx)
+	}
 	if err != nil {
 		c.refuse(r, s, err)
 		return

@@ -31,6 +31,7 @@ type conn struct {
 	session *session   // guarded by mu; nil = not logged in
 	lapsed  *session   // guarded by mu; ended because its token did
 	held    []*request // guarded by mu; waiting for a login
+	bytes   int        // guarded by mu; of those
 	holdBy  time.Time  // guarded by mu; until then, zero = none
 	loginBy time.Time  // guarded by mu; zero = logged in
 	closed  bool       // guarded by mu
@@ -168,16 +169,38 @@ func (c *conn) loggedIn(r *request) (s *session, wait bool) {
 	if c.session != nil {
 		return c.session, false
 	}
-	if c.lapsed != nil || c.query != nil || len(c.held) >= c.handler.options.HeldMax {
+	if c.lapsed != nil || c.query != nil || c.closed || !c.hold(r) {
 		return nil, false
 	}
-	// Clients send what they have buffered right after reconnecting, before they log in again.
-	c.held = append(c.held, r)
 	if c.holdBy.IsZero() {
 		c.holdBy = time.Now().Add(c.handler.options.HoldWithin)
 		c.wire.Wake(c.holdBy)
 	}
 	return nil, true
+}
+
+// hold keeps a request until the login, if there is room: clients send what they have buffered right after
+// reconnecting, before they log in again. Guarded by mu.
+func (c *conn) hold(r *request) bool {
+	const overhead = 512 // what a request takes besides its bytes, at most
+	o, size := &c.handler.options, overhead+len(r.kind)+len(r.rid)+len(r.cid)+len(r.from)+len(r.to)+len(r.body)
+	if len(c.held) >= o.HeldMax || c.bytes+size > o.HeldBytesMax {
+		return false
+	}
+	if c.handler.held.Add(int64(size)) > int64(o.HeldBytesNode) {
+		c.handler.held.Add(-int64(size))
+		return false
+	}
+	c.held, c.bytes = append(c.held, r), c.bytes+size
+	return true
+}
+
+// letGo gives the requests that are held, which are not any more. Guarded by mu.
+func (c *conn) letGo() []*request {
+	held := c.held
+	c.handler.held.Add(-int64(c.bytes))
+	c.held, c.bytes, c.holdBy = nil, 0, time.Time{}
+	return held
 }
 
 // refuseStranger answers a request without session.
@@ -197,9 +220,7 @@ func (c *conn) refuseStranger(r *request) {
 func (c *conn) release() []*request {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	held := c.held
-	c.held, c.holdBy = nil, time.Time{}
-	return held
+	return c.letGo()
 }
 
 // apart runs f on a goroutine of its own while the reader waits: the depth of the call then does
@@ -223,7 +244,7 @@ func (c *conn) Due(now time.Time) time.Time {
 	c.mu.Lock()
 	var late []*request
 	if !c.holdBy.IsZero() && !now.Before(c.holdBy) {
-		late, c.held, c.holdBy = c.held, nil, time.Time{}
+		late = c.letGo()
 	}
 	s, next := c.session, c.holdBy
 	idle := !c.loginBy.IsZero() && !now.Before(c.loginBy)
@@ -256,7 +277,8 @@ func (c *conn) Closed() {
 	c.mu.Lock()
 	c.closed = true
 	s := c.session
-	c.session, c.held = nil, nil
+	c.session = nil
+	c.letGo()
 	c.mu.Unlock()
 	if s != nil {
 		s.close(false)

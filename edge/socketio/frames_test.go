@@ -90,7 +90,9 @@ func TestTheTokensListCoversEachRequest(t *testing.T) {
 	n := newNode(t)
 	n.users("ann", "bob")
 	con := n.conversation("ann")
-	ann := n.login("ann", "4.0.2").do("user:get", nil)["id"].(string)
+	c := n.login("ann", "4.0.2")
+	ann, hers := c.do("user:get", nil)["id"].(string), c.do("new:conversation", value{"body": value{"name": "hers"}})["id"].(string)
+	member := c.member(con, "ann").(string)
 	for _, tc := range []struct {
 		kind         string
 		payload      value
@@ -105,13 +107,22 @@ func TestTheTokensListCoversEachRequest(t *testing.T) {
 		{"text:seen", value{"cid": con, "body": value{"event_id": 1}}, "POST", "/v1/conversations/" + con + "/events"},
 		{"conversation:invite", value{"cid": con, "body": value{"user_name": "bob"}}, "POST", "/v1/conversations/" + con + "/members"},
 		{"event:delete", value{"cid": con, "body": value{"event_id": 2}}, "DELETE", "/v1/conversations/" + con + "/events/2"},
-		{"conversation:member:delete", value{"cid": con}, "DELETE", "/v1/conversations/" + con + "/members/me"},
+		{"push:register", value{"body": value{"device_token": "x", "device_id": "phone"}}, "PUT", "/v1/devices/phone"},
+		{"push:unregister", value{"body": value{"device_id": "phone"}}, "DELETE", "/v1/devices/phone"},
+		{"push:unsubscribe", value{"cid": con}, "PUT", "/v1/devices/" + con},
+		{"conversation:member:delete", value{"cid": con, "body": value{"member_id": member}}, "DELETE", "/v1/conversations/" + con + "/members/" + member},
+		{"conversation:join", value{"cid": con, "body": value{"user_name": "ann"}}, "POST", "/v1/conversations/" + con + "/members"},
+		{"conversation:delete", value{"cid": hers}, "DELETE", "/v1/conversations/" + hers},
 	} {
 		t.Run(tc.kind, func(t *testing.T) {
 			const login = "/*/sessions/**"
 			denied := n.loginWith("ann", solo.Claims{login: solo.Claims{}})
 			e := denied.ask(tc.kind, tc.payload)
-			if e.name != "system:error:permission" || !strings.Contains(fmt.Sprint(e.payload["description"]), tc.method+" "+tc.path) {
+			want := "system:error:permission"
+			if strings.HasPrefix(tc.kind, "push:") && tc.kind != "push:unsubscribe" {
+				want = tc.kind + ":error"
+			}
+			if e.name != want || !strings.Contains(fmt.Sprint(e.payload["description"]), tc.method+" "+tc.path) {
 				t.Errorf("without a grant: %s %v", e.name, e.payload["description"])
 			}
 			granted := n.loginWith("ann", solo.Claims{login: solo.Claims{}, tc.path: solo.Claims{"methods": []string{tc.method}}})

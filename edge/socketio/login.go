@@ -91,8 +91,7 @@ func (c *conn) login(ctx context.Context, r *request, w wish) error {
 	c.mu.Lock()
 	before := c.session
 	c.mu.Unlock()
-	if before != nil && before.same(claims) {
-		before.renew(claims)
+	if before != nil && before.same(claims) && before.renew(claims) {
 		c.handler.metrics.logins.WithLabelValues("again").Inc()
 		c.greet(r, before, nil)
 		return nil
@@ -131,7 +130,7 @@ func (c *conn) start(ctx context.Context, claims *auth.Claims, w wish) (*session
 	s.device = w.device
 	opened, resumed, err := h.Hub.OpenSession(ctx, hub.Session{
 		ID: w.session, Application: claims.ApplicationID, User: claims.UserID, UserName: claims.UserName, Device: w.device, Elsewhere: true,
-		Mark: markOf(w.dialect.Generation),
+		Mark: markOf(w.dialect.Generation), SignedBy: claims.SignedBy,
 	}, s)
 	if err != nil {
 		return nil, err
@@ -212,6 +211,11 @@ func (c *conn) updateToken(ctx context.Context, r *request) {
 	c.mu.Lock()
 	s, lapsed := c.session, c.lapsed
 	c.mu.Unlock()
+	if s != nil && s.same(claims) && !s.renew(claims) { // it ended just now, with its token perhaps
+		c.mu.Lock()
+		s, lapsed = c.session, c.lapsed
+		c.mu.Unlock()
+	}
 	switch {
 	case s == nil && lapsed == nil:
 		c.refuseStranger(r)
@@ -220,7 +224,6 @@ func (c *conn) updateToken(ctx context.Context, r *request) {
 	case s == nil || !s.same(claims):
 		c.refuse(r, s, code.New(code.InvalidToken, "the new token is another user's; log in with it instead"))
 	default:
-		s.renew(claims)
 		c.succeed(ctx, s, r, struct{}{})
 	}
 }
@@ -236,11 +239,32 @@ func (c *conn) revive(ctx context.Context, r *request, lapsed *session, claims *
 	s.opened()
 }
 
-// lapse ends a session because its token has. At /rtc/ the client is told and may log in again;
+// lapse ends a session because its token has, or the key that signed it. At /rtc/ the client is told and may log in again;
 // at /v2/rtc/ a disconnect means just this.
-func (c *conn) lapse(s *session) {
+func (c *conn) lapse(s *session) { c.lapseIf(s, func() bool { return true }) }
+
+// expire lapses a session whose token has expired, and was not renewed meanwhile.
+func (c *conn) expire(s *session) {
+	c.lapseIf(s, func() bool { return s.expired(time.Now()) })
+}
+
+// prolong gives the connection's session other claims; false = it is not the connection's any more.
+func (c *conn) prolong(s *session, claims *auth.Claims) bool {
 	c.mu.Lock()
-	mine := c.session == s
+	defer c.mu.Unlock()
+	if c.session != s {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.claims = claims
+	return true
+}
+
+// lapseIf lapses the connection's session if over says so, which nobody renews meanwhile.
+func (c *conn) lapseIf(s *session, over func() bool) {
+	c.mu.Lock()
+	mine := c.session == s && over()
 	if mine {
 		c.session, c.lapsed = nil, s
 		c.loginBy = time.Now().Add(c.handler.options.LoginWithin)

@@ -14,8 +14,6 @@ type metrics struct {
 	held      prometheus.Counter     // requests that no login came for
 	malformed prometheus.Counter
 	acks      prometheus.Counter
-	merged    prometheus.Counter
-	together  prometheus.Histogram
 	dropped   *prometheus.CounterVec // by reason
 }
 
@@ -33,18 +31,13 @@ func newMetrics(r prometheus.Registerer) (metrics, error) {
 			Name: "parley_socketio_malformed_total", Help: "Connections closed because of a packet that could not be read."}),
 		acks: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "parley_socketio_acks_total", Help: "Events acknowledged by clients."}),
-		merged: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "parley_socketio_receipts_merged_total", Help: "Receipts that a later one of the same member stood for."}),
-		together: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "parley_socketio_batch_receipts", Help: "Receipts of a large conversation that left together.",
-			Buckets: prometheus.ExponentialBuckets(1, 4, 6)}),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "parley_socketio_dropped_total", Help: "What a session was not given, by reason."}, []string{"reason"}),
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.sessions, m.logins, m.requests, m.held, m.malformed, m.acks, m.merged, m.together, m.dropped} {
+	for _, c := range []prometheus.Collector{m.sessions, m.logins, m.requests, m.held, m.malformed, m.acks, m.dropped} {
 		if err := r.Register(c); err != nil {
 			return m, fmt.Errorf("register socketio metrics: %w", err)
 		}

@@ -181,7 +181,7 @@ func (n *node) leave(c *client, name string) {
 	c.wire.close()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for begin := time.Now(); len(n.hub.Connected(n.app, user)) > 0; <-tick.C {
+	for begin := time.Now(); len(n.hub.Live(n.app, []string{user})) > 0; <-tick.C {
 		if time.Since(begin) > 30*time.Second {
 			n.t.Fatalf("%s is still connected", name)
 		}

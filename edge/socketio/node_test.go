@@ -3,6 +3,7 @@ package socketio_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -20,6 +21,7 @@ import (
 	"parley/actors/api"
 	"parley/edge/hub"
 	"parley/edge/limit"
+	"parley/edge/receipt"
 	"parley/edge/socket"
 	"parley/edge/socketio"
 	eventv1 "parley/proto/event/v1"
@@ -48,6 +50,7 @@ type node struct {
 type tune struct {
 	sockets func(*socket.Options)
 	socket  func(*socketio.Options)
+	receipt func(*receipt.Options)
 	limits  func(*limit.Options)
 	hub     func(*hub.Options)
 	cluster func(api.Cluster) api.Cluster // what the handler asks in place of the node's own
@@ -55,7 +58,7 @@ type tune struct {
 
 func newNode(t testing.TB, tunes ...tune) *node {
 	t.Helper()
-	o, wo := edge.DefaultOptions(t), socketio.DefaultOptions()
+	o, wo, ro := edge.DefaultOptions(t), socketio.DefaultOptions(), receipt.DefaultOptions()
 	metrics := prometheus.NewRegistry()
 	wo.Logger, wo.Engine.CloseWithin = o.Node.Logger, time.Second
 	o.Sockets.Registerer, o.Hub.Registerer, wo.Registerer = metrics, metrics, metrics
@@ -63,6 +66,7 @@ func newNode(t testing.TB, tunes ...tune) *node {
 		apply(tn.sockets, &o.Sockets)
 		apply(tn.hub, &o.Hub)
 		apply(tn.socket, &wo)
+		apply(tn.receipt, &ro)
 		apply(tn.limits, &o.Limits)
 	}
 	e := edge.Open(t, o)
@@ -72,14 +76,15 @@ func newNode(t testing.TB, tunes ...tune) *node {
 			cluster = tn.cluster(cluster)
 		}
 	}
+	queue := must(receipt.New(t.Context(), cluster, ro))(t)
 	handler := must(socketio.New(t.Context(), socketio.Parts{
-		Cluster: cluster, Sockets: e.Sockets, Hub: e.Hub, Verifier: e.Verifier, Limits: e.Limits}, wo))(t)
+		Cluster: cluster, Sockets: e.Sockets, Hub: e.Hub, Verifier: e.Verifier, Limits: e.Limits, Receipts: queue}, wo))(t)
 	mux := http.NewServeMux()
 	mux.Handle("/rtc/{$}", handler)
 	mux.Handle("/v2/rtc/{$}", handler)
 	server := httptest.NewServer(mux)
 	t.Cleanup(func() {
-		e.Close(handler.Close)
+		e.Close(func(ctx context.Context) error { return errors.Join(handler.Close(ctx), queue.Close()) })
 		server.Close()
 		http.DefaultClient.CloseIdleConnections()
 	})

@@ -71,7 +71,9 @@ type request struct {
 	cid  string
 	from string
 	to   string
-	body []byte // a JSON object, {} if there was none
+	body []byte // JSON, {} if there was none
+	// wrong is a member that must be a string and is something else.
+	wrong string
 }
 
 // errRequest says that an event's arguments cannot be read.
@@ -118,16 +120,24 @@ func (r *request) member(name, value []byte) {
 			r.rid = value
 		}
 	case "cid":
-		r.cid = text(value)
+		r.cid = r.string("cid", value)
 	case "from":
 		r.from = text(value)
 	case "to":
-		r.to = text(value)
+		r.to = r.string("to", value) // left out, it would make a public event of a private one
 	case "body":
 		if r.body = value; value[0] == 'n' {
 			r.body = emptyObject
 		}
 	}
+}
+
+// string is text for a member that may be absent but not of another kind.
+func (r *request) string(name string, value []byte) string {
+	if value[0] != '"' && value[0] != 'n' {
+		r.wrong = name
+	}
+	return text(value)
 }
 
 // ridBytesMax bounds what is sent back of a request's id.

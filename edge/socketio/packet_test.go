@@ -80,7 +80,7 @@ func split(t *testing.T, r *request) {
 func TestRequestsAreReadInPlace(t *testing.T) {
 	for data, want := range map[string]request{
 		"[ \"a\" ,\t{ \"cid\" : \"C\\u0041\" , \"ti\\u0064\" :\n12.5e1 } ]":              {kind: "a", cid: "CA", rid: []byte("12.5e1"), body: emptyObject},
-		`["a",{"cid":1,"from":null,"to":{"x":"]"},"body":{"b":[{"c":"}\\\""}],"d":""}}]`: {kind: "a", body: []byte(`{"b":[{"c":"}\\\""}],"d":""}`)},
+		`["a",{"cid":1,"from":null,"to":{"x":"]"},"body":{"b":[{"c":"}\\\""}],"d":""}}]`: {kind: "a", wrong: "to", body: []byte(`{"b":[{"c":"}\\\""}],"d":""}`)},
 		`["a",{"tid":true,"body":null,"cid":"A","cid":"B"},"more",[],3]`:                 {kind: "a", rid: []byte("true"), cid: "B", body: emptyObject},
 		`["a",{"tid":null,"body":[1]}]`:                                                  {kind: "a", body: []byte("[1]")},
 		`["a",null]`:                                                                     {kind: "a", body: emptyObject},

@@ -20,55 +20,37 @@ func (c *conn) post(s *session, r *request) {
 		c.refuse(r, s, err)
 		return
 	}
-	h := c.handler
 	select {
 	case c.posts <- struct{}{}:
-	case <-h.ctx.Done():
+	case <-c.handler.ctx.Done():
 		return
-	}
-	done := func(reply *nodev1.Reply, err error) {
-		<-c.posts
-		if err != nil {
-			c.refuse(r, s, err)
-			return
-		}
-		h.metrics.requests.WithLabelValues("ok").Inc()
-		c.wire.Send(eventFrame(successName(s, r.kind), success(r.rid, r.cid, postedOf(reply))))
 	}
 	if isReceipt(r.kind) {
-		h.receipts.post(newReceipt(s, r, done))
+		c.handler.Receipts.Post(receiptOf(c, s, r))
 		return
 	}
-	h.store(s, r, done)
+	c.store(s, r, func(reply *nodev1.Reply, err error) {
+		if frame := c.posted(s, r, reply, err); frame != nil {
+			c.wire.Send(frame)
+		}
+	})
 }
 
 // store hands an event of a session to the cluster.
-func (h *Handler) store(s *session, r *request, done func(*nodev1.Reply, error)) {
+func (c *conn) store(s *session, r *request, done func(*nodev1.Reply, error)) {
 	event := &nodev1.PostEvent{Type: r.kind, From: r.sender(), To: r.to, Body: r.body}
-	h.Cluster.PostAsync(h.ctx, s.principal, r.cid, r.key(), event, done)
+	c.handler.Cluster.PostAsync(c.handler.ctx, s.principal, r.cid, r.key(), event, done)
 }
 
-// ferry brings receipts to the cluster of a handler.
-type ferry struct{ h *Handler }
-
-// one implements carrier.
-func (f ferry) one(r *receipt, done func(*nodev1.Reply, error)) {
-	f.h.store(r.session, r.request, done)
-}
-
-// many implements carrier. The cluster calls back from where the conversation is decided, which has
-// better things to do than to answer hundreds of sessions.
-func (f ferry) many(rs []*receipt, done func(*nodev1.Reply, error)) {
-	cursors := make([]*nodev1.UserCursor, len(rs))
-	for i, r := range rs {
-		cursors[i] = r.cursor()
+// posted ends a post: it refuses it, or gives the answer to be sent.
+func (c *conn) posted(s *session, r *request, reply *nodev1.Reply, err error) (frame []byte) {
+	<-c.posts
+	if err != nil {
+		c.refuse(r, s, err)
+		return nil
 	}
-	application := rs[0].session.principal.GetApplicationId()
-	f.h.Cluster.AdvanceCursors(f.h.ctx, application, rs[0].request.cid, cursors, func(reply *nodev1.Reply, err error) {
-		if !f.h.spawn(func() { done(reply, err) }) {
-			done(reply, err) // the handler is closing: nobody hears it
-		}
-	})
+	c.handler.metrics.requests.WithLabelValues("ok").Inc()
+	return eventFrame(successName(s, r.kind), success(r.rid, r.cid, postedOf(reply)))
 }
 
 // place names a conversation of the session's application.
@@ -101,11 +83,11 @@ func (c *conn) mayPost(s *session, r *request) error {
 	default:
 		return code.New(code.InvalidEvent, "this server does not know the request")
 	}
-	switch {
-	case r.cid == "":
+	if err := r.check(); err != nil {
+		return err
+	}
+	if r.cid == "" {
 		return code.Invalid("cid", "is required")
-	case r.body[0] != '{':
-		return code.Invalid("body", "must be an object")
 	}
 	if err := s.allows(http.MethodPost, "/v1/conversations/"+r.cid+"/events"); err != nil {
 		return err

@@ -62,7 +62,7 @@ type session struct {
 	began     bool                 // guarded by mu; synced is closed
 	retryAt   time.Time            // guarded by mu; when missed is tried again, zero = not
 	pending   []json.RawMessage    // guarded by mu; invitations of the time without connection
-	ready     []func()             // guarded by mu; offers of the gated phase
+	ready     func()               // guarded by mu; told when the gated phase is over, nil = nobody
 	replaced  bool                 // guarded by mu; resumed on another connection
 }
 
@@ -82,9 +82,10 @@ type joining struct {
 }
 
 var (
-	_ hub.Follower = (*session)(nil)
-	_ hub.Paced    = (*session)(nil)
-	_ hub.Renewer  = (*session)(nil)
+	_ hub.Follower  = (*session)(nil)
+	_ hub.Paced     = (*session)(nil)
+	_ hub.Renewer   = (*session)(nil)
+	_ hub.Revocable = (*session)(nil)
 )
 
 func newSession(c *conn, claims *auth.Claims, name string, d nexmo.Dialect) *session {
@@ -144,12 +145,21 @@ func (s *session) same(claims *auth.Claims) bool {
 	return claims.ApplicationID == s.principal.GetApplicationId() && claims.UserID == s.principal.GetUserId()
 }
 
-// renew moves the session's end.
-func (s *session) renew(claims *auth.Claims) {
-	s.mu.Lock()
-	s.claims = claims
-	s.mu.Unlock()
+// renew moves the session's end; false = it has ended already.
+func (s *session) renew(claims *auth.Claims) bool {
+	if !s.conn.prolong(s, claims) {
+		return false
+	}
+	s.conn.handler.Hub.Renewed(s.id, s, claims.SignedBy)
 	s.conn.wire.Wake(claims.ExpiresAt)
+	return true
+}
+
+// expired says whether the session's token has.
+func (s *session) expired(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !now.Before(s.claims.ExpiresAt)
 }
 
 // allows says whether the session's token covers what REST would call by method and path.
@@ -170,14 +180,14 @@ func (s *session) opened() {
 	s.conn.wire.Send(s.waiting)
 	s.waiting = nil
 	s.phase.Store(open)
-	expires, offers := s.claims.ExpiresAt, s.ready
+	due, ready := sooner(s.retryAt, s.claims.ExpiresAt), s.ready
 	s.ready = nil
 	s.mu.Unlock()
-	for _, ready := range offers {
+	if ready != nil {
 		ready()
 	}
 	s.conn.handler.metrics.sessions.WithLabelValues(s.dialect.Name()).Inc()
-	s.conn.wire.Wake(expires)
+	s.conn.wire.Wake(due) // a retry that fell due meanwhile, too
 }
 
 // Send implements hub.Subscriber.
@@ -203,7 +213,7 @@ func (s *session) Offer(frames []byte, ready func()) bool {
 	if s.phase.Load() == gated {
 		s.mu.Lock()
 		if s.phase.Load() == gated {
-			s.ready = append(s.ready, ready)
+			s.ready = ready
 			s.mu.Unlock()
 			return false
 		}
@@ -251,7 +261,7 @@ func (s *session) Ended(sub *hub.Subscription) {
 	}
 }
 
-// terminate ends everything: the user is gone.
+// terminate ends everything: the user, or the application, is gone.
 func (s *session) terminate() {
 	if s.phase.Load() == over {
 		return
@@ -259,6 +269,15 @@ func (s *session) terminate() {
 	s.conn.wire.Send(eventFrame("session:terminated", []byte(`{"body":{}}`)))
 	s.conn.wire.Send(controlFrame(typeDisconnect, ""))
 	s.conn.wire.Close(socket.Terminated)
+}
+
+// Revoke implements hub.Revocable.
+func (s *session) Revoke(gone bool) {
+	if gone {
+		s.terminate()
+		return
+	}
+	s.conn.handler.spawn(func() { s.conn.lapse(s) })
 }
 
 // Replaced implements hub.Replaced: the session was resumed on another connection, which begins
@@ -311,7 +330,7 @@ func (s *session) due(now time.Time) time.Time {
 		return time.Time{}
 	}
 	if !now.Before(s.claims.ExpiresAt) {
-		s.conn.handler.spawn(func() { s.conn.lapse(s) })
+		s.conn.handler.spawn(func() { s.conn.expire(s) })
 		return time.Time{}
 	}
 	if !s.retryAt.IsZero() && !now.Before(s.retryAt) {

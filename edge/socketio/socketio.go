@@ -13,17 +13,18 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"parley/actors/api"
-	actor "parley/actors/conversation"
 	"parley/edge/auth"
 	"parley/edge/dialect/nexmo"
 	"parley/edge/engineio"
 	"parley/edge/hub"
 	"parley/edge/limit"
+	"parley/edge/receipt"
 	"parley/edge/socket"
 )
 
@@ -40,28 +41,27 @@ type Limits interface {
 
 // Options are the limits of the protocol. Start from DefaultOptions.
 type Options struct {
-	Engine           engineio.Options
-	ConnectWithin    time.Duration // at /v2/rtc/: to say CONNECT
-	LoginWithin      time.Duration // at /rtc/: to log in, or in again after a logout
-	HoldWithin       time.Duration // a request before login waits this long for it
-	HeldMax          int           // requests that wait for a login
-	CommandWithin    time.Duration // for one request
-	SyncWithin       time.Duration // by which a login waits until its conversations are followed
-	MovedWithin      time.Duration // a session of another node is told again what happened in this time
-	MovedEvents      int           // and of each conversation no more than this
-	PostsInFlight    int           // posts of one connection without answer; more are not read
-	ReceiptsInFlight int           // receipts of one conversation that travel alone and are on their way at once
-	ReceiptsAtOnce   int           // receipts of one large conversation that leave together
-	ReceiptsWaiting  int           // and that wait for it; more are refused
-	Subscriptions    int           // conversations that one session follows
-	EventBytesMax    int           // of one packet of a client
-	AnswerBytesMax   int           // of one list of events
-	LargeAnswers     int           // answers above a mebibyte that are held at once
-	JSONDepth        int
-	JSONMembers      int
-	SessionsKept     int // disconnected sessions whose positions are remembered
-	Logger           *slog.Logger
-	Registerer       prometheus.Registerer // nil = metrics are kept but not published
+	Engine         engineio.Options
+	ConnectWithin  time.Duration // at /v2/rtc/: to say CONNECT
+	LoginWithin    time.Duration // at /rtc/: to log in, or in again after a logout
+	HoldWithin     time.Duration // a request before login waits this long for it
+	HeldMax        int           // requests of one connection that wait for a login
+	HeldBytesMax   int           // and their bytes
+	HeldBytesNode  int           // and those of all connections together; more are refused
+	CommandWithin  time.Duration // for one request
+	SyncWithin     time.Duration // by which a login waits until its conversations are followed
+	MovedWithin    time.Duration // a session of another node is told again what happened in this time
+	MovedEvents    int           // and of each conversation no more than this
+	PostsInFlight  int           // posts of one connection without answer; more are not read
+	Subscriptions  int           // conversations that one session follows
+	EventBytesMax  int           // of one packet of a client
+	AnswerBytesMax int           // of one list of events
+	LargeAnswers   int           // answers above a mebibyte that are held at once
+	JSONDepth      int
+	JSONMembers    int
+	SessionsKept   int // disconnected sessions whose positions are remembered
+	Logger         *slog.Logger
+	Registerer     prometheus.Registerer // nil = metrics are kept but not published
 }
 
 // DefaultOptions are the production limits.
@@ -71,9 +71,9 @@ func DefaultOptions() Options {
 		ConnectWithin: 10 * time.Second,
 		// An SDK connects when it is made and logs in when the user has typed a name.
 		LoginWithin: 15 * time.Minute,
-		HoldWithin:  time.Second, HeldMax: 256, CommandWithin: 10 * time.Second, SyncWithin: 2 * time.Second,
+		HoldWithin:  time.Second, HeldMax: 256, HeldBytesMax: 1 << 20, HeldBytesNode: 64 << 20, CommandWithin: 10 * time.Second, SyncWithin: 2 * time.Second,
 		MovedWithin: 5 * time.Minute, MovedEvents: 1000,
-		PostsInFlight: 64, ReceiptsInFlight: 64, ReceiptsAtOnce: 256, ReceiptsWaiting: 64 << 10, Subscriptions: 1000, EventBytesMax: 64 << 10,
+		PostsInFlight: 64, Subscriptions: 1000, EventBytesMax: 64 << 10,
 		AnswerBytesMax: 32 << 20, LargeAnswers: 8,
 		JSONDepth: limit.JSONDepth, JSONMembers: limit.JSONMembers, SessionsKept: 64 << 10,
 		Logger: slog.New(slog.DiscardHandler),
@@ -85,10 +85,9 @@ func (o Options) Validate() error {
 	switch {
 	case o.ConnectWithin <= 0 || o.LoginWithin <= 0 || o.HoldWithin <= 0 || o.CommandWithin <= 0 || o.SyncWithin <= 0 || o.MovedWithin <= 0:
 		return errors.New("socketio: times must be positive")
-	case o.HeldMax < 1 || o.PostsInFlight < 1 || o.Subscriptions < 1 || o.SessionsKept < 1 || o.LargeAnswers < 1 || o.MovedEvents < 1 ||
-		o.ReceiptsInFlight < 1 || o.ReceiptsAtOnce < 1 || o.ReceiptsAtOnce > actor.AdvanceCursorsMax || o.ReceiptsWaiting < 1:
+	case o.HeldMax < 1 || o.PostsInFlight < 1 || o.Subscriptions < 1 || o.SessionsKept < 1 || o.LargeAnswers < 1 || o.MovedEvents < 1:
 		return errors.New("socketio: counts must be positive")
-	case o.EventBytesMax < 1 || o.AnswerBytesMax < 1:
+	case o.HeldBytesMax < 1 || o.HeldBytesNode < o.HeldBytesMax || o.EventBytesMax < 1 || o.AnswerBytesMax < 1:
 		return errors.New("socketio: sizes must be positive")
 	case o.JSONDepth < 4 || o.JSONMembers < 32:
 		return errors.New("socketio: JSON limits leave no room for a request")
@@ -105,17 +104,18 @@ type Parts struct {
 	Hub      *hub.Hub
 	Verifier Verifier
 	Limits   Limits
+	Receipts *receipt.Queue
 }
 
 // Handler serves /rtc/ and /v2/rtc/.
 type Handler struct {
 	Parts
-	options  Options
-	metrics  metrics
-	engine   *engineio.Server
-	receipts *receipts
-	large    chan struct{}               // a place for each large answer
-	kept     *limit.Recent[string, kept] // by session id: what a resumed session begins with
+	options Options
+	metrics metrics
+	engine  *engineio.Server
+	large   chan struct{}               // a place for each large answer
+	kept    *limit.Recent[string, kept] // by session id: what a resumed session begins with
+	held    atomic.Int64                // bytes of the requests that wait for a login, of all connections
 
 	ctx    context.Context // ends with Close: the life of commands, which outlive their connection
 	cancel context.CancelFunc
@@ -138,8 +138,8 @@ func New(ctx context.Context, p Parts, o Options) (*Handler, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	if p.Cluster == nil || p.Sockets == nil || p.Hub == nil || p.Verifier == nil || p.Limits == nil {
-		return nil, errors.New("socketio: cluster, sockets, hub, verifier and limits are needed")
+	if p.Cluster == nil || p.Sockets == nil || p.Hub == nil || p.Verifier == nil || p.Limits == nil || p.Receipts == nil {
+		return nil, errors.New("socketio: cluster, sockets, hub, verifier, limits and receipts are needed")
 	}
 	m, err := newMetrics(o.Registerer)
 	if err != nil {
@@ -149,10 +149,12 @@ func New(ctx context.Context, p Parts, o Options) (*Handler, error) {
 		Parts: p, options: o, metrics: m, large: make(chan struct{}, o.LargeAnswers),
 		kept: limit.NewRecent[string, kept](o.SessionsKept, nil),
 	}
-	h.receipts = newReceipts(&h.options, &h.metrics, ferry{h})
 	h.ctx, h.cancel = context.WithCancel(ctx)
-	h.engine, err = engineio.New(ctx, p.Sockets, o.Engine, h.open)
-	return h, err
+	if h.engine, err = engineio.New(ctx, p.Sockets, o.Engine, h.open); err != nil {
+		h.cancel()
+		return nil, err
+	}
+	return h, nil
 }
 
 // Close ends the polling connections and the commands on their way. Close the socket server
@@ -166,6 +168,13 @@ func (h *Handler) Close(ctx context.Context) error {
 	h.group.Wait()
 	return err
 }
+
+// Hurry ends the commands on their way: for who closes the socket server, which waits for them, and has
+// no more time.
+func (h *Handler) Hurry() { h.cancel() }
+
+// SendAway has the polling clients of now go elsewhere, and goes on to serve (engineio.Server.SendAway).
+func (h *Handler) SendAway(ctx context.Context) { h.engine.SendAway(ctx) }
 
 // ServeHTTP serves both paths.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.engine.ServeHTTP(w, r) }

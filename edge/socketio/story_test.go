@@ -196,7 +196,7 @@ func TestLeavingAndReturning(t *testing.T) {
 		if e := b.next("text"); e.payload["id"] != float64(id) {
 			t.Fatalf("round %d: %+v", i, e)
 		}
-		b.do("conversation:member:delete", value{"cid": con, "body": value{}})
+		b.do("conversation:member:delete", value{"cid": con, "body": value{"member_id": "me"}})
 		b.next("member:left")
 	}
 }

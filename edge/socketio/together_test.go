@@ -10,7 +10,7 @@ import (
 
 	"parley/actors/api"
 	actor "parley/actors/conversation"
-	"parley/edge/socketio"
+	"parley/edge/receipt"
 	nodev1 "parley/proto/node/v1"
 )
 
@@ -65,7 +65,7 @@ func TestReceiptsOfALargeConversation(t *testing.T) {
 			gate := &sluice{apart: older, first: make(chan func(), 1)}
 			n := newNode(t, tune{
 				cluster: func(c api.Cluster) api.Cluster { gate.Cluster = c; return gate },
-				socket:  func(o *socketio.Options) { o.ReceiptsInFlight = 1 },
+				receipt: func(o *receipt.Options) { o.InFlight = 1 },
 			})
 			n.users("zed")
 			room := n.conversation()
@@ -141,6 +141,12 @@ func (n *node) cursor(room, who string) [2]uint64 {
 	n.t.Helper()
 	u := must(n.cluster.GetUser(n.t.Context(), n.admin, refOf(who)))(n.t)
 	p := &nodev1.Principal{ApplicationId: n.app, UserId: u.Id, UserName: who}
-	r := must(n.cluster.AdvanceCursor(n.t.Context(), p, room, &nodev1.AdvanceCursor{}))(n.t) // moves nothing
-	return [2]uint64{r.GetCursor().GetDelivered(), r.GetCursor().GetSeen()}
+	told := make(chan [2]uint64, 1)
+	n.cluster.AdvanceCursor(n.t.Context(), p, room, &nodev1.AdvanceCursor{}, func(r *nodev1.Reply, err error) { // moves nothing
+		if err != nil {
+			n.t.Error(err)
+		}
+		told <- [2]uint64{r.GetCursor().GetDelivered(), r.GetCursor().GetSeen()}
+	})
+	return <-told
 }

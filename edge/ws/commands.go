@@ -9,8 +9,10 @@ import (
 
 	"parley/actors/api"
 	"parley/edge/dialect"
+	"parley/edge/gate"
 	"parley/edge/hub"
 	"parley/edge/limit"
+	"parley/edge/receipt"
 	clientv1 "parley/proto/client/v1"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
@@ -98,23 +100,52 @@ func (c *conn) receipt(ctx context.Context, f *clientv1.Receipt) (*clientv1.Ack,
 	if f.Delivered == 0 && f.Seen == 0 {
 		return nil, code.Invalid("seen", "or delivered is required")
 	}
-	r, err := c.handler.Cluster.AdvanceCursor(ctx, c.principal, f.Conversation,
-		&nodev1.AdvanceCursor{Delivered: f.Delivered, Seen: f.Seen})
-	if err != nil {
-		return nil, err
+	b := &bearer{conn: c, receipt: f, outcome: make(chan outcome, 1)}
+	c.handler.Receipts.Post(receipt.Receipt{Principal: c.principal, Conversation: f.Conversation, Delivered: f.Delivered, Seen: f.Seen, Bearer: b})
+	select {
+	case o := <-b.outcome:
+		if o.err != nil {
+			return nil, o.err
+		}
+		return postAck(f.Conversation, o.reply), nil
+	case <-ctx.Done():
+		return nil, code.New(code.Unavailable, "the receipt could not be stored in time; try again")
 	}
-	return postAck(f.Conversation, r), nil
 }
+
+// bearer waits for what becomes of a receipt.
+type bearer struct {
+	conn    *conn
+	receipt *clientv1.Receipt
+	outcome chan outcome // room for the one there will be
+}
+
+type outcome struct {
+	reply *nodev1.Reply
+	err   error
+}
+
+// Alone implements receipt.Bearer.
+func (b *bearer) Alone(done func(*nodev1.Reply, error)) {
+	h := b.conn.handler
+	h.Cluster.AdvanceCursor(h.ctx, b.conn.principal, b.receipt.Conversation,
+		&nodev1.AdvanceCursor{Delivered: b.receipt.Delivered, Seen: b.receipt.Seen}, done)
+}
+
+// Done implements receipt.Bearer.
+func (b *bearer) Done(reply *nodev1.Reply, err error) { b.outcome <- outcome{reply, err} }
 
 // subscribe checks that the user may read, and learns the head in the same read.
 func (c *conn) subscribe(ctx context.Context, id string, f *clientv1.Subscribe) error {
 	if err := c.allow(http.MethodGet, f.Conversation, "", "/events"); err != nil {
 		return err
 	}
-	conversation, err := c.handler.Cluster.ResolveConversation(ctx, c.principal, f.Conversation)
+	leave, err := c.handler.Gate.Enter(ctx, gate.Subscribe)
 	if err != nil {
 		return err
 	}
+	defer leave()
+	conversation := f.Conversation
 	r, err := c.handler.Cluster.GetConversation(ctx, c.principal, conversation, false)
 	if err != nil {
 		return err

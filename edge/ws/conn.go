@@ -33,6 +33,7 @@ type conn struct {
 	refusals  int               // frames in a row over the rate
 
 	inFlight atomic.Int32 // posts without an ack
+	revoked  atomic.Bool  // what the client still sends is not read
 
 	line hub.Line // the hub's
 
@@ -42,6 +43,9 @@ type conn struct {
 
 // Message implements socket.Handler: the path of every frame.
 func (c *conn) Message(binary bool, payload []byte) {
+	if c.revoked.Load() {
+		return // the close frame is on its way
+	}
 	f, err := c.codec.decode(binary, payload)
 	switch {
 	case errors.Is(err, errUnknownFrame):
@@ -184,6 +188,16 @@ func (c *conn) Ended(s *hub.Subscription) {
 
 // Replaced implements hub.Replaced: the session was resumed on another connection.
 func (c *conn) Replaced() { c.socket.Close(socket.SessionReplaced) }
+
+// Revoke implements hub.Revocable.
+func (c *conn) Revoke(gone bool) {
+	c.revoked.Store(true)
+	if gone {
+		c.socket.Close(socket.Terminated)
+		return
+	}
+	c.socket.Close(socket.TokenExpired)
+}
 
 // send writes a frame to this connection alone.
 func (c *conn) send(f *clientv1.ServerFrame) { c.socket.Send(c.codec.Frame(nil, f)) }

@@ -3,6 +3,7 @@ package ws_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -12,8 +13,10 @@ import (
 	"go.uber.org/goleak"
 
 	"parley/actors/api"
+	"parley/edge/gate"
 	"parley/edge/hub"
 	"parley/edge/limit"
+	"parley/edge/receipt"
 	"parley/edge/socket"
 	"parley/edge/ws"
 	eventv1 "parley/proto/event/v1"
@@ -67,12 +70,14 @@ func newNode(t *testing.T, tunes ...tune) *node {
 // serve puts the native protocol before an edge. handler closes it, stop the server before it.
 func serve(t testing.TB, e *edge.Edge, o ws.Options) (n *node, handler func(context.Context) error, stop func()) {
 	t.Helper()
-	h := must(ws.New(t.Context(), ws.Parts{
-		Cluster: e.Node.API(), Sockets: e.Sockets, Hub: e.Hub, Verifier: e.Verifier, Limits: e.Limits}, o))(t)
+	queue := must(receipt.New(t.Context(), e.Node.API(), receipt.DefaultOptions()))(t)
+	door := must(gate.New(t.Context(), gate.DefaultOptions()))(t)
+	h := must(ws.New(t.Context(), ws.Parts{Cluster: e.Node.API(), Sockets: e.Sockets, Hub: e.Hub,
+		Verifier: e.Verifier, Limits: e.Limits, Receipts: queue, Gate: door}, o))(t)
 	server := httptest.NewServer(h)
 	n = &node{t: t, cluster: e.Node.API(), sockets: e.Sockets, hub: e.Hub,
 		url: "ws" + strings.TrimPrefix(server.URL, "http") + "/v1/realtime"}
-	return n, func(context.Context) error { return h.Close() }, server.Close
+	return n, func(context.Context) error { return errors.Join(h.Close(), queue.Close(), door.Close()) }, server.Close
 }
 
 // belong has n's users be those of a tenant.

@@ -6,13 +6,14 @@ import (
 	"net/http"
 	"time"
 
-	"parley/actors/api"
 	"parley/edge/auth"
+	"parley/edge/gate"
 	"parley/edge/hub"
 	"parley/edge/limit"
 	"parley/edge/socket"
 	clientv1 "parley/proto/client/v1"
 	"parley/proto/code"
+	eventv1 "parley/proto/event/v1"
 )
 
 // beforeHello takes the first frame.
@@ -27,12 +28,10 @@ func (c *conn) beforeHello(f *clientv1.ClientFrame) {
 	c.socket.SetDeadline(time.Now().Add(2*c.handler.options.CommandWithin), socket.Overloaded)
 	var refused error
 	c.apart(f.Id, func(ctx context.Context) (*clientv1.Ack, error) {
-		select {
-		case c.handler.logins <- struct{}{}:
+		var leave func()
+		if leave, refused = c.handler.Gate.Enter(ctx, gate.Login); refused == nil {
 			refused = c.hello(ctx, f.Id, hello)
-			<-c.handler.logins
-		case <-ctx.Done():
-			refused = code.New(code.Unavailable, "too many log in at the moment; try again")
+			leave()
 		}
 		return nil, refused
 	})
@@ -55,17 +54,13 @@ func (c *conn) hello(ctx context.Context, id string, hello *clientv1.Hello) erro
 	if len(hello.Device) > h.options.DeviceBytesMax {
 		return code.Invalid("device", "is too long")
 	}
-	claims, err := c.admit(ctx, hello.Token)
-	if err != nil {
-		return err
-	}
-	user, err := h.Cluster.GetUser(ctx, claims.Principal(), api.UserRef{ID: claims.UserID})
+	claims, user, err := c.admit(ctx, hello.Token)
 	if err != nil {
 		return err
 	}
 	session, resumed, err := h.Hub.OpenSession(ctx, hub.Session{
 		ID: hello.SessionId, Elsewhere: true, Application: claims.ApplicationID,
-		User: claims.UserID, UserName: claims.UserName, Device: hello.Device,
+		User: claims.UserID, UserName: claims.UserName, Device: hello.Device, SignedBy: claims.SignedBy,
 	}, c)
 	if err != nil {
 		return err
@@ -83,18 +78,18 @@ func (c *conn) hello(ctx context.Context, id string, hello *clientv1.Hello) erro
 
 // admit is verify for a connection that nobody has logged in on: who tries tokens is slowed down,
 // by its address.
-func (c *conn) admit(ctx context.Context, token string) (*auth.Claims, error) {
+func (c *conn) admit(ctx context.Context, token string) (*auth.Claims, *eventv1.User, error) {
 	address := c.address()
 	if err := c.handler.Limits.Spent(limit.Guess, address); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	claims, err := c.verify(ctx, token)
+	claims, user, err := c.verify(ctx, token)
 	if e, ok := code.Of(err); ok && e.HTTPStatus() == http.StatusUnauthorized {
 		if spent := c.handler.Limits.Allow(limit.Guess, address, 1); spent != nil {
-			return nil, spent
+			return nil, nil, spent
 		}
 	}
-	return claims, err
+	return claims, user, err
 }
 
 // address is where the client comes from, without the port.
@@ -107,21 +102,21 @@ func (c *conn) address() string {
 }
 
 // verify checks a token and that it may log in.
-func (c *conn) verify(ctx context.Context, token string) (*auth.Claims, error) {
+func (c *conn) verify(ctx context.Context, token string) (*auth.Claims, *eventv1.User, error) {
 	if token == "" {
-		return nil, code.New(code.MissingToken, "hello needs a token")
+		return nil, nil, code.New(code.MissingToken, "hello needs a token")
 	}
-	claims, err := c.handler.Verifier.Verify(ctx, token)
+	claims, user, err := c.handler.Verifier.Login(ctx, token)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if claims.Admin() {
-		return nil, code.New(code.Permission, "a session needs a user's token (with sub); this one is the application's")
+		return nil, nil, code.New(code.Permission, "a session needs a user's token (with sub); this one is the application's")
 	}
 	if err := claims.Allows(http.MethodPost, "/v1/sessions"); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return claims, nil
+	return claims, user, nil
 }
 
 // limits tells the client what it is held to.
@@ -135,7 +130,7 @@ func (h *Handler) limits() *clientv1.Limits {
 
 // updateToken moves the session's end.
 func (c *conn) updateToken(ctx context.Context, f *clientv1.UpdateToken) (*clientv1.Ack, error) {
-	claims, err := c.verify(ctx, f.Token)
+	claims, _, err := c.verify(ctx, f.Token)
 	if err != nil {
 		return nil, err
 	}
@@ -143,6 +138,7 @@ func (c *conn) updateToken(ctx context.Context, f *clientv1.UpdateToken) (*clien
 		return nil, code.New(code.InvalidToken, "the new token is another user's; open a session of its own for it")
 	}
 	c.claims = claims
+	c.handler.Hub.Renewed(c.session.ID, c, claims.SignedBy)
 	c.socket.SetDeadline(claims.ExpiresAt, socket.TokenExpired)
 	return &clientv1.Ack{TimestampMs: claims.ExpiresAt.UnixMilli()}, nil
 }

@@ -6,20 +6,27 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"net/http"
+	"strconv"
 	"sync"
 	"time"
 
 	"parley/actors/api"
 	"parley/edge/auth"
+	"parley/edge/gate"
 	"parley/edge/hub"
 	"parley/edge/limit"
+	"parley/edge/receipt"
 	"parley/edge/socket"
+	"parley/proto/code"
+	eventv1 "parley/proto/event/v1"
 )
 
 // Verifier checks tokens; *auth.Verifier is one.
 type Verifier interface {
-	Verify(ctx context.Context, token string) (*auth.Claims, error)
+	// Login also gives the token's user; nil for an administrator's.
+	Login(ctx context.Context, token string) (*auth.Claims, *eventv1.User, error)
 }
 
 // Limits are the token buckets; *limit.Limits is one.
@@ -35,7 +42,6 @@ type Options struct {
 	PostsInFlight    int           // posts of one connection that wait for their ack
 	Subscriptions    int           // of one connection
 	RefusalsMax      int           // frames in a row over the rate, before the connection is closed
-	LoginsAtOnce     int           // hellos that are worked on; the others wait, so that a crowd leaves room for the rest
 	CommandWithin    time.Duration // for one command of a client
 	SessionResume    time.Duration // told in welcome; the hub's
 	FrameBytesMax    int           // told in welcome; the socket's
@@ -52,7 +58,7 @@ type Options struct {
 func DefaultOptions() Options {
 	s, h := socket.DefaultOptions(), hub.DefaultOptions()
 	return Options{
-		PostsInFlight: 64, Subscriptions: 1000, RefusalsMax: 1000, LoginsAtOnce: 64, CommandWithin: 10 * time.Second,
+		PostsInFlight: 64, Subscriptions: 1000, RefusalsMax: 1000, CommandWithin: 10 * time.Second,
 		SessionResume: h.SessionResume, FrameBytesMax: s.FrameBytesMax, PingInterval: s.PingInterval,
 		JSONDepth: limit.JSONDepth, JSONMembers: limit.JSONMembers,
 		DeviceBytesMax: 128, RequestIDMax: 64, ClientIDBytesMax: 128,
@@ -63,8 +69,8 @@ func DefaultOptions() Options {
 // Validate says what is wrong with o.
 func (o Options) Validate() error {
 	switch {
-	case o.PostsInFlight < 1 || o.Subscriptions < 1 || o.RefusalsMax < 1 || o.LoginsAtOnce < 1:
-		return errors.New("ws: posts in flight, subscriptions, refusals and logins must be positive")
+	case o.PostsInFlight < 1 || o.Subscriptions < 1 || o.RefusalsMax < 1:
+		return errors.New("ws: posts in flight, subscriptions and refusals must be positive")
 	case o.CommandWithin <= 0:
 		return errors.New("ws: the time for a command must be positive")
 	case o.JSONDepth < 2 || o.JSONMembers < 32:
@@ -84,6 +90,8 @@ type Parts struct {
 	Hub      *hub.Hub
 	Verifier Verifier
 	Limits   Limits
+	Receipts *receipt.Queue
+	Gate     *gate.Gate
 }
 
 // Handler serves /v1/realtime. Its connections end when the socket server is closed; Close then
@@ -92,7 +100,6 @@ type Handler struct {
 	Parts
 	options Options
 	codecs  []codec
-	logins  chan struct{} // a token for each hello that is worked on
 
 	ctx    context.Context // ends with Close: the life of commands, which outlive their connection
 	cancel context.CancelFunc
@@ -104,14 +111,18 @@ func New(ctx context.Context, p Parts, o Options) (*Handler, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	if p.Cluster == nil || p.Sockets == nil || p.Hub == nil || p.Verifier == nil || p.Limits == nil {
-		return nil, errors.New("ws: cluster, sockets, hub, verifier and limits are needed")
+	if p.Cluster == nil || p.Sockets == nil || p.Hub == nil || p.Verifier == nil || p.Limits == nil || p.Receipts == nil || p.Gate == nil {
+		return nil, errors.New("ws: cluster, sockets, hub, verifier, limits, receipts and gate are needed")
 	}
-	h := &Handler{Parts: p, options: o, logins: make(chan struct{}, o.LoginsAtOnce)}
+	h := &Handler{Parts: p, options: o}
 	h.codecs = []codec{jsonCodec{depth: o.JSONDepth, members: o.JSONMembers}, protoCodec{depth: o.JSONDepth, members: o.JSONMembers}}
 	h.ctx, h.cancel = context.WithCancel(ctx)
 	return h, nil
 }
+
+// Hurry ends the commands on their way: for who closes the socket server, which waits for them, and has
+// no more time.
+func (h *Handler) Hurry() { h.cancel() }
 
 // Close ends the commands on their way. Close the socket server before.
 func (h *Handler) Close() error {
@@ -130,10 +141,23 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "ask for subprotocol parley.v1.json or parley.v1.proto (Sec-WebSocket-Protocol)", http.StatusBadRequest)
 		return
 	}
-	err := h.Sockets.Accept(w, r, names, h.open)
+	leave, err := h.Gate.Enter(r.Context(), gate.Connect)
 	if err != nil {
+		turnAway(w, err)
+		return
+	}
+	defer leave()
+	if err := h.Sockets.Accept(w, r, names, h.open); err != nil {
 		h.options.Logger.Debug("upgrade refused", "remote", r.RemoteAddr, "error", err)
 	}
+}
+
+// turnAway answers an upgrade for which there is no room.
+func turnAway(w http.ResponseWriter, err error) {
+	if e, ok := code.Of(err); ok {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
+	}
+	http.Error(w, "too many connect at the moment", http.StatusServiceUnavailable)
 }
 
 // open makes the state of a new connection.

@@ -102,6 +102,7 @@ func TestKeysAreGolden(t *testing.T) {
 		{"LogState", keys.LogState(s, 5)},
 		{"LogTruncated", keys.LogTruncated(s, 5)},
 		{"StoreIdentity", keys.StoreIdentity()},
+		{"StoreLife", keys.StoreLife()},
 		{"LocalReplica", keys.LocalReplica(s)},
 		{"LocalReplicas", keys.LocalReplicas()},
 		{"PublicCopy", keys.PublicCopy()},

@@ -8,6 +8,7 @@ const (
 	prefixLogState = 'h' // shard, replica -> term, vote, commit
 	prefixLogTrunc = 't' // shard, replica -> index, term: the entry before the first kept one
 	prefixStore    = 'i' // -> identity of the store
+	prefixLife     = 'n' // -> number of the store's latest life
 	prefixPublic   = 'p' // -> event.v1.PublicCopy, of a node without a replica of the meta shard
 	prefixMarker   = 'm' // -> what is left to do of an unsafe recovery
 	prefixReplica  = 'r' // shard -> the replica that lives here, or a tombstone
@@ -36,6 +37,9 @@ func LogTruncated(s Shard, replica uint64) []byte { return replicaLog(prefixLogT
 
 // StoreIdentity is the row that says which cluster, node and store a directory belongs to.
 func StoreIdentity() []byte { return []byte{prefixStore} }
+
+// StoreLife is the row with the number of the latest start of a node with this store.
+func StoreLife() []byte { return []byte{prefixLife} }
 
 // LocalReplica says which replica of a shard lives in this store, or that one was removed.
 func LocalReplica(s Shard) []byte {

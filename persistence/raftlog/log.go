@@ -13,18 +13,19 @@ import (
 	"parley/persistence/keys"
 )
 
-// entryOverhead is what an entry costs in memory beside its payload, roughly.
-const entryOverhead = 96
+// entryOverhead is what an entry costs in memory beside its payload, roughly: the message, its scalars,
+// and its place in the tail.
+const entryOverhead = 128
 
 // Log is the raft.Storage of one replica: the recent tail in memory, everything since the last
 // truncation on disk. It shows entries once they were passed to Appended, which is when they
-// are durable. Not safe for concurrent use: the goroutine that steps the replica owns it.
+// are durable. How long the tail may become is its owner's affair: it looks at TailBytes, and
+// calls Trim. Not safe for concurrent use: the goroutine that steps the replica owns it.
 type Log struct {
 	// Fixed at Open.
 	db      *pebble.DB
 	shard   keys.Shard
 	replica uint64
-	tailMax int // bytes of applied entries kept in memory
 
 	vote    Vote
 	applied Applied
@@ -34,6 +35,7 @@ type Log struct {
 	// tail holds the entries from offset on; older ones are read from disk.
 	tail      []*raftpb.Entry
 	offset    uint64
+	edge      uint64 // the term of the entry before the tail, 0 when it is not known
 	tailBytes int
 }
 
@@ -41,9 +43,10 @@ type Log struct {
 // still waits for its first snapshot. A log that does not reach the applied position belongs to
 // the time before a snapshot whose install was announced and interrupted: it is reset, durably,
 // before Open returns (invariant I6). Any other log that ends before the state, or before the
-// commit index it is known to have reached, has lost entries and is ErrDamaged.
-func Open(db *pebble.DB, s keys.Shard, replica uint64, applied Applied, tailBytesMax int) (*Log, error) {
-	l := &Log{db: db, shard: s, replica: replica, tailMax: tailBytesMax, applied: applied}
+// commit index it is known to have reached, has lost entries and is ErrDamaged. The tail is
+// trimmed to tailBytes.
+func Open(db *pebble.DB, s keys.Shard, replica uint64, applied Applied, tailBytes int) (*Log, error) {
+	l := &Log{db: db, shard: s, replica: replica, applied: applied}
 	if err := l.load(); err != nil {
 		return nil, fmt.Errorf("raft log of shard %d replica %d: %w", s, replica, err)
 	}
@@ -52,7 +55,7 @@ func Open(db *pebble.DB, s keys.Shard, replica uint64, applied Applied, tailByte
 	}
 	l.vote.Commit = max(l.vote.Commit, applied.Index)
 	l.vote.Term = max(l.vote.Term, applied.Term)
-	l.trim()
+	l.Trim(tailBytes)
 	return l, nil
 }
 
@@ -145,6 +148,8 @@ func (l *Log) Term(index uint64) (uint64, error) {
 		return 0, raft.ErrUnavailable
 	case index >= l.offset:
 		return l.tail[index-l.offset].GetTerm(), nil
+	case index == l.offset-1 && l.edge != 0:
+		return l.edge, nil // what an idle group is asked for when it wakes
 	}
 	v, err := get(l.db, keys.LogEntry(l.shard, l.replica, index))
 	if err != nil {
@@ -207,11 +212,9 @@ func (l *Log) Appended(entries []*raftpb.Entry) {
 		return
 	}
 	first := entries[0].GetIndex()
-	invariant.That(first > l.before.Index && first <= l.last()+1,
-		"append at %d to a log of %d..%d", first, l.before.Index, l.last())
-	if first < l.offset {
-		l.offset, l.tail, l.tailBytes = first, nil, 0
-	}
+	// What was forgotten is applied, and so never replaced.
+	invariant.That(first >= l.offset && first <= l.last()+1,
+		"append at %d to a log of %d..%d in memory", first, l.offset, l.last())
 	for _, e := range l.tail[first-l.offset:] {
 		l.tailBytes -= size(e)
 	}
@@ -221,7 +224,6 @@ func (l *Log) Appended(entries []*raftpb.Entry) {
 	for _, e := range entries {
 		l.tailBytes += size(e)
 	}
-	l.trim()
 }
 
 // Truncated drops what is at or below a position; the same position goes to disk as a Write.
@@ -237,17 +239,17 @@ func (l *Log) Truncated(to Position) {
 // Reset makes the log empty after a snapshot at applied.
 func (l *Log) Reset(applied Applied) {
 	l.applied, l.before = applied, applied.Position
-	l.tail, l.tailBytes, l.offset = nil, 0, applied.Index+1
+	l.tail, l.tailBytes, l.offset, l.edge = nil, 0, applied.Index+1, 0
 }
 
-// trim forgets the oldest applied entries once the tail is over its limit. Half of it goes at a
-// time, so that the cost of moving the rest is spread.
-func (l *Log) trim() {
-	if l.tailBytes <= l.tailMax {
-		return
-	}
+// TailBytes is what the entries in memory take there, roughly.
+func (l *Log) TailBytes() int { return l.tailBytes }
+
+// Trim forgets the oldest entries until those left in memory take no more than bytes. What is not
+// applied yet stays: it is about to be read.
+func (l *Log) Trim(bytes int) {
 	left, index := l.tailBytes, l.offset
-	for index <= l.applied.Index && index <= l.last() && left > l.tailMax/2 {
+	for index <= l.applied.Index && index <= l.last() && left > bytes {
 		left -= size(l.tail[index-l.offset])
 		index++
 	}
@@ -260,8 +262,12 @@ func (l *Log) forget(index uint64) {
 		return
 	}
 	n := min(int(index-l.offset), len(l.tail))
-	for _, e := range l.tail[:n] {
+	l.edge = 0
+	for i, e := range l.tail[:n] {
 		l.tailBytes -= size(e)
+		if l.offset+uint64(i) == index-1 {
+			l.edge = e.GetTerm()
+		}
 	}
 	l.tail = append([]*raftpb.Entry(nil), l.tail[n:]...)
 	l.offset = index
@@ -315,7 +321,7 @@ func decodeEntry(index uint64, v []byte) *raftpb.Entry {
 	return &s.entry
 }
 
-func size(e *raftpb.Entry) int { return entryOverhead + len(e.Data) }
+func size(e *raftpb.Entry) int { return entryOverhead + cap(e.Data) }
 
 // limit cuts entries so that their payloads stay within bytesMax, but keeps at least one.
 func limit(entries []*raftpb.Entry, bytesMax uint64) []*raftpb.Entry {

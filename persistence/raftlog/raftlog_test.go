@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -111,7 +112,7 @@ func TestLogAgreesWithModel(t *testing.T) {
 		l := fresh(t, db, tail)
 		m := model{before: Position{FirstIndex - 1, FirstTerm}, applied: applied(FirstIndex-1, FirstTerm), term: FirstTerm}
 		for range rapid.IntRange(1, 25).Draw(t, "steps") {
-			switch rapid.IntRange(0, 4).Draw(t, "step") {
+			switch rapid.IntRange(0, 5).Draw(t, "step") {
 			case 0, 1:
 				w := m.append(t)
 				commit(t, db, w)
@@ -133,6 +134,17 @@ func TestLogAgreesWithModel(t *testing.T) {
 				var err error
 				if l, err = Open(db, testShard, testReplica, m.applied, tail); err != nil {
 					t.Fatal(err)
+				}
+			case 5:
+				m.apply(t)
+				l.SetApplied(m.applied)
+				before, most := l.TailBytes(), rapid.IntRange(0, 1000).Draw(t, "most")
+				l.Trim(most)
+				if after := l.TailBytes(); after > before || after > most && m.applied.Index == m.last() {
+					t.Fatalf("%d of %d bytes are left, %d were allowed", after, before, most)
+				}
+				if l.offset > m.applied.Index+1 {
+					t.Fatalf("%d is applied, and what is before %d forgotten", m.applied.Index, l.offset)
 				}
 			}
 			m.compare(t, l)
@@ -163,6 +175,12 @@ func (m *model) append(t *rapid.T) *Write {
 	}
 	m.entries = append(m.entries, w.Entries...)
 	return w
+}
+
+// apply applies some of what is not applied yet.
+func (m *model) apply(t *rapid.T) {
+	index := rapid.Uint64Range(m.applied.Index, m.last()).Draw(t, "applied")
+	m.applied = applied(index, m.termAt(index))
 }
 
 func (m *model) truncate(t *rapid.T) *Write {
@@ -224,6 +242,26 @@ func sum(entries []*raftpb.Entry) (n int) {
 		n += len(e.Data)
 	}
 	return n
+}
+
+// TestTermBeforeTheTail shows that the term that an idle group is asked for first when it wakes, its
+// last entry's, is known without the disk, also when nothing is left in memory.
+func TestTermBeforeTheTail(t *testing.T) {
+	db := openDB(t, vfs.NewMem())
+	defer db.Close()
+	l := fresh(t, db, 1<<20)
+	w := &Write{Shard: testShard, Replica: testReplica, Entries: []*raftpb.Entry{entry(11, 6, "a"), entry(12, 7, "b")}}
+	commit(t, db, w)
+	l.Appended(w.Entries)
+	l.SetApplied(applied(12, 7))
+	l.Trim(0)
+	if err := db.Delete(keys.LogEntry(testShard, testReplica, 12), pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+	last, _ := l.LastIndex()
+	if term, err := l.Term(last); last != 12 || term != 7 || err != nil || l.TailBytes() != 0 {
+		t.Fatalf("the last entry is %d of term %d, %v; %d bytes are kept", last, term, err, l.TailBytes())
+	}
 }
 
 // TestInterruptedInstall shows the second half of invariant I6: when the state is of a snapshot
@@ -334,5 +372,48 @@ func TestGoldenRows(t *testing.T) {
 	}
 	if !strings.HasPrefix(got, "applied 01") {
 		t.Fatal("row without version")
+	}
+}
+
+// TestWhatIsNoRow is never taken for one: another version, a cut or a longer one, and what no writer writes.
+func TestWhatIsNoRow(t *testing.T) {
+	row := func(b []byte, change func(b []byte) []byte) []byte { return change(slices.Clone(b)) }
+	a := applied(300, 7).Encode()
+	tail := len(a) - len("\x00\x01\x2a\x02n1") // left automatically or not, one member, its id, its node
+	for name, b := range map[string][]byte{
+		"another version":    row(a, func(b []byte) []byte { b[0]++; return b }),
+		"a longer one":       append(slices.Clone(a), 0),
+		"neither yes nor no": row(a, func(b []byte) []byte { b[tail] = 2; return b }),
+		"too many members":   row(a, func(b []byte) []byte { b[tail+1] = 0x7f; return b }),
+		"too long a name":    row(a, func(b []byte) []byte { b[tail+3] = 0x7f; return b }),
+		"nothing":            nil,
+	} {
+		if _, err := DecodeApplied(b); !errors.Is(err, ErrDamaged) {
+			t.Errorf("applied, %s: %v", name, err)
+		}
+	}
+	l := Local{Replica: 12}.Encode()
+	for name, b := range map[string][]byte{
+		"another version":    row(l, func(b []byte) []byte { b[0]++; return b }),
+		"neither yes nor no": row(l, func(b []byte) []byte { b[1] = 2; return b }),
+		"a longer one":       append(slices.Clone(l), 0),
+		"a shorter one":      l[:9],
+	} {
+		if _, err := DecodeLocal(b); !errors.Is(err, ErrDamaged) {
+			t.Errorf("local, %s: %v", name, err)
+		}
+	}
+	for name, b := range map[string][]byte{"a longer one": make([]byte, 25), "a shorter one": make([]byte, 23)} {
+		if _, err := decodeVote(b); !errors.Is(err, ErrDamaged) {
+			t.Errorf("vote, %s: %v", name, err)
+		}
+	}
+	for name, b := range map[string][]byte{"a longer one": make([]byte, 17), "half an announcement": make([]byte, 24), "nothing": nil} {
+		if _, err := decodeBefore(b); !errors.Is(err, ErrDamaged) {
+			t.Errorf("truncation, %s: %v", name, err)
+		}
+	}
+	if got, err := decodeBefore(Announcement{Position{300, 7}, Position{400, 8}}.encode()); err != nil || got.Snapshot.Index != 400 || got.Before.Index != 300 {
+		t.Errorf("an announcement reads as %+v, %v", got, err)
 	}
 }

@@ -117,7 +117,9 @@ type gauge struct {
 // gaugesRead is the table of what is read; it is constant.
 var gaugesRead = []gauge{
 	{"disk_bytes", "Bytes on disk.", func(m *pebble.Metrics) float64 { return float64(m.DiskSpaceUsage()) }},
-	{"memtable_bytes", "Bytes allocated for memtables.", func(m *pebble.Metrics) float64 { return float64(m.MemTable.Size) }},
+	{"memtable_bytes", "Bytes allocated for memtables.", func(m *pebble.Metrics) float64 {
+		return float64(m.MemTable.Size + m.MemTable.ZombieSize) // one that was flushed is kept for the next
+	}},
 	{"compaction_debt_bytes", "Estimate of bytes to compact.", func(m *pebble.Metrics) float64 { return float64(m.Compact.EstimatedDebt) }},
 	{"read_amplification_tables", "Tables that a read may have to visit.", func(m *pebble.Metrics) float64 { return float64(m.ReadAmp()) }},
 	{"tables", "Table files.", func(m *pebble.Metrics) float64 { return float64(m.Total().TablesCount) }},

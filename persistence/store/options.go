@@ -31,7 +31,8 @@ type Options struct {
 	// 128 MiB, is set aside beside that.
 	MinFreeBytes uint64
 
-	// CacheBytes bounds the block cache that both Pebbles share.
+	// CacheBytes is what the block cache that both Pebbles share has at least. It may use what
+	// memtables do not need at the moment.
 	CacheBytes int64
 
 	// LogMemTableBytes is the size of one memtable of `log`. Entries truncated while they are
@@ -57,13 +58,17 @@ func DefaultOptions() Options {
 		FS:                 vfs.Default,
 		Logger:             slog.Default(),
 		Fatal:              func(err error) { panic(err) },
-		CacheBytes:         128 << 20,
+		CacheBytes:         64 << 20,
 		LogMemTableBytes:   64 << 20,
 		StateMemTableBytes: 16 << 20,
 		OpenFilesMax:       2048,
 		CompactionsMax:     2,
 	}
 }
+
+// memTables is what memtables take in the long run: Pebble keeps one of each kind that was flushed for
+// the next one. It takes them from the bytes of the cache, which without them would soon have none.
+func (o Options) memTables() int64 { return 2 * int64(o.LogMemTableBytes+o.StateMemTableBytes) }
 
 // memTableBytesMin is the smallest memtable that still holds the largest write of a shard (1 MiB)
 // without turning every batch into a table of its own.

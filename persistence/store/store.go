@@ -97,7 +97,7 @@ func (s *Store) open(o Options) error {
 
 // openHalves opens both Pebbles, and makes those that are not there, `log` first.
 func (s *Store) openHalves(o Options, hadLog, hadState bool) error {
-	cache := pebble.NewCache(o.CacheBytes)
+	cache := pebble.NewCache(o.CacheBytes + o.memTables())
 	defer cache.Unref() // each Pebble keeps its own reference
 	logSide, stateSide := logOptions(o), stateOptions(o)
 	logSide.Cache, stateSide.Cache = cache, cache

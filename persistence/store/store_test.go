@@ -301,6 +301,7 @@ func TestClosedStoreAnswersErrClosed(t *testing.T) {
 		},
 		"identity":     func() error { _, _, err := st.Identity(); return err },
 		"set identity": func() error { return st.SetIdentity(store.Identity{ClusterID: "c", NodeName: "n", StoreUUID: "s"}) },
+		"begin life":   func() error { _, err := st.BeginLife(1); return err },
 		"durable":      func() error { _, _, err := st.DurableApplied(1); return err },
 		"flush":        func() error { return st.FlushState(context.Background()) },
 		"close":        st.Close,

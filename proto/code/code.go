@@ -47,6 +47,7 @@ const (
 	NotAvailable         Code = "system:error:not-available"        // a feature that Parley does not have
 	NotStored            Code = "system:error:not-stored"           // surely not done: no space on the disks; try again
 	IdempotencyConflict  Code = "system:error:idempotency-conflict" // same key, other request
+	ClusterState         Code = "cluster:error:invalid-state"       // an operator asks for what the cluster cannot do as it is
 )
 
 // statuses maps each code to its HTTP status; what is absent is 500.
@@ -66,7 +67,7 @@ var statuses = map[Code]int{
 	ApplicationNotFound: http.StatusNotFound, InvalidCredentials: http.StatusUnauthorized,
 	SessionInvalid: http.StatusUnauthorized, SessionNotFound: http.StatusNotFound,
 	NotAvailable:    http.StatusNotImplemented,
-	TooManySessions: http.StatusTooManyRequests, IdempotencyConflict: http.StatusConflict,
+	TooManySessions: http.StatusTooManyRequests, IdempotencyConflict: http.StatusConflict, ClusterState: http.StatusConflict,
 }
 
 // Field is one rejected input and why, worded for the caller.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -25,6 +26,7 @@ import (
 // nodes is a cluster of real processes on this machine, each with a directory of its own.
 type nodes struct {
 	dir      string
+	command  []string // what runs a node, before its arguments
 	commands []*exec.Cmd
 	urls     []string
 	operator client.Authorization
@@ -33,9 +35,10 @@ type nodes struct {
 // settleWithin bounds how long a cluster may take until every shard has all its replicas.
 const settleWithin = 3 * time.Minute
 
-// startNodes runs count nodes of one cluster with so many shards, and waits until all of it is replicated.
-func (b *bench) startNodes(ctx context.Context, count, shards int) (_ *nodes, err error) {
-	c := &nodes{}
+// startNodes runs count nodes of one cluster with so many shards, and waits until all of it is
+// replicated. The words of within, if any, are the command that runs each node.
+func (b *bench) startNodes(ctx context.Context, count, shards int, within ...string) (_ *nodes, err error) {
+	c := &nodes{command: append(slices.Clip(within), b.parley)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.stop())
@@ -49,7 +52,7 @@ func (b *bench) startNodes(ctx context.Context, count, shards int) (_ *nodes, er
 		return nil, err
 	}
 	for i := range count {
-		if err := c.start(ctx, b.parley, i, gossip, shards); err != nil {
+		if err := c.start(ctx, i, gossip, shards); err != nil {
 			return nil, err
 		}
 	}
@@ -68,7 +71,7 @@ func freePort() (string, error) {
 const anyPort = "127.0.0.1:0"
 
 // start runs the next node; it returns once that serves.
-func (c *nodes) start(ctx context.Context, binary string, i int, gossip string, shards int) error {
+func (c *nodes) start(ctx context.Context, i int, gossip string, shards int) error {
 	name := "n" + strconv.Itoa(i+1)
 	args := []string{"serve", "--json", "--log-level", "warn", "--node-name", name, "--data-dir", filepath.Join(c.dir, name),
 		"--http-addr", anyPort, "--rpc-addr", anyPort, "--raft-addr", anyPort, "--shards", strconv.Itoa(shards)}
@@ -77,7 +80,8 @@ func (c *nodes) start(ctx context.Context, binary string, i int, gossip string, 
 	} else {
 		args = append(args, "--gossip-addr", anyPort, "--join", gossip)
 	}
-	cmd := exec.CommandContext(ctx, binary, args...)
+	args = append(slices.Clip(c.command[1:]), args...)
+	cmd := exec.CommandContext(ctx, c.command[0], args...)
 	text, err := firstOutput(cmd, oneObject)
 	if cmd.Process != nil {
 		c.commands = append(c.commands, cmd)

@@ -126,15 +126,17 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // fanOutTrio compares what CPU a delivery costs in a cluster of three with what it costs on one
-// node, with the same sockets and messages.
-func (b *bench) fanOutTrio(ctx context.Context) error {
+// node, with the same sockets and messages, and on the same processors.
+func (b *bench) fanOutTrio(ctx context.Context) (err error) {
+	onNodes, back := b.apart(ctx)
+	defer func() { err = errors.Join(err, back()) }()
 	const sockets = 3000
 	rates := []float64{20, 100, 500}
-	one, err := b.deliveries(ctx, 1, sockets, rates)
+	one, err := b.deliveries(ctx, 1, sockets, rates, onNodes)
 	if err != nil {
 		return err
 	}
-	three, err := b.deliveries(ctx, trioNodes, sockets, rates)
+	three, err := b.deliveries(ctx, trioNodes, sockets, rates, onNodes)
 	if err != nil {
 		return err
 	}
@@ -151,8 +153,8 @@ func (b *bench) fanOutTrio(ctx context.Context) error {
 
 // deliveries gives how many deliveries a second of processor time brings to the sockets of one
 // conversation, at each rate of messages; 0 for a rate at which not everything arrived.
-func (b *bench) deliveries(ctx context.Context, count, sockets int, rates []float64) (perSecond []float64, err error) {
-	c, err := b.startNodes(ctx, count, 64)
+func (b *bench) deliveries(ctx context.Context, count, sockets int, rates []float64, onNodes []string) (perSecond []float64, err error) {
+	c, err := b.startNodes(ctx, count, 64, onNodes...)
 	if err != nil {
 		return nil, err
 	}

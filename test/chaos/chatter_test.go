@@ -64,7 +64,8 @@ type chatter struct {
 
 	// Owned by run.
 	session string
-	next    int // which edge to try
+	next    int           // which edge to try
+	after   time.Duration // how long the edge asked it to stay away
 
 	mu       sync.Mutex // guards what follows
 	edges    []string
@@ -97,7 +98,8 @@ func (c *chatter) run(ctx context.Context) {
 		if welcomed {
 			backoff = time.Second
 		}
-		pause(ctx, rand.N(backoff))
+		pause(ctx, max(rand.N(backoff), c.after))
+		c.after = 0
 		backoff = min(2*backoff, backoffMax)
 	}
 }
@@ -284,6 +286,7 @@ func (c *chatter) onError(conn *load.Conn, e *clientv1.Error) error {
 	switch e.Recovery {
 	case "retry":
 		if e.Id == "hello" || e.Id == "subscribe" {
+			c.after = time.Duration(e.RetryAfterMs) * time.Millisecond
 			return fmt.Errorf("%s: %s", e.Id, e.Code)
 		}
 		const soon = 20 * time.Millisecond

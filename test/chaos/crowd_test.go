@@ -77,7 +77,7 @@ func gather(c *cluster, s shape, edges []string) *crowd {
 func (w *crowd) open(i, members int, edges []string) error {
 	at := edges[i%len(edges)]
 	var made struct{ ID string }
-	if err := w.tenant.post(at, "/v1/conversations", "", map[string]any{}, &made); err != nil {
+	if err := w.tenant.post(at, "/v1/conversations", map[string]any{}, &made); err != nil {
 		return fmt.Errorf("make a conversation: %w", err)
 	}
 	for j := range members {
@@ -87,10 +87,10 @@ func (w *crowd) open(i, members int, edges []string) error {
 		if m.token, err = w.tenant.token(m.user); err != nil {
 			return err
 		}
-		if err := w.tenant.post(at, "/v1/users", "", map[string]any{"name": m.user}, nil); err != nil {
+		if err := w.tenant.post(at, "/v1/users", map[string]any{"name": m.user}, nil); err != nil {
 			return fmt.Errorf("make a user: %w", err)
 		}
-		err = w.tenant.post(at, "/v1/conversations/"+made.ID+"/members", "", map[string]any{
+		err = w.tenant.post(at, "/v1/conversations/"+made.ID+"/members", map[string]any{
 			"state": "joined", "user": map[string]any{"name": m.user}, "channel": map[string]any{"type": "app"}}, nil)
 		if err != nil {
 			return fmt.Errorf("make a member: %w", err)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rsa"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -90,7 +91,7 @@ func newTenant(at string) (*tenant, error) {
 			PrivateKey string `json:"private_key"`
 		} `json:"keys"`
 	}
-	if err := ask(context.Background(), http.MethodPost, at+"/v2/applications", map[string]any{"name": "chaos"}, &made, operate); err != nil {
+	if err := insist(at+"/v2/applications", map[string]any{"name": "chaos"}, &made, operate); err != nil {
 		return nil, err
 	}
 	key, err := jwt.ParseRSAPrivateKeyFromPEM([]byte(made.Keys.PrivateKey))
@@ -113,14 +114,28 @@ func (a *tenant) token(user string) (string, error) {
 	return jwt.NewWithClaims(jwt.SigningMethodRS256, claims).SignedString(a.key)
 }
 
-// post makes one thing through a node; key makes a repetition harmless.
-func (a *tenant) post(at, path, key string, body, into any) error {
-	return ask(context.Background(), http.MethodPost, at+path, body, into, func(r *http.Request) {
-		r.Header.Set("Authorization", "Bearer "+a.admin)
-		if key != "" {
+// post makes one thing through a node.
+func (a *tenant) post(at, path string, body, into any) error {
+	return insist(at+path, body, into, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+a.admin) })
+}
+
+// insist makes one thing, and asks again while there is no answer in time, or the answer is that a node could
+// not, or does not know whether it did, as happens on a busy machine: the key makes a repetition harmless.
+func insist(address string, body, into any, authorize func(*http.Request)) (err error) {
+	key := id.New("")
+	within(patience, func() bool {
+		err = ask(context.Background(), http.MethodPost, address, body, into, func(r *http.Request) {
+			authorize(r)
 			r.Header.Set("Idempotency-Key", key)
+		})
+		var refused *refusal
+		again := errors.Is(err, context.DeadlineExceeded)
+		if errors.As(err, &refused) {
+			again = refused.Code == unavailable || refused.Code == unknown
 		}
+		return !again
 	})
+	return err
 }
 
 // readAll pages through a conversation as one of its members.

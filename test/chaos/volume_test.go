@@ -61,12 +61,12 @@ func (w *crowd) fill(n *node, size int64) {
 func (w *crowd) keep(at string, size int) error {
 	const events = 8
 	var made struct{ ID string }
-	if err := w.tenant.post(at, "/v1/conversations", "", map[string]any{}, &made); err != nil {
+	if err := w.tenant.post(at, "/v1/conversations", map[string]any{}, &made); err != nil {
 		return fmt.Errorf("make a conversation: %w", err)
 	}
 	var member struct{ ID string }
 	join := map[string]any{"state": "joined", "user": map[string]any{"name": w.chatters[0].user}, "channel": map[string]any{"type": "app"}}
-	if err := w.tenant.post(at, "/v1/conversations/"+made.ID+"/members", "", join, &member); err != nil {
+	if err := w.tenant.post(at, "/v1/conversations/"+made.ID+"/members", join, &member); err != nil {
 		return fmt.Errorf("make a member: %w", err)
 	}
 	text := make([]byte, base64.StdEncoding.DecodedLen(size))
@@ -75,7 +75,7 @@ func (w *crowd) keep(at string, size int) error {
 			return err
 		}
 		body := map[string]any{"type": "text", "from": member.ID, "body": map[string]any{"text": base64.StdEncoding.EncodeToString(text)}}
-		if err := w.tenant.post(at, "/v1/conversations/"+made.ID+"/events", "", body, nil); err != nil {
+		if err := w.tenant.post(at, "/v1/conversations/"+made.ID+"/events", body, nil); err != nil {
 			return fmt.Errorf("store an event: %w", err)
 		}
 	}

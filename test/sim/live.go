@@ -33,9 +33,8 @@ type live struct {
 var errLost = errors.New("the answer was lost")
 
 // openLive makes the edge of one life. Its limits are small, so that all of them are met.
-func openLive(n *node, incarnation uint64) (*live, error) {
+func openLive(n *node) (*live, error) {
 	o := hub.DefaultOptions()
-	o.Incarnation = incarnation
 	o.Grace, o.Refresh = 500*time.Millisecond, 3*time.Second
 	o.RecentMax, o.HeldMax, o.RoomBytesMax, o.PageBytes = 4, 3, 600, 1000
 	now := func() time.Time { return time.UnixMilli(n.clock()) }

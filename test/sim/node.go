@@ -19,6 +19,7 @@ import (
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
+	"parley/test/sim/frame"
 )
 
 // machines are the kinds that a simulated node hosts.
@@ -39,6 +40,7 @@ type node struct {
 	// Fixed at open.
 	store   *store.Store
 	stepper *shard.Stepper
+	host    frame.Host
 	fanout  *fanout.Fanout
 	live    *live
 	metrics *grain.Metrics
@@ -47,15 +49,8 @@ type node struct {
 	leads     map[keys.Shard]shard.Lead
 	grains    map[entityKey]*grain.Activation
 	mailboxes map[entityKey][]func() // posted to grains, in order per grain
-	queues    map[keys.Shard]*queue
+	queues    *frame.Queues
 	posted    []func() // for outbox queues, in order
-}
-
-// queue is the outbox of one shard in one epoch with its next alarm.
-type queue struct {
-	epoch   shard.Epoch
-	queue   *outbox.Queue
-	alarmAt int64
 }
 
 // openNode starts a node on what the disk holds; an empty disk becomes a fresh cluster.
@@ -69,7 +64,7 @@ func openNode(disk vfs.FS, clock func() int64, life uint64, away *edge) (*node, 
 	}
 	n := &node{
 		store: st, clock: clock, leads: map[keys.Shard]shard.Lead{}, grains: map[entityKey]*grain.Activation{},
-		mailboxes: map[entityKey][]func(){}, queues: map[keys.Shard]*queue{},
+		mailboxes: map[entityKey][]func(){},
 	}
 	if n.metrics, err = grain.NewMetrics(nil); err != nil {
 		return nil, err
@@ -82,7 +77,9 @@ func openNode(disk vfs.FS, clock func() int64, life uint64, away *edge) (*node, 
 	if n.stepper, err = shard.OpenStepper(st, transport.NewMemory().Endpoint(nodeName), n, ho); err != nil {
 		return nil, err
 	}
-	if n.live, err = openLive(n, life); err != nil {
+	n.host = frame.Host{Stepper: n.stepper, Store: st}
+	n.queues = frame.NewQueues(n.host, queueing{n})
+	if n.live, err = openLive(n); err != nil {
 		return nil, err
 	}
 	return n, n.openFanout(life, away)
@@ -133,15 +130,7 @@ func (n *node) LeadChanged(l shard.Lead) {
 	n.leads[l.Shard] = l
 	n.fanout.LeadChanged(l)
 	n.live.inbound.LeadChanged(l)
-	if !l.Local || !l.Ready {
-		delete(n.queues, l.Shard)
-		return
-	}
-	if q := n.queues[l.Shard]; q == nil || q.epoch != l.Epoch {
-		limits := outbox.DefaultLimits()
-		n.queues[l.Shard] = &queue{epoch: l.Epoch, queue: outbox.NewQueue(l.Shard, n.store.Reader(), limits, func() float64 { return 0.5 })}
-		n.toQueue(l.Shard, l.Epoch, outbox.Started{})
-	}
+	n.queues.Follow(l)
 }
 
 // Broadcast implements grain.Listener.
@@ -149,12 +138,12 @@ func (n *node) Broadcast(s keys.Shard, items []*nodev1.Fanout) { n.fanout.Broadc
 
 // Posted implements grain.Listener.
 func (n *node) Posted(s keys.Shard, rows []grain.Row) {
-	n.toQueue(s, n.leads[s].Epoch, outbox.Posted{Rows: rows})
+	n.queues.Put(s, n.leads[s].Epoch, outbox.Posted{Rows: rows})
 }
 
 // Missed implements grain.Listener.
 func (n *node) Missed(s keys.Shard) {
-	n.toQueue(s, n.leads[s].Epoch, outbox.Overrun{})
+	n.queues.Put(s, n.leads[s].Epoch, outbox.Overrun{})
 	n.fanout.Missed(s)
 }
 
@@ -168,7 +157,7 @@ func (n *node) ask(kind nodev1.Kind, id string, c *nodev1.Command, done func(*no
 	}
 	k := entityKey{kind, id}
 	if n.grains[k] == nil {
-		setting := &grain.Setting{Host: host{n.stepper, n.store}, Listener: n, Now: n.clock, Options: grain.DefaultOptions(), Metrics: n.metrics}
+		setting := &grain.Setting{Host: n.host, Listener: n, Now: n.clock, Options: grain.DefaultOptions(), Metrics: n.metrics}
 		setting.Options.Shards = shards
 		entity := grain.Entity{Shard: place, Kind: kind, Application: application, ID: id}
 		var a *grain.Activation
@@ -179,15 +168,6 @@ func (n *node) ask(kind nodev1.Kind, id string, c *nodev1.Command, done func(*no
 	}
 	n.grains[k].Receive(&nodev1.GrainRequest{Kind: kind, ApplicationId: application, Id: id, Command: c}, done)
 }
-
-// host is what a grain sees of the stepper.
-type host struct {
-	*shard.Stepper
-	store *store.Store
-}
-
-// Reader implements grain.Host.
-func (h host) Reader() store.Reader { return h.store.Reader() }
 
 // wakeOne hands the oldest message of one grain's mailbox over. False when all are empty.
 func (n *node) wakeOne(draw func(int) int) bool {
@@ -209,14 +189,6 @@ func (n *node) loseTrack(conversation string) {
 	delete(n.grains, entityKey{nodev1.Kind_KIND_CONVERSATION, conversation})
 }
 
-func (n *node) toQueue(s keys.Shard, epoch shard.Epoch, in outbox.Input) {
-	n.posted = append(n.posted, func() {
-		if q := n.queues[s]; q != nil && q.epoch == epoch {
-			n.stepQueue(s, q, in)
-		}
-	})
-}
-
 // runQueues hands over what was posted to the outbox, and what an alarm has come for.
 func (n *node) runQueues() bool {
 	posted := n.posted
@@ -224,41 +196,34 @@ func (n *node) runQueues() bool {
 	for _, run := range posted {
 		run()
 	}
-	rung := false
-	for s := keys.Meta; s <= shards; s++ {
-		if q := n.queues[s]; q != nil && q.alarmAt != 0 && q.alarmAt <= n.clock() {
-			q.alarmAt, rung = 0, true
-			n.stepQueue(s, q, outbox.Ticked{})
-		}
-	}
+	rung := n.queues.Ring(shards)
 	return rung || len(posted) > 0
 }
 
-func (n *node) stepQueue(s keys.Shard, q *queue, in outbox.Input) {
-	outs, err := q.queue.Step(n.clock(), in)
-	if err != nil {
-		panic(err)
-	}
-	for _, out := range outs {
-		switch out := out.(type) {
-		case outbox.Deliver:
-			n.deliver(s, q.epoch, out.Row)
-		case outbox.Propose:
-			n.stepper.Propose(shard.Proposal{Shard: s, Epoch: q.epoch, Write: out.Write, Done: func(err error) {
-				n.toQueue(s, q.epoch, outbox.Deleted{Err: err})
-			}})
-		case outbox.Alarm:
-			q.alarmAt = out.At
-		}
-	}
+// queueing is the node as its outbox queues see it.
+type queueing struct{ *node }
+
+// Later implements frame.Node.
+func (n queueing) Later(do func()) { n.posted = append(n.posted, do) }
+
+// Milliseconds implements frame.Node.
+func (n queueing) Milliseconds() int64 { return n.clock() }
+
+// Luck implements frame.Node: there is none.
+func (n queueing) Luck() float64 { return 0.5 }
+
+// Broken implements frame.Node.
+func (n queueing) Broken(s keys.Shard, err error) {
+	panic(fmt.Sprintf("outbox of shard %d: %v", s, err))
 }
 
-func (n *node) deliver(s keys.Shard, epoch shard.Epoch, r grain.Row) {
+// Deliver implements frame.Node.
+func (n queueing) Deliver(r grain.Row, done func(error)) {
 	n.ask(r.Row.TargetKind, r.Row.TargetId, r.Row.Command, func(reply *nodev1.GrainReply) {
 		err := grain.CodedError(reply.Error)
 		if reply.NotLeader {
 			err = code.New(code.Unavailable, "not the leader")
 		}
-		n.toQueue(s, epoch, outbox.Delivered{Row: r, Err: err})
+		done(err)
 	})
 }

@@ -28,7 +28,7 @@ func Read(r store.Reader, key []byte, m Message) (ok bool, err error) {
 	if err != nil || !ok {
 		return false, err
 	}
-	if err := decode(key, value, m); err != nil {
+	if err := Decode(key, value, m); err != nil {
 		return false, err
 	}
 	return true, nil
@@ -61,7 +61,7 @@ func Learn[T any, M pointer[T]](known map[string]M, name string, r store.Reader,
 func Scan[T any, M pointer[T]](r store.Reader, lo, hi []byte, visit func(M) (more bool)) error {
 	return r.Scan(lo, hi, false, func(key, value []byte) (bool, error) {
 		m := M(new(T))
-		if err := decode(key, value, m); err != nil {
+		if err := Decode(key, value, m); err != nil {
 			return false, err
 		}
 		return visit(m), nil
@@ -77,7 +77,8 @@ func All[T any, M pointer[T]](r store.Reader, prefix []byte) (all []M, err error
 	return all, err
 }
 
-func decode(key, value []byte, m Message) error {
+// Decode fills m from the value of the row at key. An error means damage.
+func Decode(key, value []byte, m Message) error {
 	if err := m.UnmarshalVT(value); err != nil {
 		return fmt.Errorf("row %x: %w", key, err)
 	}

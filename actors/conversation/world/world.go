@@ -18,6 +18,7 @@ import (
 	"parley/actors/name"
 	"parley/actors/query"
 	"parley/actors/user"
+	"parley/cluster/shard"
 	"parley/persistence/keys"
 	"parley/persistence/store"
 	nodev1 "parley/proto/node/v1"
@@ -117,8 +118,22 @@ func (w *World) batch(g *grainOf, head []byte, cmds []*nodev1.Command) (results 
 		rows = append(rows, d.Outbox...)
 		w.Fanout = append(w.Fanout, d.Fanout...)
 	}
+	if size := sizeOf(ops, rows); size > shard.WriteBytesMax {
+		return nil, nil, fmt.Errorf("%d bytes: %w", size, shard.ErrTooLarge)
+	}
 	w.outbox = append(w.outbox, rows...)
 	return results, ops, nil
+}
+
+// sizeOf is what a shard counts of a write, nearly.
+func sizeOf(ops []store.Op, rows []*nodev1.OutboxRow) (size int) {
+	for _, op := range ops {
+		size += len(op.Key) + len(op.Value)
+	}
+	for _, row := range rows {
+		size += row.SizeVT()
+	}
+	return size
 }
 
 func (w *World) commit(ops []store.Op) {

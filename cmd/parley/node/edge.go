@@ -10,9 +10,11 @@ import (
 	"parley/edge/admin"
 	"parley/edge/auth"
 	"parley/edge/console"
+	"parley/edge/gate"
 	"parley/edge/limit"
 	"parley/edge/media"
 	"parley/edge/media/objects"
+	"parley/edge/receipt"
 	"parley/edge/rest"
 	"parley/edge/server"
 	"parley/edge/socketio"
@@ -97,15 +99,27 @@ func (n *Node) openDoors() (d doors, err error) {
 // openSockets opens the native protocol and that of the official SDKs.
 func (n *Node) openSockets(ctx context.Context, d doors) (err error) {
 	cluster := n.runtime.API()
+	q := receipt.DefaultOptions()
+	q.Registerer = n.metrics
+	if n.receipts, err = receipt.New(ctx, cluster, q); err != nil {
+		return err
+	}
+	g := gate.DefaultOptions()
+	g.Registerer = n.metrics
+	if n.gate, err = gate.New(ctx, g); err != nil {
+		return err
+	}
 	w := ws.DefaultOptions()
 	w.Node, w.Logger = n.name, n.options.Logger
-	n.realtime, err = ws.New(ctx, ws.Parts{Cluster: cluster, Sockets: n.sockets, Hub: n.hub, Verifier: d.verifier, Limits: d.limits}, w)
+	n.realtime, err = ws.New(ctx, ws.Parts{Cluster: cluster, Sockets: n.sockets, Hub: n.hub, Verifier: d.verifier, Limits: d.limits,
+		Receipts: n.receipts, Gate: n.gate}, w)
 	if err != nil {
 		return err
 	}
 	s := socketio.DefaultOptions()
 	s.Logger, s.Registerer = n.options.Logger, n.metrics
-	n.legacy, err = socketio.New(ctx, socketio.Parts{Cluster: cluster, Sockets: n.sockets, Hub: n.hub, Verifier: d.verifier, Limits: d.limits}, s)
+	n.legacy, err = socketio.New(ctx, socketio.Parts{Cluster: cluster, Sockets: n.sockets, Hub: n.hub, Verifier: d.verifier, Limits: d.limits,
+		Receipts: n.receipts}, s)
 	return err
 }
 

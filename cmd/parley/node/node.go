@@ -20,8 +20,10 @@ import (
 	"parley/cluster/certs"
 	"parley/cmd/parley/settings"
 	"parley/edge/console"
+	"parley/edge/gate"
 	"parley/edge/hub"
 	"parley/edge/media/objects"
+	"parley/edge/receipt"
 	"parley/edge/server"
 	"parley/edge/socket"
 	"parley/edge/socketio"
@@ -57,10 +59,12 @@ type Node struct {
 
 	// In the order of opening. A part that is nil was not opened.
 	server   *server.Server
-	sockets  *socket.Server // nil, like hub, realtime and legacy: a node without an edge
+	sockets  *socket.Server // nil, like hub, receipts, gate, realtime and legacy: a node without an edge
 	hub      *hub.Hub
 	objects  *objects.Store // nil: blobs are kept in the cluster
 	runtime  *runtime.Runtime
+	receipts *receipt.Queue
+	gate     *gate.Gate
 	realtime *ws.Handler
 	legacy   *socketio.Handler
 }
@@ -121,11 +125,32 @@ func (n *Node) Run(ctx context.Context) error {
 // noticed yet.
 const awayEvery = time.Second
 
-// sendAway tells the connected clients to resume elsewhere.
+// sendAway tells the connected clients to resume elsewhere, those that poll at the same time as the others.
 func (n *Node) sendAway(ctx context.Context) {
-	if n.sockets != nil {
-		n.sockets.SendAway(ctx)
+	if n.sockets == nil {
+		return
 	}
+	var pollers sync.WaitGroup
+	defer pollers.Wait()
+	pollers.Go(func() { n.sendPollersAway(ctx) })
+	n.sockets.SendAway(ctx)
+}
+
+func (n *Node) sendPollersAway(ctx context.Context) {
+	if n.legacy != nil {
+		n.legacy.SendAway(ctx)
+	}
+}
+
+// closeSockets ends the WebSockets, and sends away those that poll meanwhile.
+func (n *Node) closeSockets(ctx context.Context) error {
+	if n.sockets == nil {
+		return nil
+	}
+	var pollers sync.WaitGroup
+	defer pollers.Wait()
+	pollers.Go(func() { n.sendPollersAway(ctx) })
+	return n.sockets.Close(ctx)
 }
 
 // Close stops the node: it turns away new clients, sends the connected ones elsewhere, answers
@@ -139,6 +164,8 @@ func (n *Node) Close() error {
 
 // stop is Close within ctx.
 func (n *Node) stop(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, n.hurry)
+	defer stop()
 	var errs []error
 	if n.server != nil {
 		n.server.Drain()
@@ -147,14 +174,18 @@ func (n *Node) stop(ctx context.Context) error {
 		n.linger(ctx)
 		n.handOver(ctx)
 	}
-	if n.sockets != nil {
-		errs = append(errs, n.sockets.Close(ctx))
-	}
+	errs = append(errs, n.closeSockets(ctx))
 	if n.realtime != nil {
 		errs = append(errs, n.realtime.Close())
 	}
 	if n.legacy != nil {
 		errs = append(errs, n.legacy.Close(ctx))
+	}
+	if n.receipts != nil {
+		errs = append(errs, n.receipts.Close())
+	}
+	if n.gate != nil {
+		errs = append(errs, n.gate.Close())
 	}
 	if n.server != nil {
 		errs = append(errs, n.server.Close(ctx))
@@ -172,6 +203,16 @@ func (n *Node) stop(ctx context.Context) error {
 		errs = append(errs, n.objects.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// hurry ends the commands of clients: those on their way have had the whole grace period.
+func (n *Node) hurry() {
+	if n.realtime != nil {
+		n.realtime.Hurry()
+	}
+	if n.legacy != nil {
+		n.legacy.Hurry()
+	}
 }
 
 // linger serves on as before while load balancers notice that the node is not ready any more.
@@ -244,7 +285,7 @@ func (n *Node) openHub(ctx context.Context) (err error) {
 		return fmt.Errorf("open sockets: %w", err)
 	}
 	h := hub.DefaultOptions()
-	h.Incarnation, h.Logger, h.Registerer = uint64(time.Now().UnixNano()), n.options.Logger, n.metrics
+	h.Logger, h.Registerer = n.options.Logger, n.metrics
 	if n.hub, err = hub.New(n.sockets.Pump(), h); err != nil {
 		return fmt.Errorf("open hub: %w", err)
 	}

@@ -26,13 +26,27 @@ func (g Generation) read(e *eventv1.Event) (eventType string, body []byte, ok bo
 	case g == Conversation && strings.HasPrefix(eventType, "member:"):
 		// It would take this key for the member's own conversation object, and lose the event.
 		return eventType, without(body, "conversation"), true
-	case g != SDK && g != Client && eventType == "message":
+	case g < Client && (eventType == "message" || strings.HasPrefix(eventType, "message:")):
+		return readOld(eventType, body, e.GetDeletedMs() != 0)
+	case g == SDK:
+		return readNew(eventType, body, e.GetDeletedMs() != 0)
+	}
+	return eventType, body, true
+}
+
+// readOld shows a message, or a receipt of one, to the generations that know texts alone. Of one that is
+// deleted, or that a receipt is about, the kind cannot be told any more: most are texts.
+func readOld(eventType string, body []byte, deleted bool) (string, []byte, bool) {
+	switch eventType {
+	case "message:seen", "message:delivered":
+		return "text" + strings.TrimPrefix(eventType, "message"), body, true
+	case "message":
+		if deleted {
+			return "text", body, true
+		}
 		if text, is := messageText(body); is {
 			return "text", text, true
 		}
-		return eventType, body, true
-	case g == SDK:
-		return readNew(eventType, body, e.GetDeletedMs() != 0)
 	}
 	return eventType, body, true
 }

@@ -228,6 +228,30 @@ func TestAnimationStays(t *testing.T) {
 	}
 }
 
+// TestTheFirstFrameStandsOnItsScreen: the smaller pictures of an animation show the first frame in its place,
+// and nothing where it is not.
+func TestTheFirstFrameStandsOnItsScreen(t *testing.T) {
+	frame := image.NewPaletted(image.Rect(10, 10, 20, 20), color.Palette{color.RGBA{R: 255, A: 255}})
+	var file bytes.Buffer
+	all := &gif.GIF{Image: []*image.Paletted{frame}, Delay: []int{1}, Config: image.Config{Width: 20, Height: 20}}
+	if err := gif.EncodeAll(&file, all); err != nil {
+		t.Fatal(err)
+	}
+	_, files := render(t, file.Bytes(), usual)
+	for i, side := range []int{10, 6} {
+		m, _ := decode(t, files[i+1])
+		if m.Bounds().Dx() != side || m.Bounds().Dy() != side {
+			t.Fatalf("picture %d is %v", i+1, m.Bounds())
+		}
+		if _, _, _, a := m.At(1, 1).RGBA(); a != 0 {
+			t.Errorf("picture %d: alpha %d where there is no frame", i+1, a)
+		}
+		if r, _, _, a := m.At(side-1, side-1).RGBA(); r != 0xffff || a != 0xffff {
+			t.Errorf("picture %d: the frame is %v", i+1, m.At(side-1, side-1))
+		}
+	}
+}
+
 // TestQuality: less of it makes a JPEG smaller.
 func TestQuality(t *testing.T) {
 	file := sample.JPEG(t, 200, 200)

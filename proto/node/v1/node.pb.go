@@ -6295,9 +6295,15 @@ func (x *GetPublic) GetAfter() []byte {
 
 // ListSessions asks an edge for a user's sessions.
 type ListSessions struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	User          string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
-	Connected     bool                   `protobuf:"varint,2,opt,name=connected,proto3" json:"connected,omitempty"` // without those that wait for their client to come back
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	User      string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	Connected bool                   `protobuf:"varint,2,opt,name=connected,proto3" json:"connected,omitempty"` // without those that wait for their client to come back
+	// Goes on at the asker, and is let go of if it is connected here. A build that does not know this field
+	// keeps it, and lists it: then the asker counts it until its connection has ended.
+	Moving string `protobuf:"bytes,3,opt,name=moving,proto3" json:"moving,omitempty"`
+	// When its connection to the asker began, in nanoseconds since 1970 by the asker's clock. One that began
+	// later is kept: the question is late, and the client has come back.
+	Since         int64 `protobuf:"varint,4,opt,name=since,proto3" json:"since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6344,6 +6350,20 @@ func (x *ListSessions) GetConnected() bool {
 		return x.Connected
 	}
 	return false
+}
+
+func (x *ListSessions) GetMoving() string {
+	if x != nil {
+		return x.Moving
+	}
+	return ""
+}
+
+func (x *ListSessions) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
 }
 
 // ListLive asks an edge which of some users are connected to it.
@@ -6465,7 +6485,7 @@ type Reply struct {
 	Image          *v1.Image              `protobuf:"bytes,16,opt,name=image,proto3" json:"image,omitempty"`
 	Members        []*v1.Member           `protobuf:"bytes,20,rep,name=members,proto3" json:"members,omitempty"`
 	Events         []*EventView           `protobuf:"bytes,21,rep,name=events,proto3" json:"events,omitempty"`
-	Memberships    []*v1.Membership       `protobuf:"bytes,22,rep,name=memberships,proto3" json:"memberships,omitempty"`
+	Memberships    []*v1.Membership       `protobuf:"bytes,22,rep,name=memberships,proto3" json:"memberships,omitempty"` // also: the one that a command has changed
 	Applications   []*v1.Application      `protobuf:"bytes,23,rep,name=applications,proto3" json:"applications,omitempty"`
 	Conversations  []*v1.Conversation     `protobuf:"bytes,24,rep,name=conversations,proto3" json:"conversations,omitempty"`
 	Users          []*v1.User             `protobuf:"bytes,25,rep,name=users,proto3" json:"users,omitempty"`
@@ -6483,6 +6503,7 @@ type Reply struct {
 	Live           []string               `protobuf:"bytes,52,rep,name=live,proto3" json:"live,omitempty"`                                           // users, for list_live
 	Heads          []*v1.Head             `protobuf:"bytes,53,rep,name=heads,proto3" json:"heads,omitempty"`                                         // of each of the memberships; their members are the user's own
 	Cursors        *AdvancedCursors       `protobuf:"bytes,54,opt,name=cursors,proto3" json:"cursors,omitempty"`
+	HandedOver     bool                   `protobuf:"varint,55,opt,name=handed_over,json=handedOver,proto3" json:"handed_over,omitempty"` // the session that moves was connected here, for list_sessions
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -6767,6 +6788,13 @@ func (x *Reply) GetCursors() *AdvancedCursors {
 		return x.Cursors
 	}
 	return nil
+}
+
+func (x *Reply) GetHandedOver() bool {
+	if x != nil {
+		return x.HandedOver
+	}
+	return false
 }
 
 // ObservedShard is how a shard fares, as its leader sees it.
@@ -8034,15 +8062,17 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\bGetImage\"\t\n" +
 	"\aObserve\"!\n" +
 	"\tGetPublic\x12\x14\n" +
-	"\x05after\x18\x01 \x01(\fR\x05after\"@\n" +
+	"\x05after\x18\x01 \x01(\fR\x05after\"n\n" +
 	"\fListSessions\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x1c\n" +
-	"\tconnected\x18\x02 \x01(\bR\tconnected\" \n" +
+	"\tconnected\x18\x02 \x01(\bR\tconnected\x12\x16\n" +
+	"\x06moving\x18\x03 \x01(\tR\x06moving\x12\x14\n" +
+	"\x05since\x18\x04 \x01(\x03R\x05since\" \n" +
 	"\bListLive\x12\x14\n" +
 	"\x05users\x18\x01 \x03(\tR\x05users\">\n" +
 	"\fRenewSession\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x14\n" +
-	"\x05token\x18\x02 \x01(\tR\x05token\"\x8c\r\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\"\xad\r\n" +
 	"\x05Reply\x12A\n" +
 	"\fconversation\x18\x01 \x01(\v2\x1d.parley.event.v1.ConversationR\fconversation\x12)\n" +
 	"\x04head\x18\x02 \x01(\v2\x15.parley.event.v1.HeadR\x04head\x12/\n" +
@@ -8082,7 +8112,9 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x0fdropped_devices\x183 \x03(\tR\x0edroppedDevices\x12\x12\n" +
 	"\x04live\x184 \x03(\tR\x04live\x12+\n" +
 	"\x05heads\x185 \x03(\v2\x15.parley.event.v1.HeadR\x05heads\x129\n" +
-	"\acursors\x186 \x01(\v2\x1f.parley.node.v1.AdvancedCursorsR\acursors\"\xde\x01\n" +
+	"\acursors\x186 \x01(\v2\x1f.parley.node.v1.AdvancedCursorsR\acursors\x12\x1f\n" +
+	"\vhanded_over\x187 \x01(\bR\n" +
+	"handedOver\"\xde\x01\n" +
 	"\rObservedShard\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +

@@ -47,7 +47,7 @@ func (b *bench) calls(dir string) (map[string]calls, error) {
 			return nil, fmt.Errorf("%s: %w", way.name, err)
 		}
 		measured[way.name] = c
-		fmt.Fprintf(b.out, "%-20s p50 %7.1f µs  p99 %8.1f µs  %8.0f calls per CPU second\n", way.name, c.P50Micros, c.P99Micros, c.PerCPUSecond)
+		fmt.Fprintf(b.Out, "%-20s p50 %7.1f µs  p99 %8.1f µs  %8.0f calls per CPU second\n", way.name, c.P50Micros, c.P99Micros, c.PerCPUSecond)
 	}
 	return measured, nil
 }

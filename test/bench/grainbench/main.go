@@ -8,25 +8,22 @@
 package main
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"time"
+
+	"parley/test/bench/meter"
 )
 
 // bench is what the command line asks for.
 type bench struct {
-	dir           string
+	meter.Program
 	conversations int
 	callers       int
 	duration      time.Duration
 	alive         time.Duration // how long conversations stay so without a command
 	profile       string
-	json          bool
-	out           io.Writer // what people read
 }
 
 // report is what -json prints, for the program that started this one.
@@ -36,43 +33,21 @@ type report struct {
 }
 
 func main() {
-	b := bench{out: os.Stdout}
-	flag.StringVar(&b.dir, "dir", "", "directory for the stores (default: a temporary one)")
+	var b bench
 	flag.IntVar(&b.conversations, "conversations", 100_000, "conversations whose memory is measured")
 	flag.IntVar(&b.callers, "callers", 64, "concurrent callers")
 	flag.DurationVar(&b.duration, "duration", 3*time.Second, "of each measurement of calls")
 	flag.DurationVar(&b.alive, "alive", 2*time.Minute, "how long a conversation stays alive without a command; longer than it takes to use all of them twice")
 	flag.StringVar(&b.profile, "memprofile", "", "write a heap profile of the living conversations")
-	flag.BoolVar(&b.json, "json", false, "print the result as JSON, and all else to standard error")
-	flag.Parse()
-	if err := b.run(); err != nil {
-		fmt.Fprintln(os.Stderr, "grainbench:", err)
-		os.Exit(1)
-	}
+	meter.Run(&b.Program, b.measure)
 }
 
-func (b *bench) run() error {
-	if b.json {
-		b.out = os.Stderr
+func (b *bench) measure() (r report, err error) {
+	if r.Memory, err = b.memory(filepath.Join(b.Dir, "memory")); err != nil {
+		return r, fmt.Errorf("memory: %w", err)
 	}
-	if b.dir == "" {
-		temporary, err := os.MkdirTemp("", "grainbench")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(temporary)
-		b.dir = temporary
+	if r.Calls, err = b.calls(filepath.Join(b.Dir, "calls")); err != nil {
+		return r, fmt.Errorf("calls: %w", err)
 	}
-	var r report
-	var err error
-	if r.Memory, err = b.memory(filepath.Join(b.dir, "memory")); err != nil {
-		return fmt.Errorf("memory: %w", err)
-	}
-	if r.Calls, err = b.calls(filepath.Join(b.dir, "calls")); err != nil {
-		return fmt.Errorf("calls: %w", err)
-	}
-	if !b.json {
-		return nil
-	}
-	return json.NewEncoder(os.Stdout).Encode(r)
+	return r, nil
 }

@@ -60,7 +60,7 @@ func (b *bench) memory(dir string) (m memory, err error) {
 		return m, err
 	}
 	m.PassiveBytes = (heap() - before) / float64(b.conversations)
-	fmt.Fprintf(b.out, "%d conversations: %.0f bytes alive, %.0f bytes passivated; %.1f µs CPU to wake one, %.1f µs for the same command again\n",
+	fmt.Fprintf(b.Out, "%d conversations: %.0f bytes alive, %.0f bytes passivated; %.1f µs CPU to wake one, %.1f µs for the same command again\n",
 		b.conversations, m.AliveBytes, m.PassiveBytes, m.ActivationMicros, m.CommandMicros)
 	return m, nil
 }

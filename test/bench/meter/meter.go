@@ -1,4 +1,4 @@
-// Package meter measures what processes use and sums measurements up. The programs of test/bench share it.
+// Package meter measures what processes use, sums measurements up, and is what the programs of test/bench have in common.
 package meter
 
 import (

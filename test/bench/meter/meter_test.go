@@ -1,7 +1,13 @@
 package meter
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -72,5 +78,32 @@ func TestThisProcess(t *testing.T) {
 	}
 	if Self() < before || before <= 0 {
 		t.Errorf("used %v, and %v before", Self(), before)
+	}
+}
+
+// TestProgram: the stores of a program are gone with it, and only JSON goes where JSON is read.
+func TestProgram(t *testing.T) {
+	for _, asked := range []bool{false, true} {
+		p, dir := &Program{json: asked}, ""
+		var out strings.Builder
+		err := run(p, func() (map[string]int, error) {
+			dir = p.Dir
+			fmt.Fprintln(p.Out, "measuring")
+			return map[string]int{"n": 1}, os.WriteFile(filepath.Join(dir, "f"), nil, 0o600)
+		}, &out)
+		if want := map[bool]string{false: "measuring\n", true: "{\"n\":1}\n"}[asked]; err != nil || out.String() != want {
+			t.Errorf("json=%v: %q, %v", asked, out.String(), err)
+		}
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the directory is left: %v", err)
+		}
+	}
+	p := &Program{Dir: t.TempDir(), json: true}
+	failed := errors.New("failed")
+	if err := run(p, func() (int, error) { return 0, failed }, io.Discard); err != failed {
+		t.Error(err)
+	}
+	if _, err := os.Stat(p.Dir); err != nil {
+		t.Error("a directory that was given is gone")
 	}
 }

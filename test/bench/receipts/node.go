@@ -53,9 +53,9 @@ func startNode(ctx context.Context, binary string) (*node, error) {
 	return &node{cmd, &load.Parley{URL: dev.URL, Application: dev.Application, Key: key, HTTP: http.DefaultClient}}, nil
 }
 
-// spent is the processor time of the process so far (proc(5), /proc/pid/stat: utime and stime).
-func (n *node) spent() (time.Duration, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n.cmd.Process.Pid))
+// spent is the processor time of a process so far (proc(5), /proc/pid/stat: utime and stime).
+func spent(p *os.Process) (time.Duration, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Pid))
 	if err != nil {
 		return 0, err
 	}

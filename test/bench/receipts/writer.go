@@ -49,13 +49,12 @@ func (w *writer) read() {
 	})
 }
 
-// talk sends texts at a rate and measures, from the time at which each was due, until it was
+// talk sends texts, one after each gap, and measures, from the time at which each was due, until it was
 // answered: a send that waits for the one before it has waited. The latencies go to h.
-func (w *writer) talk(rate float64, lasts time.Duration, h *hdrhistogram.Histogram) error {
-	gap := time.Duration(float64(time.Second) / rate)
+func (w *writer) talk(gap func() time.Duration, lasts time.Duration, h *hdrhistogram.Histogram) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for due, end := time.Now(), time.Now().Add(lasts); due.Before(end); due = due.Add(gap) {
+	for due, end := time.Now().Add(gap()), time.Now().Add(lasts); due.Before(end); due = due.Add(gap()) {
 		timer.Reset(time.Until(due))
 		<-timer.C
 		text := fmt.Appendf(nil, `42["text",{"tid":"t%d","cid":%q,"body":{"text":"a text as people write them"}}]`, due.UnixNano(), w.room)

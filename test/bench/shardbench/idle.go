@@ -17,12 +17,12 @@ func (b *bench) rest() (r report, err error) {
 	if r.StoresPercent, err = b.restOfStores(); err != nil {
 		return report{}, err
 	}
-	c, err := openCluster(filepath.Join(b.dir, "idle"), b.nodes, b.shards)
+	c, err := openCluster(filepath.Join(b.Dir, "idle"), b.nodes, b.shards)
 	if err != nil {
 		return report{}, err
 	}
 	r.IdlePercent, err = b.restOf(c)
-	fmt.Fprintf(b.out, "%d nodes, %d shards, idle: %.2f %% of one processor; %d stores alone %.2f %%\n",
+	fmt.Fprintf(b.Out, "%d nodes, %d shards, idle: %.2f %% of one processor; %d stores alone %.2f %%\n",
 		b.nodes, b.shards, r.IdlePercent, b.nodes, r.StoresPercent)
 	return r, errors.Join(err, c.close())
 }
@@ -31,7 +31,7 @@ func (b *bench) rest() (r report, err error) {
 func (b *bench) restOfStores() (percent float64, err error) {
 	var stores []*store.Store
 	for i := range b.nodes {
-		s, err := store.Open(filepath.Join(b.dir, "stores", nodeName(i)), store.DefaultOptions())
+		s, err := store.Open(filepath.Join(b.Dir, "stores", nodeName(i)), store.DefaultOptions())
 		if err != nil {
 			return 0, err
 		}

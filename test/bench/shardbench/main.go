@@ -11,10 +11,8 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime/pprof"
@@ -23,6 +21,7 @@ import (
 
 	"parley/cluster/shard"
 	"parley/persistence/keys"
+	"parley/test/bench/meter"
 )
 
 // contestant commits writes durably.
@@ -36,14 +35,12 @@ type contestant interface {
 
 // bench is what the command line asks for.
 type bench struct {
+	meter.Program
 	load
-	dir     string
 	nodes   int
 	rounds  int
 	idle    time.Duration
 	profile string
-	json    bool
-	out     io.Writer // what people read
 }
 
 // report is what -json prints, for the program that started this one.
@@ -57,8 +54,7 @@ type report struct {
 }
 
 func main() {
-	b := bench{load: load{body: make([]byte, 200)}, out: os.Stdout}
-	flag.StringVar(&b.dir, "dir", "", "directory for the stores (default: a temporary one)")
+	b := bench{load: load{body: make([]byte, 200)}}
 	flag.IntVar(&b.rounds, "rounds", 3, "rounds of both contestants")
 	flag.DurationVar(&b.duration, "duration", 4*time.Second, "duration of one run")
 	flag.IntVar(&b.proposers, "proposers", 1024, "concurrent proposers")
@@ -66,35 +62,15 @@ func main() {
 	flag.IntVar(&b.nodes, "nodes", 1, "nodes, each with a replica of every shard")
 	flag.DurationVar(&b.idle, "idle", 0, "measure the nodes without any work, for so long; no contest")
 	flag.StringVar(&b.profile, "cpuprofile", "", "write a CPU profile of the shards' last run")
-	flag.BoolVar(&b.json, "json", false, "print the result as JSON, and all else to standard error")
-	flag.Parse()
-	if err := b.run(); err != nil {
-		fmt.Fprintln(os.Stderr, "shardbench:", err)
-		os.Exit(1)
-	}
+	meter.Run(&b.Program, b.report)
 }
 
-func (b *bench) run() error {
-	if b.json {
-		b.out = os.Stderr
-	}
-	if b.dir == "" {
-		temporary, err := os.MkdirTemp("", "shardbench")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(temporary)
-		b.dir = temporary
-	}
-	measure := b.contest
+// report is of the contest, or of a cluster that nobody uses.
+func (b *bench) report() (report, error) {
 	if b.idle > 0 {
-		measure = b.rest
+		return b.rest()
 	}
-	r, err := measure()
-	if err != nil || !b.json {
-		return err
-	}
-	return json.NewEncoder(os.Stdout).Encode(r)
+	return b.contest()
 }
 
 // contest lets both write in turns.
@@ -116,13 +92,13 @@ func (b *bench) contest() (report, error) {
 		b.show("shards", r)
 	}
 	limit, ours := middle(bare), middle(raft)
-	fmt.Fprintf(b.out, "median CPU per event: bare %v, shards %v, ratio %.2f; %.1f events per sync\n", limit.cpu, ours.cpu,
+	fmt.Fprintf(b.Out, "median CPU per event: bare %v, shards %v, ratio %.2f; %.1f events per sync\n", limit.cpu, ours.cpu,
 		float64(ours.cpu)/float64(limit.cpu), ours.perSync)
 	return report{BareMicros: micros(limit.cpu), ShardMicros: micros(ours.cpu), PerSync: ours.perSync}, nil
 }
 
 func (b *bench) show(name string, r result) {
-	fmt.Fprintf(b.out, "%-7s %8.0f events/s  %8v CPU/event  %6.1f events/sync  p50 %8v  p99 %8v\n",
+	fmt.Fprintf(b.Out, "%-7s %8.0f events/s  %8v CPU/event  %6.1f events/sync  p50 %8v  p99 %8v\n",
 		name, r.perSecond, r.cpu, r.perSync, r.p50.Round(time.Microsecond), r.p99.Round(time.Microsecond))
 }
 
@@ -136,7 +112,7 @@ func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
 
 // measure runs one contestant in a directory of its own, which is gone afterwards.
 func (b *bench) measure(name string, open func(dir string) (contestant, error), profile string) (r result, err error) {
-	dir := filepath.Join(b.dir, name)
+	dir := filepath.Join(b.Dir, name)
 	c, err := open(dir)
 	if err != nil {
 		return result{}, err

@@ -161,9 +161,9 @@ func (c *client) command(r room, clientID string, command *nodev1.Command, done 
 	})
 }
 
-// expected are the refusals that users who come and go at random must meet.
+// expected are the refusals that users who come and go at random, while disks are full, must meet.
 func expected(err error) bool {
-	for _, c := range []code.Code{code.Unavailable, code.MemberAlreadyJoined, code.MemberAlreadyInvited, code.InvalidMemberState,
+	for _, c := range []code.Code{code.Unavailable, code.NotStored, code.MemberAlreadyJoined, code.MemberAlreadyInvited, code.InvalidMemberState,
 		code.MemberNotFound, code.EventNotFound, code.EventNotJoined, code.ConversationNotFound, code.Permission} {
 		if code.Has(err, c) {
 			return true

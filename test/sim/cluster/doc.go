@@ -5,7 +5,7 @@
 // edge, and the steps of the placement driver; and clients that send, retry, read, subscribe and
 // come back. Between them stands a network that loses, doubles, delays and reorders, is cut in both
 // directions or in one, and nodes that crash, restart, pause, jump in time, have slow and stalled
-// disks, join, drain and leave, hear wrong rumours of each other, get a driver's orders a second time,
+// disks, or full ones, join, drain and leave, hear wrong rumours of each other, get a driver's orders a second time,
 // and have grains that panic with a write in flight.
 //
 // What clients saw is a history, which package history judges. Then the faults end, and within a

@@ -18,7 +18,6 @@ import (
 // so that all of them are met.
 func (n *node) openEdge() (err error) {
 	o := hub.DefaultOptions()
-	o.Incarnation = n.life
 	o.Grace, o.Refresh = 500*time.Millisecond, 20*time.Second
 	o.RecentMax, o.HeldMax, o.RoomBytesMax, o.PageBytes = 4, 3, 600, 1000
 	if n.hub, err = hub.OpenStepper(o, n.monotonic); err != nil {
@@ -114,7 +113,7 @@ func (n *node) askOne() bool {
 
 // register brings an interest to the leader of its shard, once.
 func (n *node) register(q *hub.Question) {
-	q.Interest.Edge = n.name
+	q.Interest.Edge, q.Interest.EdgeIncarnation = n.name, n.life
 	lead := n.directory.Get(keys.Of(q.Interest.ApplicationId, q.Interest.Id, shards))
 	if lead.Node == "" {
 		n.after(n.w.little(), func() { n.hub.Registered(q, nil, errSilent) })

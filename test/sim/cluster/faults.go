@@ -74,6 +74,15 @@ var faults = []fault{
 		n.diskStalled = true
 		w.after(lasts, func() { n.diskStalled = false; n.wake() })
 	}},
+	{"full disk", 7, func(w *World, n *node, lasts time.Duration) {
+		n.hearSpace(n.name, true)
+		w.after(lasts, func() { n.run(func() { n.hearSpace(n.name, false) }) })
+	}},
+	{"rumour of a full disk", 4, func(w *World, n *node, lasts time.Duration) {
+		if about := w.any().name; about != n.name {
+			n.slur[about] = w.now + lasts
+		}
+	}},
 	{"bad network", 8, func(w *World, _ *node, lasts time.Duration) {
 		w.net.loss, w.net.doubled, w.net.slow = w.rng.IntN(30), w.rng.IntN(30), time.Duration(1+w.rng.IntN(60))*time.Millisecond
 		w.after(lasts, func() { w.net.loss, w.net.doubled, w.net.slow = 0, 0, usualDelay })
@@ -213,7 +222,9 @@ func (w *World) calm() {
 		n := w.nodes[name]
 		n.diskStalled, n.diskSlow, n.panicking = false, 200*time.Microsecond, 0
 		clear(n.rumour)
+		clear(n.slur)
 		w.resume(n)
+		n.run(func() { n.hearSpace(n.name, false) })
 		w.restart(name)
 	}
 }

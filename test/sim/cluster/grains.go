@@ -14,7 +14,6 @@ import (
 	"parley/actors/user"
 	"parley/cluster/shard"
 	"parley/persistence/keys"
-	"parley/persistence/store"
 	"parley/proto/code"
 	nodev1 "parley/proto/node/v1"
 )
@@ -89,7 +88,7 @@ func (n *node) giveUp(k entity, a *activation) {
 }
 
 func (n *node) activate(k entity, lead shard.Lead) {
-	setting := &grain.Setting{Host: host{n.stepper, n.store}, Listener: n, Now: n.milliseconds, Options: grain.DefaultOptions(), Metrics: n.metrics}
+	setting := &grain.Setting{Host: n.host, Listener: n, Now: n.milliseconds, Options: grain.DefaultOptions(), Metrics: n.metrics}
 	setting.Options.Shards = shards
 	a := &activation{shard: lead.Shard, epoch: lead.Epoch}
 	a.Activation = grain.Activate(grain.Entity{Shard: lead.Shard, Kind: k.kind, Application: k.application, ID: k.id},
@@ -122,95 +121,39 @@ func (n *node) endGrains(l shard.Lead) {
 	}
 }
 
-// host is what a grain sees of the stepper.
-type host struct {
-	*shard.Stepper
-	store *store.Store
-}
-
-// Reader implements grain.Host.
-func (h host) Reader() store.Reader { return h.store.Reader() }
-
 // Broadcast implements grain.Listener.
 func (n *node) Broadcast(s keys.Shard, items []*nodev1.Fanout) { n.fanout.Broadcast(s, items) }
 
 // Posted implements grain.Listener.
 func (n *node) Posted(s keys.Shard, rows []grain.Row) {
-	n.toQueue(s, n.leads[s].Epoch, outbox.Posted{Rows: rows})
+	n.queues.Put(s, n.leads[s].Epoch, outbox.Posted{Rows: rows})
 }
 
 // Missed implements grain.Listener.
 func (n *node) Missed(s keys.Shard) {
-	n.toQueue(s, n.leads[s].Epoch, outbox.Overrun{})
+	n.queues.Put(s, n.leads[s].Epoch, outbox.Overrun{})
 	n.fanout.Missed(s)
 }
 
-// queue is the outbox of one shard in one epoch with its next alarm.
-type queue struct {
-	epoch   shard.Epoch
-	queue   *outbox.Queue
-	alarmAt int64
+// queueing is the node as its outbox queues see it.
+type queueing struct{ *node }
+
+// Later implements frame.Node.
+func (n queueing) Later(do func()) { n.after(0, do) }
+
+// Milliseconds implements frame.Node.
+func (n queueing) Milliseconds() int64 { return n.milliseconds() }
+
+// Luck implements frame.Node.
+func (n queueing) Luck() float64 { return n.w.rng.Float64() }
+
+// Broken implements frame.Node.
+func (n queueing) Broken(s keys.Shard, err error) {
+	n.w.fail("outbox", "%s, shard %d: %v", n.name, s, err)
 }
 
-// followQueue starts a shard's outbox when this node leads it, and drops it at the end of the epoch.
-func (n *node) followQueue(l shard.Lead) {
-	if !l.Local || !l.Ready {
-		delete(n.queues, l.Shard)
-		return
-	}
-	if q := n.queues[l.Shard]; q == nil || q.epoch != l.Epoch {
-		n.queues[l.Shard] = &queue{epoch: l.Epoch,
-			queue: outbox.NewQueue(l.Shard, n.store.Reader(), outbox.DefaultLimits(), n.w.rng.Float64)}
-		n.toQueue(l.Shard, l.Epoch, outbox.Started{})
-	}
-}
-
-func (n *node) toQueue(s keys.Shard, epoch shard.Epoch, in outbox.Input) {
-	n.after(0, func() {
-		if q := n.queues[s]; q != nil && q.epoch == epoch {
-			n.stepQueue(s, q, in)
-		}
-	})
-}
-
-// ringQueues steps the queues whose alarm has come.
-func (n *node) ringQueues() {
-	for s := keys.Meta; s <= shards; s++ {
-		if q := n.queues[s]; q != nil && q.alarmAt != 0 && q.alarmAt <= n.milliseconds() {
-			q.alarmAt = 0
-			n.stepQueue(s, q, outbox.Ticked{})
-		}
-	}
-}
-
-func (n *node) stepQueue(s keys.Shard, q *queue, in outbox.Input) {
-	outs, err := q.queue.Step(n.milliseconds(), in)
-	if err != nil {
-		n.w.fail("outbox", "%s, shard %d: %v", n.name, s, err)
-		delete(n.queues, s)
-		return
-	}
-	for _, out := range outs {
-		switch out := out.(type) {
-		case outbox.Deliver:
-			n.deliver(s, q.epoch, out.Row)
-		case outbox.Propose:
-			n.stepper.Propose(shard.Proposal{Shard: s, Epoch: q.epoch, Write: out.Write, Done: func(err error) {
-				n.toQueue(s, q.epoch, outbox.Deleted{Err: err})
-			}})
-			n.wake()
-		case outbox.Alarm:
-			q.alarmAt = out.At
-		}
-	}
-}
-
-func (n *node) deliver(s keys.Shard, epoch shard.Epoch, r grain.Row) {
+// Deliver implements frame.Node.
+func (n queueing) Deliver(r grain.Row, done func(error)) {
 	req := &nodev1.GrainRequest{Kind: r.Row.TargetKind, ApplicationId: r.Row.ApplicationId, Id: r.Row.TargetId, Command: r.Row.Command}
-	n.call(req, func(_ *nodev1.GrainReply, err error) {
-		if err != nil && !code.Has(err, code.Unavailable) && !code.Has(err, code.Unknown) {
-			err = nil // refused for good
-		}
-		n.toQueue(s, epoch, outbox.Delivered{Row: r, Err: err})
-	})
+	n.call(req, func(_ *nodev1.GrainReply, err error) { done(err) })
 }

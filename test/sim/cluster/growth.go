@@ -100,7 +100,18 @@ func (n *node) Public() store.Reader { return n.store.Reader() }
 func (n *node) Live(peer string) bool { return peer == n.name || !n.silent(peer) }
 
 // Leaving implements driver.Cluster.
-func (n *node) Leaving(string) bool { return false }
+func (n *node) Leaving(peer string) bool { return n.full[peer] }
+
+// Full implements driver.Cluster.
+func (n *node) Full() []string {
+	var names []string
+	for _, name := range n.w.names() {
+		if n.full[name] {
+			names = append(names, name)
+		}
+	}
+	return names
+}
 
 // Observe implements driver.Cluster.
 func (n *node) Observe(ctx context.Context, nodes []string) (all []*nodev1.ObservedShard, answered []string) {

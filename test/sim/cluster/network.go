@@ -143,13 +143,23 @@ func (n *node) beat() {
 			}
 			n.heard[name] = w.now
 			n.gone[name] = false
+			n.hearSpace(name, peer.full[name] || w.now < n.slur[name])
 		} else if n.silent(name) && !n.gone[name] {
 			n.gone[name] = true
 			n.stepper.PeerDown(name)
+			n.hearSpace(name, false) // of who is gone nothing is known
 			n.fanout.Forget(name)
 		}
 	}
 	n.wake()
+}
+
+// hearSpace takes note of whether a node's disk is full.
+func (n *node) hearSpace(name string, full bool) {
+	if n.full[name] != full {
+		n.full[name] = full
+		n.stepper.Space(name, full)
+	}
 }
 
 func (n *node) silent(peer string) bool {

@@ -18,6 +18,7 @@ import (
 	"parley/persistence/keys"
 	"parley/persistence/store"
 	nodev1 "parley/proto/node/v1"
+	"parley/test/sim/frame"
 )
 
 // node is one life of one node, from a start to a crash.
@@ -29,6 +30,7 @@ type node struct {
 	disk      *vfs.MemFS
 	store     *store.Store
 	stepper   *shard.Stepper
+	host      frame.Host
 	directory *directory.Table
 	fanout    *fanout.Fanout
 	inbound   *fanout.Inbound
@@ -39,7 +41,7 @@ type node struct {
 	leads  map[keys.Shard]shard.Lead
 	grains map[entity]*activation
 	ending map[keys.Shard]int // activations of epochs that are over and have not ended
-	queues map[keys.Shard]*queue
+	queues *frame.Queues
 	fed    []feeding
 
 	member  bool
@@ -62,6 +64,8 @@ type node struct {
 	heard  map[string]time.Duration
 	gone   map[string]bool
 	rumour map[string]time.Duration // until when gossip takes a node for dead
+	full   map[string]bool          // nodes whose disks are, this one's for certain and others' by gossip
+	slur   map[string]time.Duration // until when gossip takes a node's disk for full
 }
 
 // openNode starts a node on what its disk holds.
@@ -69,8 +73,9 @@ func openNode(w *World, name string, disk *vfs.MemFS, found bool) (*node, error)
 	w.lives++
 	n := &node{
 		w: w, name: name, life: w.lives, disk: disk, leads: map[keys.Shard]shard.Lead{}, grains: map[entity]*activation{},
-		ending: map[keys.Shard]int{}, queues: map[keys.Shard]*queue{}, heard: map[string]time.Duration{},
-		gone: map[string]bool{}, rumour: map[string]time.Duration{}, diskSlow: 200 * time.Microsecond,
+		ending: map[keys.Shard]int{}, heard: map[string]time.Duration{},
+		gone: map[string]bool{}, rumour: map[string]time.Duration{},
+		full: map[string]bool{}, slur: map[string]time.Duration{}, diskSlow: 200 * time.Microsecond,
 	}
 	o := store.DefaultOptions()
 	o.FS, o.LogMemTableBytes, o.StateMemTableBytes, o.CacheBytes = disk, 1<<20, 1<<20, 1<<20
@@ -107,12 +112,14 @@ func (n *node) open() (err error) {
 	if n.stepper, err = shard.OpenStepper(n.store, endpoint{n}, n, o); err != nil {
 		return err
 	}
+	n.host = frame.Host{Stepper: n.stepper, Store: n.store}
+	n.queues = frame.NewQueues(n.host, queueing{n})
 	n.every(100*time.Millisecond, n.tick)
 	n.every(100*time.Millisecond, n.beat)
 	n.every(50*time.Millisecond, func() { n.hub.Tick(); n.wake() })
 	n.every(fanout.BeatEvery, func() { n.fanout.Beat(); n.inbound.Tick() })
 	n.every(time.Second, n.announce)
-	n.every(100*time.Millisecond, n.ringQueues)
+	n.every(100*time.Millisecond, func() { n.queues.Ring(shards) })
 	n.every(3*time.Second, n.flush)
 	n.every(150*time.Millisecond, n.drive)
 	n.every(300*time.Millisecond, n.enlist)
@@ -242,7 +249,7 @@ func (n *node) LeadChanged(l shard.Lead) {
 	n.w.note(n.life, uint64(l.Shard), uint64(l.Epoch))
 	n.leads[l.Shard] = l
 	n.fanout.LeadChanged(l)
-	n.followQueue(l)
+	n.queues.Follow(l)
 	n.directory.Set(l)
 	n.endGrains(l)
 	n.after(5*time.Millisecond, n.announce)

@@ -57,7 +57,7 @@ type call struct {
 func (n *node) call(req *nodev1.GrainRequest, done func(*nodev1.GrainReply, error)) {
 	c := &call{n: n, req: req, deadline: n.w.now + callWithin, pause: 5 * time.Millisecond, done: done}
 	switch req.GetCommand().GetBody().(type) {
-	case *nodev1.Command_AdvanceCursor, *nodev1.Command_IndexMembership, *nodev1.Command_UserChanged, *nodev1.Command_ConfirmName,
+	case *nodev1.Command_AdvanceCursor, *nodev1.Command_AdvanceCursors, *nodev1.Command_IndexMembership, *nodev1.Command_UserChanged, *nodev1.Command_ConfirmName,
 		*nodev1.Command_ReleaseName, *nodev1.Command_PutStore, *nodev1.Command_SetStore, *nodev1.Command_FoundPlacement,
 		*nodev1.Command_CreateUser, *nodev1.Command_CreateConversation:
 		c.repeatable = true
@@ -98,7 +98,11 @@ func (c *call) answered(reply any, err error) {
 		c.maybe = true
 		c.again()
 	default:
-		c.done(r, grain.CodedError(r.Error))
+		err = grain.CodedError(r.Error)
+		if c.maybe && c.req.Command != nil && (code.Has(err, code.NotStored) || code.Has(err, code.Unavailable)) {
+			err = code.New(code.Unknown, "this attempt did nothing; an earlier one may have") // as package system says
+		}
+		c.done(r, err)
 	}
 }
 

@@ -32,7 +32,7 @@ type Options struct {
 // DefaultOptions are those of a small node in memory.
 func DefaultOptions(t testing.TB) Options {
 	o := Options{Node: solo.Options(t, vfs.NewMem()), Sockets: socket.DefaultOptions(), Hub: hub.DefaultOptions(), Limits: limit.DefaultOptions()}
-	o.Hub.Incarnation, o.Sockets.CloseWithin = 1, time.Second
+	o.Sockets.CloseWithin = time.Second
 	o.Sockets.Logger, o.Hub.Logger = o.Node.Logger, o.Node.Logger
 	return o
 }

@@ -1,0 +1,82 @@
+package system
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"parley/proto/code"
+	nodev1 "parley/proto/node/v1"
+)
+
+// TestCallsKeepTheirOrder: commands of one goroutine to one identity arrive in the order of the calls, also
+// those that found no way, and those that come when there is one again. One whose caller goes away is passed by.
+func TestCallsKeepTheirOrder(t *testing.T) {
+	refuse := func(nodes []*node) (admit func()) {
+		lead(nodes, 1, 1)
+		p, addr := nodes[0].peers, nodes[1].Addr()
+		p.mu.Lock()
+		p.of(addr).refused = time.Now().Add(time.Hour) // as a failed dial does, for longer
+		p.mu.Unlock()
+		return func() { p.connected(addr) }
+	}
+	leaderless := func(nodes []*node) (elect func()) { return func() { lead(nodes, 1, 1) } }
+	for name, story := range map[string]struct {
+		from  int
+		begin func([]*node) func()
+	}{"no way to the leader": {0, refuse}, "no leader": {0, leaderless}, "no leader, then here": {1, leaderless}} {
+		t.Run(name, func(t *testing.T) {
+			st := newStage()
+			var mu sync.Mutex
+			var got []string
+			st.receive = func(a *actorOn, req *nodev1.GrainRequest, respond func(*nodev1.GrainReply)) {
+				mu.Lock()
+				got = append(got, req.Command.ClientId)
+				mu.Unlock()
+				respond(a.reply())
+			}
+			nodes := openNodes(t, st, func(o *Options) { o.CallTimeout, o.AttemptTimeout, o.LeaderlessMax = time.Minute, time.Hour, time.Hour })
+			end := story.begin(nodes)
+			var want []string
+			var group sync.WaitGroup
+			say := func(ctx context.Context, check func(error)) {
+				group.Add(1)
+				nodes[story.from].Caller().AskAsync(ctx, post("CON-1", strconv.Itoa(len(want))), func(_ *nodev1.GrainReply, err error) {
+					check(err)
+					group.Done()
+				})
+			}
+			answered := func(err error) {
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			const calls = 100
+			gone, leave := context.WithCancel(t.Context())
+			defer leave()
+			ended := make(chan error, 1)
+			for i := range calls {
+				switch i {
+				case calls / 4:
+					say(gone, func(err error) { ended <- err })
+				case calls / 2:
+					leave()
+					if err := <-ended; !code.Has(err, code.Unavailable) {
+						t.Errorf("a call that never left ends with %v", err)
+					}
+					end()
+				}
+				say(t.Context(), answered)
+				want = append(want, strconv.Itoa(i))
+			}
+			group.Wait()
+			if mu.Lock(); !slices.Equal(got, want) {
+				t.Errorf("arrived: %v", got)
+			}
+			mu.Unlock()
+		})
+	}
+}
