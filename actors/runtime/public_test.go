@@ -121,20 +121,20 @@ func TestChangesAreToldSoon(t *testing.T) {
 			<-time.NewTimer(d).C
 			synctest.Wait()
 		}
-		told := 0
-		go a.run(ctx, func() { told++ })
+		var told atomic.Int64
+		go a.run(ctx, func() { told.Add(1) })
 		const step, steps = 2 * time.Millisecond, 1500
 		for range steps {
 			a.LeadChanged(shard.Lead{})
 			pass(step)
 		}
-		if most := int(step * steps / announceAfter); told > most || told < most/2 {
-			t.Errorf("changes for 3 s were told %d times", told)
+		if most, n := int64(step*steps/announceAfter), told.Load(); n > most || n < most/2 {
+			t.Errorf("changes for 3 s were told %d times", n)
 		}
 		pass(announceAfter)
-		told = 0
-		if pass(3 * announceEvery); told != 3 {
-			t.Errorf("in 3 s without a change it was told %d times", told)
+		told.Store(0)
+		if pass(3 * announceEvery); told.Load() != 3 {
+			t.Errorf("in 3 s without a change it was told %d times", told.Load())
 		}
 		cancel()
 		synctest.Wait()

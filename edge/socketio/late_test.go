@@ -3,6 +3,7 @@ package socketio_test
 import (
 	"context"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,11 +34,12 @@ func TestARetryBeforeTheLoginIsAnswered(t *testing.T) {
 // stuck is a cluster that does not answer for as long as it may.
 type stuck struct {
 	api.Cluster
-	asked chan struct{}
+	asked chan struct{} // closed when it was
+	first sync.Once
 }
 
 func (s *stuck) GetConversation(ctx context.Context, _ *nodev1.Principal, _ string, _ bool) (*nodev1.Reply, error) {
-	close(s.asked)
+	s.first.Do(func() { close(s.asked) })
 	<-ctx.Done()
 	return nil, context.Cause(ctx)
 }

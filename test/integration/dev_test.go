@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"syscall"
 	"testing"
 	"time"
@@ -15,6 +16,10 @@ import (
 // TestDevEndsAsAWhole: the further nodes of `parley dev --nodes` end with the first one, also when its
 // terminal is closed or it is killed; in order, it takes its temporary directory with it.
 func TestDevEndsAsAWhole(t *testing.T) {
+	// A program that ignores SIGHUP, as under nohup, hands that on. What it handles it does not.
+	ours := make(chan os.Signal, 1)
+	signal.Notify(ours, syscall.SIGHUP)
+	defer signal.Stop(ours)
 	for _, how := range []syscall.Signal{syscall.SIGHUP, syscall.SIGKILL} {
 		t.Run(how.String(), func(t *testing.T) {
 			scratch := t.TempDir()
