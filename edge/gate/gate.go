@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"parley/internal/cadence"
 	"parley/proto/code"
 )
 
@@ -150,7 +151,7 @@ func (g *Gate) sendAway(r Rank, after time.Duration) error {
 
 // run looks at the delay again and again.
 func (g *Gate) run(ctx context.Context) {
-	ticker := time.NewTicker(g.options.LookEvery)
+	ticker := cadence.NewTicker(g.options.LookEvery)
 	defer ticker.Stop()
 	var line line
 	line.read()
