@@ -21,7 +21,7 @@ build: ## Build the one binary, which needs no library of the system
 test: ## All tests that need nothing but Go
 	$(GO) test $(PACKAGES)
 
-race: ## The same under the race detector, with costly invariants on
+race: ## The same under the race detector
 	CGO_ENABLED=1 $(GO) test -race $(PACKAGES)
 
 # protoactor sets gRPC's logger, a variable without a lock, at each start of a node, while connections

@@ -22,38 +22,38 @@ func applicationOf(app string) target {
 }
 
 // PutApplication implements Applications. An empty id of a new application is made here.
-func (a *API) PutApplication(ctx context.Context, app *eventv1.Application, create bool) (*eventv1.Application, error) {
+func (s *Service) PutApplication(ctx context.Context, app *eventv1.Application, create bool) (*eventv1.Application, error) {
 	if app.Id == "" && create {
 		app = proto.CloneOf(app)
 		app.Id = id.New(id.Application)
 	}
-	reply, err := a.command(ctx, applicationOf(app.Id), &nodev1.Command{Principal: operator(), Body: &nodev1.Command_PutApplication{
+	reply, err := s.command(ctx, applicationOf(app.Id), &nodev1.Command{Principal: operator(), Body: &nodev1.Command_PutApplication{
 		PutApplication: &nodev1.PutApplication{Application: app, Create: create},
 	}})
 	if err != nil {
 		return nil, err
 	}
-	a.refresh(ctx)
+	s.refresh(ctx)
 	return reply.Application, nil
 }
 
 // DeleteApplication implements Applications.
-func (a *API) DeleteApplication(ctx context.Context, app string) error {
-	_, err := a.command(ctx, applicationOf(app), &nodev1.Command{Principal: operator(), Body: &nodev1.Command_DeleteApplication{
+func (s *Service) DeleteApplication(ctx context.Context, app string) error {
+	_, err := s.command(ctx, applicationOf(app), &nodev1.Command{Principal: operator(), Body: &nodev1.Command_DeleteApplication{
 		DeleteApplication: &nodev1.DeleteApplication{},
 	}})
 	if err == nil {
-		a.refresh(ctx)
+		s.refresh(ctx)
 	}
 	return err
 }
 
 // ListApplications implements Applications.
-func (a *API) ListApplications(ctx context.Context, page *nodev1.Page) (*nodev1.Reply, error) {
-	ctx, cancel := a.deadline(ctx)
+func (s *Service) ListApplications(ctx context.Context, page *nodev1.Page) (*nodev1.Reply, error) {
+	ctx, cancel := s.deadline(ctx)
 	defer cancel()
 	return gather(page, BytesMax, func(page *nodev1.Page) (*nodev1.Reply, error) {
-		return a.query(ctx, applicationOf(application.OperatorID), &nodev1.Query{Principal: operator(), Body: &nodev1.Query_ListApplications{
+		return s.query(ctx, applicationOf(application.OperatorID), &nodev1.Query{Principal: operator(), Body: &nodev1.Query_ListApplications{
 			ListApplications: &nodev1.ListApplications{Page: page},
 		}})
 	})
@@ -65,14 +65,14 @@ const freshWithin = time.Second
 
 // refresh waits until this node sees what was committed in the meta shard, so that who was just
 // told of an application finds it here. It says whether that was so within freshWithin.
-func (a *API) refresh(ctx context.Context) bool {
-	if a.options.Fresh == nil {
+func (s *Service) refresh(ctx context.Context) bool {
+	if s.options.Fresh == nil {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, freshWithin)
 	defer cancel()
-	if err := a.options.Fresh(ctx); err != nil {
-		a.options.Logger.Debug("the applications here may be old", "error", err)
+	if err := s.options.Fresh(ctx); err != nil {
+		s.options.Logger.Debug("the applications here may be old", "error", err)
 		return false
 	}
 	return true
@@ -86,16 +86,16 @@ func errOld() error {
 
 // Application implements Applications. The result is shared: read only. One that is not here may
 // have been created through another node a moment ago, so absence is told only after a refresh.
-func (a *API) Application(ctx context.Context, app string) (*eventv1.Application, error) {
-	found, err := a.options.Applications.Get(app)
+func (s *Service) Application(ctx context.Context, app string) (*eventv1.Application, error) {
+	found, err := s.options.Applications.Get(app)
 	if err == nil && found == nil {
-		fresh := a.refresh(ctx)
-		if found, err = a.options.Applications.Get(app); err == nil && found == nil && !fresh {
+		fresh := s.refresh(ctx)
+		if found, err = s.options.Applications.Get(app); err == nil && found == nil && !fresh {
 			return nil, errOld()
 		}
 	}
 	if err != nil {
-		a.options.Logger.Error("an application could not be read", "application", app, "error", err)
+		s.options.Logger.Error("an application could not be read", "application", app, "error", err)
 		return nil, code.New(code.Internal, "internal error")
 	}
 	if found == nil || found.DeletedMs != 0 {
@@ -106,11 +106,11 @@ func (a *API) Application(ctx context.Context, app string) (*eventv1.Application
 
 // refuseDeleted refuses what is asked within an application that is seen to be deleted: whoever still asks
 // has begun before. What makes or deletes an application finds it by itself.
-func (a *API) refuseDeleted(req *nodev1.GrainRequest) error {
+func (s *Service) refuseDeleted(req *nodev1.GrainRequest) error {
 	if req.Kind == nodev1.Kind_KIND_APPLICATION {
 		return nil
 	}
-	found, err := a.options.Applications.Get(req.ApplicationId)
+	found, err := s.options.Applications.Get(req.ApplicationId)
 	if err == nil && found.GetDeletedMs() != 0 {
 		return errApplication()
 	}
@@ -120,16 +120,16 @@ func (a *API) refuseDeleted(req *nodev1.GrainRequest) error {
 func errApplication() error { return code.New(code.ApplicationNotFound, "Application does not exist.") }
 
 // Credential implements Applications.
-func (a *API) Credential(ctx context.Context, key string) (*eventv1.Credential, error) {
-	c, err := a.credential(key)
+func (s *Service) Credential(ctx context.Context, key string) (*eventv1.Credential, error) {
+	c, err := s.credential(key)
 	if err == nil && c == nil {
-		fresh := a.refresh(ctx)
-		if c, err = a.credential(key); err == nil && c == nil && !fresh {
+		fresh := s.refresh(ctx)
+		if c, err = s.credential(key); err == nil && c == nil && !fresh {
 			return nil, errOld()
 		}
 	}
 	if err != nil {
-		a.options.Logger.Error("a credential could not be read", "error", err)
+		s.options.Logger.Error("a credential could not be read", "error", err)
 		return nil, code.New(code.Internal, "internal error")
 	}
 	if c == nil {
@@ -139,26 +139,26 @@ func (a *API) Credential(ctx context.Context, key string) (*eventv1.Credential, 
 }
 
 // credential reads an API key, nil when there is none.
-func (a *API) credential(key string) (*eventv1.Credential, error) {
-	return row.Find[eventv1.Credential](a.options.Meta, keys.Credential(key))
+func (s *Service) credential(key string) (*eventv1.Credential, error) {
+	return row.Find[eventv1.Credential](s.options.Meta, keys.Credential(key))
 }
 
 // PutCredential implements Applications.
-func (a *API) PutCredential(ctx context.Context, c *eventv1.Credential, onlyIfNone bool) (*eventv1.Credential, error) {
-	reply, err := a.command(ctx, applicationOf(application.OperatorID), &nodev1.Command{Principal: operator(), Body: &nodev1.Command_PutCredential{
+func (s *Service) PutCredential(ctx context.Context, c *eventv1.Credential, onlyIfNone bool) (*eventv1.Credential, error) {
+	reply, err := s.command(ctx, applicationOf(application.OperatorID), &nodev1.Command{Principal: operator(), Body: &nodev1.Command_PutCredential{
 		PutCredential: &nodev1.PutCredential{Credential: c, OnlyIfNone: onlyIfNone},
 	}})
 	if err != nil {
 		return nil, err
 	}
-	a.refresh(ctx)
+	s.refresh(ctx)
 	return reply.Credential, nil
 }
 
 // ListDeadLetters lists what a kind of sink of p's application did not take in time, oldest first.
 // Only an administrator may.
-func (a *API) ListDeadLetters(ctx context.Context, p *nodev1.Principal, kind nodev1.Kind, page *nodev1.Page) (*nodev1.Reply, error) {
-	return a.listEverywhere(ctx, page, func(page *nodev1.Page) *nodev1.Query {
+func (s *Service) ListDeadLetters(ctx context.Context, p *nodev1.Principal, kind nodev1.Kind, page *nodev1.Page) (*nodev1.Reply, error) {
+	return s.listEverywhere(ctx, page, func(page *nodev1.Page) *nodev1.Query {
 		return &nodev1.Query{Principal: p, Body: &nodev1.Query_ListDeadLetters{
 			ListDeadLetters: &nodev1.ListDeadLetters{Page: page, Kind: kind}}}
 	})

@@ -12,13 +12,13 @@ import (
 )
 
 // CreateConversation implements Conversations.
-func (a *API) CreateConversation(ctx context.Context, p *nodev1.Principal, key string, c *eventv1.Conversation) (*eventv1.Conversation, *eventv1.Head, error) {
+func (s *Service) CreateConversation(ctx context.Context, p *nodev1.Principal, key string, c *eventv1.Conversation) (*eventv1.Conversation, *eventv1.Head, error) {
 	if err := checkConversation(c); err != nil {
 		return nil, nil, err // before a name is reserved
 	}
-	ctx, cancel := a.deadline(ctx)
+	ctx, cancel := s.deadline(ctx)
 	defer cancel()
-	reply, err := a.create(ctx, &creation{
+	reply, err := s.create(ctx, &creation{
 		principal: p, key: key, prefix: id.Conversation, names: conversationNames,
 		name: func(thing string) string {
 			if c.Name == "" {
@@ -59,19 +59,19 @@ func orZero(h *eventv1.Head) *eventv1.Head {
 
 // UpdateConversation implements Conversations. A new name is reserved first; the old one is freed
 // by the outbox.
-func (a *API) UpdateConversation(ctx context.Context, p *nodev1.Principal, conv string, u *nodev1.UpdateConversation) (*eventv1.Conversation, *eventv1.Head, error) {
+func (s *Service) UpdateConversation(ctx context.Context, p *nodev1.Principal, conv string, u *nodev1.UpdateConversation) (*eventv1.Conversation, *eventv1.Head, error) {
 	if !isConversation(conv) {
 		return nil, nil, errConversation()
 	}
-	ctx, cancel := a.deadline(ctx)
+	ctx, cancel := s.deadline(ctx)
 	defer cancel()
-	reply, err := a.rename(ctx, &renaming{
+	reply, err := s.rename(ctx, &renaming{
 		application: p.GetApplicationId(), names: conversationNames, thing: conv, name: u.Name,
 		allowed: func(found *thing) bool { return actor.CanChange(p, found.reply.GetConversation()) },
 		update: func(ctx context.Context, token uint64) (*nodev1.Reply, error) {
 			u := proto.CloneOf(u)
 			u.NameToken = token
-			return a.command(ctx, conversation(p, conv), &nodev1.Command{
+			return s.command(ctx, conversation(p, conv), &nodev1.Command{
 				Principal: p, Body: &nodev1.Command_UpdateConversation{UpdateConversation: u},
 			})
 		},
@@ -84,28 +84,28 @@ func (a *API) UpdateConversation(ctx context.Context, p *nodev1.Principal, conv 
 
 // DeleteConversation implements Conversations. The name is free at once: whoever asks for it
 // before the outbox has freed it finds its owner gone.
-func (a *API) DeleteConversation(ctx context.Context, p *nodev1.Principal, conv string) error {
+func (s *Service) DeleteConversation(ctx context.Context, p *nodev1.Principal, conv string) error {
 	if !isConversation(conv) {
 		return errConversation()
 	}
-	_, err := a.command(ctx, conversation(p, conv), &nodev1.Command{
+	_, err := s.command(ctx, conversation(p, conv), &nodev1.Command{
 		Principal: p, Body: &nodev1.Command_DeleteConversation{DeleteConversation: &nodev1.DeleteConversation{}},
 	})
 	return err
 }
 
 // GetConversation implements Conversations.
-func (a *API) GetConversation(ctx context.Context, p *nodev1.Principal, conv string, withMembers bool) (*nodev1.Reply, error) {
+func (s *Service) GetConversation(ctx context.Context, p *nodev1.Principal, conv string, withMembers bool) (*nodev1.Reply, error) {
 	if !isConversation(conv) {
 		return nil, errConversation()
 	}
-	reply, err := a.query(ctx, conversation(p, conv), &nodev1.Query{
+	reply, err := s.query(ctx, conversation(p, conv), &nodev1.Query{
 		Principal: p, Body: &nodev1.Query_GetConversation{GetConversation: &nodev1.GetConversation{WithMembers: withMembers}},
 	})
 	if err != nil || len(reply.Next) == 0 {
 		return reply, err
 	}
-	rest, err := a.ListMembers(ctx, p, conv, &nodev1.Page{After: reply.Next}, false)
+	rest, err := s.ListMembers(ctx, p, conv, &nodev1.Page{After: reply.Next}, false)
 	if err != nil {
 		return nil, err
 	}
@@ -114,11 +114,11 @@ func (a *API) GetConversation(ctx context.Context, p *nodev1.Principal, conv str
 }
 
 // ResolveConversation implements Conversations.
-func (a *API) ResolveConversation(ctx context.Context, p *nodev1.Principal, idOrName string) (string, error) {
+func (s *Service) ResolveConversation(ctx context.Context, p *nodev1.Principal, idOrName string) (string, error) {
 	if isConversation(idOrName) {
 		return idOrName, nil
 	}
-	owner, err := a.owner(ctx, p.GetApplicationId(), conversationNames, idOrName)
+	owner, err := s.owner(ctx, p.GetApplicationId(), conversationNames, idOrName)
 	switch {
 	case err != nil:
 		return "", err
@@ -128,15 +128,15 @@ func (a *API) ResolveConversation(ctx context.Context, p *nodev1.Principal, idOr
 		return owner, nil
 	}
 	// A name can be guessed: it is an answer to those alone who may read what bears it.
-	if _, err := a.GetConversation(ctx, p, owner, false); err != nil {
+	if _, err := s.GetConversation(ctx, p, owner, false); err != nil {
 		return "", err
 	}
 	return owner, nil
 }
 
 // ListConversations implements Conversations.
-func (a *API) ListConversations(ctx context.Context, p *nodev1.Principal, page *nodev1.Page, fromMs, toMs int64) (*nodev1.Reply, error) {
-	return a.listEverywhere(ctx, page, func(page *nodev1.Page) *nodev1.Query {
+func (s *Service) ListConversations(ctx context.Context, p *nodev1.Principal, page *nodev1.Page, fromMs, toMs int64) (*nodev1.Reply, error) {
+	return s.listEverywhere(ctx, page, func(page *nodev1.Page) *nodev1.Query {
 		return &nodev1.Query{Principal: p, Body: &nodev1.Query_ListConversations{
 			ListConversations: &nodev1.ListConversations{Page: page, FromMs: fromMs, ToMs: toMs},
 		}}

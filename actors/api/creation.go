@@ -32,8 +32,8 @@ const (
 
 // create makes a thing, or gives the one that the key stands for. When it answers, the millisecond of
 // the creation has passed: what is created after the answer is listed after it.
-func (a *API) create(ctx context.Context, c *creation) (*nodev1.Reply, error) {
-	reply, err := a.made(ctx, c)
+func (s *Service) create(ctx context.Context, c *creation) (*nodev1.Reply, error) {
+	reply, err := s.made(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -48,12 +48,12 @@ func (a *API) create(ctx context.Context, c *creation) (*nodev1.Reply, error) {
 }
 
 // made runs the saga. An attempt that somebody declared dead is repeated under another id.
-func (a *API) made(ctx context.Context, c *creation) (*nodev1.Reply, error) {
+func (s *Service) made(ctx context.Context, c *creation) (*nodev1.Reply, error) {
 	if c.key != "" {
-		return a.createOnce(ctx, c)
+		return s.createOnce(ctx, c)
 	}
 	for range givenUpMax {
-		reply, givenUp, err := a.attempt(ctx, c, id.New(c.prefix))
+		reply, givenUp, err := s.attempt(ctx, c, id.New(c.prefix))
 		if !givenUp || err != nil {
 			return reply, err
 		}
@@ -65,11 +65,11 @@ func (a *API) made(ctx context.Context, c *creation) (*nodev1.Reply, error) {
 // first that was not declared dead is the thing, or will be. Only a dead one lets a call go on to
 // the next, and dead is for ever, so all calls with the key end at the same thing. The row is read
 // before any name is touched: a retry may ask for another name, and gets the first result.
-func (a *API) createOnce(ctx context.Context, c *creation) (*nodev1.Reply, error) {
+func (s *Service) createOnce(ctx context.Context, c *creation) (*nodev1.Reply, error) {
 	attempts := 0
 	for n := 0; n < idsMax && attempts < givenUpMax; n++ {
 		next := c.id(n)
-		found, err := a.lookup(ctx, c.names, c.principal.GetApplicationId(), next)
+		found, err := s.lookup(ctx, c.names, c.principal.GetApplicationId(), next)
 		if err != nil {
 			return nil, err
 		}
@@ -83,7 +83,7 @@ func (a *API) createOnce(ctx context.Context, c *creation) (*nodev1.Reply, error
 			return nil, code.New(code.IdempotencyConflict, "what this key made has been deleted; use a new key for a new one")
 		}
 		attempts++
-		reply, givenUp, err := a.attempt(ctx, c, next)
+		reply, givenUp, err := s.attempt(ctx, c, next)
 		if !givenUp || err != nil {
 			return reply, err
 		}
@@ -101,15 +101,15 @@ func (c *creation) id(n int) string {
 }
 
 // attempt is one pass of the saga. givenUp: the id was declared dead before the thing was created.
-func (a *API) attempt(ctx context.Context, c *creation, next string) (reply *nodev1.Reply, givenUp bool, err error) {
+func (s *Service) attempt(ctx context.Context, c *creation, next string) (reply *nodev1.Reply, givenUp bool, err error) {
 	app := c.principal.GetApplicationId()
 	r := &reservation{application: app, names: c.names, name: c.name(next), owner: next}
-	if err := a.reserve(ctx, r); err != nil {
+	if err := s.reserve(ctx, r); err != nil {
 		return nil, false, err
 	}
-	reply, err = a.command(ctx, target{c.names.kind, app, next}, c.command(next, r.name))
+	reply, err = s.command(ctx, target{c.names.kind, app, next}, c.command(next, r.name))
 	if err != nil {
-		a.abandon(ctx, c, r, err)
+		s.abandon(ctx, c, r, err)
 		return nil, false, err
 	}
 	return reply, c.names.thing(reply).never, nil
@@ -117,12 +117,12 @@ func (a *API) attempt(ctx context.Context, c *creation, next string) (reply *nod
 
 // abandon frees the name of a creation that was refused for sure, when nobody else can know its id.
 // All other names stay until somebody meets them and asks the owner.
-func (a *API) abandon(ctx context.Context, c *creation, r *reservation, refused error) {
+func (s *Service) abandon(ctx context.Context, c *creation, r *reservation, refused error) {
 	if c.key != "" || code.Has(refused, code.Unknown) {
 		return
 	}
-	if err := a.release(ctx, r, r.token); err != nil {
-		a.options.Logger.Warn("a name stays reserved until somebody asks for it", "kind", r.names.prefix, "owner", r.owner, "error", err)
+	if err := s.release(ctx, r, r.token); err != nil {
+		s.options.Logger.Warn("a name stays reserved until somebody asks for it", "kind", r.names.of, "owner", r.owner, "error", err)
 	}
 }
 

@@ -61,7 +61,7 @@ func options(c api.Caller, rows world.Rows) api.Options {
 	return o
 }
 
-func newAPI(t testing.TB, c api.Caller, rows world.Rows) *api.API {
+func newAPI(t testing.TB, c api.Caller, rows world.Rows) *api.Service {
 	a, err := api.New(options(c, rows))
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +91,7 @@ func (d *direct) Ask(_ context.Context, req *nodev1.GrainRequest) (*nodev1.Grain
 	return got.reply, got.err
 }
 
-func newWorld(t *testing.T) (*world.World, *direct, *api.API) {
+func newWorld(t *testing.T) (*world.World, *direct, *api.Service) {
 	w := world.New(shards)
 	d := &direct{w: w}
 	return w, d, newAPI(t, d, w.Rows())

@@ -37,22 +37,22 @@ func sum(m interface{ MarshalVT() ([]byte, error) }) (string, error) {
 	return actor.ImportKey + hex.EncodeToString(digest[:]), nil
 }
 
-func (a *API) bring(ctx context.Context, b *bringing) (*nodev1.Reply, error) {
-	ctx, cancel := a.deadline(ctx)
+func (s *Service) bring(ctx context.Context, b *bringing) (*nodev1.Reply, error) {
+	ctx, cancel := s.deadline(ctx)
 	defer cancel()
 	t := target{b.names.kind, b.application, b.thing}
-	found, err := a.lookup(ctx, b.names, b.application, b.thing)
+	found, err := s.lookup(ctx, b.names, b.application, b.thing)
 	if err != nil {
 		return nil, err
 	}
 	if found.known && !found.never {
-		return a.command(ctx, t, b.command(found.fence)) // the same, or refused: the grain knows
+		return s.command(ctx, t, b.command(found.fence)) // the same, or refused: the grain knows
 	}
 	r := &reservation{application: b.application, names: b.names, name: b.name, owner: b.thing, token: found.fence + 1}
-	if err := a.reserve(ctx, r); err != nil {
+	if err := s.reserve(ctx, r); err != nil {
 		return nil, err
 	}
-	return a.command(ctx, t, b.command(r.token))
+	return s.command(ctx, t, b.command(r.token))
 }
 
 // mustAdminister lets administrators pass.
@@ -64,7 +64,7 @@ func mustAdminister(p *nodev1.Principal) error {
 }
 
 // ImportUser implements Imports.
-func (a *API) ImportUser(ctx context.Context, p *nodev1.Principal, u *eventv1.User) (*eventv1.User, error) {
+func (s *Service) ImportUser(ctx context.Context, p *nodev1.Principal, u *eventv1.User) (*eventv1.User, error) {
 	if err := mustAdminister(p); err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func (a *API) ImportUser(ctx context.Context, p *nodev1.Principal, u *eventv1.Us
 	if err != nil {
 		return nil, err
 	}
-	reply, err := a.bring(ctx, &bringing{
+	reply, err := s.bring(ctx, &bringing{
 		application: p.GetApplicationId(), thing: u.Id, name: u.Name, names: userNames,
 		command: func(token uint64) *nodev1.Command {
 			wanted := proto.CloneOf(u)
@@ -90,7 +90,7 @@ func (a *API) ImportUser(ctx context.Context, p *nodev1.Principal, u *eventv1.Us
 }
 
 // ImportConversation implements Imports.
-func (a *API) ImportConversation(ctx context.Context, p *nodev1.Principal, c *eventv1.Conversation) (*nodev1.Reply, error) {
+func (s *Service) ImportConversation(ctx context.Context, p *nodev1.Principal, c *eventv1.Conversation) (*nodev1.Reply, error) {
 	if err := mustAdminister(p); err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func (a *API) ImportConversation(ctx context.Context, p *nodev1.Principal, c *ev
 	if err != nil {
 		return nil, err
 	}
-	return a.bring(ctx, &bringing{
+	return s.bring(ctx, &bringing{
 		application: p.GetApplicationId(), thing: c.Id, name: c.Name, names: conversationNames,
 		command: func(token uint64) *nodev1.Command {
 			wanted := proto.CloneOf(c)
@@ -117,18 +117,18 @@ func (a *API) ImportConversation(ctx context.Context, p *nodev1.Principal, c *ev
 }
 
 // ImportMembers implements Imports.
-func (a *API) ImportMembers(ctx context.Context, p *nodev1.Principal, conv string, members []*eventv1.Member) (*nodev1.Reply, error) {
+func (s *Service) ImportMembers(ctx context.Context, p *nodev1.Principal, conv string, members []*eventv1.Member) (*nodev1.Reply, error) {
 	if err := mayImport(p, conv); err != nil {
 		return nil, err
 	}
-	ctx, cancel := a.deadline(ctx)
+	ctx, cancel := s.deadline(ctx)
 	defer cancel()
 	members = slices.Clone(members)
 	g, reading := errgroup.WithContext(ctx)
-	g.SetLimit(a.options.Parallel)
+	g.SetLimit(s.options.Parallel)
 	for i, m := range members {
 		g.Go(func() (err error) {
-			members[i], err = a.withUser(reading, p, m)
+			members[i], err = s.withUser(reading, p, m)
 			return err
 		})
 	}
@@ -137,7 +137,7 @@ func (a *API) ImportMembers(ctx context.Context, p *nodev1.Principal, conv strin
 	}
 	for {
 		n := fitting(members)
-		reply, err := a.command(ctx, conversation(p, conv), &nodev1.Command{
+		reply, err := s.command(ctx, conversation(p, conv), &nodev1.Command{
 			Principal: p, Body: &nodev1.Command_ImportMembers{ImportMembers: &nodev1.ImportMembers{Members: members[:n]}},
 		})
 		if members = members[n:]; err != nil || len(members) == 0 {
@@ -160,8 +160,8 @@ func fitting(members []*eventv1.Member) int {
 
 // withUser gives m the profile of its user. One that has left may be of a user that is gone: it keeps
 // the name that it came with.
-func (a *API) withUser(ctx context.Context, p *nodev1.Principal, m *eventv1.Member) (*eventv1.Member, error) {
-	u, err := a.GetUser(ctx, p, UserRef{ID: m.GetUser().GetUserId()})
+func (s *Service) withUser(ctx context.Context, p *nodev1.Principal, m *eventv1.Member) (*eventv1.Member, error) {
+	u, err := s.GetUser(ctx, p, UserRef{ID: m.GetUser().GetUserId()})
 	if code.Has(err, code.UserNotFound) && m.GetState() == eventv1.MemberState_MEMBER_STATE_LEFT {
 		return m, nil
 	}
@@ -177,21 +177,21 @@ func (a *API) withUser(ctx context.Context, p *nodev1.Principal, m *eventv1.Memb
 }
 
 // ImportEvents implements Imports.
-func (a *API) ImportEvents(ctx context.Context, p *nodev1.Principal, conv string, events []*nodev1.ImportedEvent) (*nodev1.Reply, error) {
+func (s *Service) ImportEvents(ctx context.Context, p *nodev1.Principal, conv string, events []*nodev1.ImportedEvent) (*nodev1.Reply, error) {
 	if err := mayImport(p, conv); err != nil {
 		return nil, err
 	}
-	return a.command(ctx, conversation(p, conv), &nodev1.Command{
+	return s.command(ctx, conversation(p, conv), &nodev1.Command{
 		Principal: p, Body: &nodev1.Command_ImportEvents{ImportEvents: &nodev1.ImportEvents{Events: events}},
 	})
 }
 
 // FinishImport implements Imports.
-func (a *API) FinishImport(ctx context.Context, p *nodev1.Principal, conv string, f *nodev1.FinishImport) (*nodev1.Reply, error) {
+func (s *Service) FinishImport(ctx context.Context, p *nodev1.Principal, conv string, f *nodev1.FinishImport) (*nodev1.Reply, error) {
 	if err := mayImport(p, conv); err != nil {
 		return nil, err
 	}
-	return a.command(ctx, conversation(p, conv), &nodev1.Command{Principal: p, Body: &nodev1.Command_FinishImport{FinishImport: f}})
+	return s.command(ctx, conversation(p, conv), &nodev1.Command{Principal: p, Body: &nodev1.Command_FinishImport{FinishImport: f}})
 }
 
 func mayImport(p *nodev1.Principal, conv string) error {

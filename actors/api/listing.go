@@ -68,11 +68,11 @@ func extend(out, more *nodev1.Reply) {
 }
 
 // listEverywhere asks every shard for the same page and merges the answers by position.
-func (a *API) listEverywhere(ctx context.Context, page *nodev1.Page, q func(*nodev1.Page) *nodev1.Query) (*nodev1.Reply, error) {
-	ctx, cancel := a.deadline(ctx)
+func (s *Service) listEverywhere(ctx context.Context, page *nodev1.Page, q func(*nodev1.Page) *nodev1.Query) (*nodev1.Reply, error) {
+	ctx, cancel := s.deadline(ctx)
 	defer cancel()
 	return gather(page, BytesMax, func(page *nodev1.Page) (*nodev1.Reply, error) {
-		replies, err := a.everyShard(ctx, q(page))
+		replies, err := s.everyShard(ctx, q(page))
 		if err != nil {
 			return nil, err
 		}
@@ -81,14 +81,14 @@ func (a *API) listEverywhere(ctx context.Context, page *nodev1.Page, q func(*nod
 }
 
 // everyShard asks all shards the same.
-func (a *API) everyShard(ctx context.Context, q *nodev1.Query) ([]*nodev1.Reply, error) {
-	replies := make([]*nodev1.Reply, a.options.Shards)
+func (s *Service) everyShard(ctx context.Context, q *nodev1.Query) ([]*nodev1.Reply, error) {
+	replies := make([]*nodev1.Reply, s.options.Shards)
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(a.options.Parallel)
+	g.SetLimit(s.options.Parallel)
 	for i := range replies {
 		g.Go(func() (err error) {
 			t := target{nodev1.Kind_KIND_SHARD, q.GetPrincipal().GetApplicationId(), strconv.Itoa(i + 1)}
-			replies[i], err = a.query(ctx, t, q)
+			replies[i], err = s.query(ctx, t, q)
 			return err
 		})
 	}

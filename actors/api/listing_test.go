@@ -164,7 +164,7 @@ func TestMembershipsAreInOrder(t *testing.T) {
 }
 
 // conversationsOf lists the conversations of a user, page by page.
-func conversationsOf(t *testing.T, a *api.API, as *nodev1.Principal, page *nodev1.Page) (ids []string) {
+func conversationsOf(t *testing.T, a *api.Service, as *nodev1.Principal, page *nodev1.Page) (ids []string) {
 	t.Helper()
 	for _, r := range pages(t, page, func(p *nodev1.Page) (*nodev1.Reply, error) {
 		return a.ListMemberships(t.Context(), as, as.UserId, p, nil)

@@ -17,17 +17,17 @@ import (
 )
 
 // AddMember implements Members.
-func (a *API) AddMember(ctx context.Context, p *nodev1.Principal, conv, clientID string, ref UserRef, add *nodev1.AddMember) (*nodev1.Reply, error) {
+func (s *Service) AddMember(ctx context.Context, p *nodev1.Principal, conv, clientID string, ref UserRef, add *nodev1.AddMember) (*nodev1.Reply, error) {
 	if !isConversation(conv) {
 		return nil, errConversation()
 	}
-	ctx, cancel := a.deadline(ctx)
+	ctx, cancel := s.deadline(ctx)
 	defer cancel()
 	if ref == (UserRef{}) {
 		ref.ID = p.GetUserId()
 	}
 	// As the node: what members show of a user is more than what the asker may read of it.
-	joiner, err := a.GetUser(ctx, system(p), ref)
+	joiner, err := s.GetUser(ctx, system(p), ref)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +37,7 @@ func (a *API) AddMember(ctx context.Context, p *nodev1.Principal, conv, clientID
 	if clientID != "" {
 		add.NewMemberId = id.Derive(id.Member, p.GetApplicationId(), p.GetUserId()+"\x00"+conv, clientID)
 	}
-	return a.changeMember(ctx, conv, joiner.Id, &nodev1.Command{
+	return s.changeMember(ctx, conv, joiner.Id, &nodev1.Command{
 		Principal: p, ClientId: clientID, Body: &nodev1.Command_AddMember{AddMember: add},
 	})
 }
@@ -45,48 +45,48 @@ func (a *API) AddMember(ctx context.Context, p *nodev1.Principal, conv, clientID
 // changeMember asks a conversation to change the membership of a user. The answer waits, bounded, for
 // the user's own index, so that who was told of a change also finds it there; the change itself
 // is committed before.
-func (a *API) changeMember(ctx context.Context, conv, usr string, c *nodev1.Command) (*nodev1.Reply, error) {
+func (s *Service) changeMember(ctx context.Context, conv, usr string, c *nodev1.Command) (*nodev1.Reply, error) {
 	app := c.Principal.GetApplicationId()
-	home := keys.Of(app, conv, a.options.Shards)
-	indexed, waits := a.options.Acks.Await(home, outbox.Link{Application: app, Source: conv, Target: usr})
+	home := keys.ShardOf(app, conv, s.options.Shards)
+	indexed, waits := s.options.Acks.Await(home, outbox.Link{Application: app, Source: conv, Target: usr})
 	if waits {
 		defer indexed.Stop()
 	}
-	reply, err := a.command(ctx, conversation(c.Principal, conv), c)
+	reply, err := s.command(ctx, conversation(c.Principal, conv), c)
 	if err != nil {
 		return nil, err
 	}
 	switch {
 	case reply.Duplicate:
 	case waits:
-		a.awaitIndex(ctx, indexed, reply.GetEvent().GetEvent().GetSequence())
+		s.awaitIndex(ctx, indexed, reply.GetEvent().GetEvent().GetSequence())
 	default:
-		a.bringIndex(ctx, app, usr, reply)
+		s.bringIndex(ctx, app, usr, reply)
 	}
 	return reply, nil
 }
 
 // bringIndex brings a change of a membership to the user's index where the acks of the outbox are heard by
 // another node. The outbox brings it as well, and whoever comes second changes nothing.
-func (a *API) bringIndex(ctx context.Context, app, usr string, change *nodev1.Reply) {
+func (s *Service) bringIndex(ctx context.Context, app, usr string, change *nodev1.Reply) {
 	if len(change.Memberships) == 0 {
 		return // the answer of a node whose build says less
 	}
-	ctx, cancel := context.WithTimeout(ctx, a.options.IndexWait)
+	ctx, cancel := context.WithTimeout(ctx, s.options.IndexWait)
 	defer cancel()
 	p := node(app)
-	_, err := a.command(ctx, user(p, usr), &nodev1.Command{Principal: p, Body: &nodev1.Command_IndexMembership{
+	_, err := s.command(ctx, user(p, usr), &nodev1.Command{Principal: p, Body: &nodev1.Command_IndexMembership{
 		IndexMembership: &nodev1.IndexMembership{
 			Membership: change.Memberships[0], Event: change.GetEvent().GetEvent(), Author: change.GetEvent().GetAuthor(),
 		}}})
 	if err != nil {
-		a.options.Logger.Debug("a membership is left to the outbox", "conversation", change.Memberships[0].GetConversationId(), "error", err)
+		s.options.Logger.Debug("a membership is left to the outbox", "conversation", change.Memberships[0].GetConversationId(), "error", err)
 	}
 }
 
 // awaitIndex waits until the membership that an event made has reached the user's index.
-func (a *API) awaitIndex(ctx context.Context, w *outbox.Waiter, sequence uint64) {
-	timer := time.NewTimer(a.options.IndexWait)
+func (s *Service) awaitIndex(ctx context.Context, w *outbox.Waiter, sequence uint64) {
+	timer := time.NewTimer(s.options.IndexWait)
 	defer timer.Stop()
 	for {
 		select {
@@ -103,27 +103,27 @@ func (a *API) awaitIndex(ctx context.Context, w *outbox.Waiter, sequence uint64)
 }
 
 // UpdateMember implements Members.
-func (a *API) UpdateMember(ctx context.Context, p *nodev1.Principal, conv, clientID string, u *nodev1.UpdateMember) (*nodev1.Reply, error) {
+func (s *Service) UpdateMember(ctx context.Context, p *nodev1.Principal, conv, clientID string, u *nodev1.UpdateMember) (*nodev1.Reply, error) {
 	if !isConversation(conv) {
 		return nil, errConversation()
 	}
-	ctx, cancel := a.deadline(ctx)
+	ctx, cancel := s.deadline(ctx)
 	defer cancel()
 	c := &nodev1.Command{Principal: p, ClientId: clientID, Body: &nodev1.Command_UpdateMember{UpdateMember: u}}
 	usr := p.GetUserId()
 	if u.MemberId != actor.Me {
-		m, err := a.GetMember(ctx, system(p), conv, u.MemberId)
+		m, err := s.GetMember(ctx, system(p), conv, u.MemberId)
 		if err != nil { // the conversation says what the asker is told
-			return a.inConversation(ctx, conv, c)
+			return s.inConversation(ctx, conv, c)
 		}
 		usr = m.GetUser().GetUserId()
 	}
-	return a.changeMember(ctx, conv, usr, c)
+	return s.changeMember(ctx, conv, usr, c)
 }
 
 // GetMember implements Members.
-func (a *API) GetMember(ctx context.Context, p *nodev1.Principal, conv, member string) (*eventv1.Member, error) {
-	reply, err := a.ofConversation(ctx, conv, &nodev1.Query{
+func (s *Service) GetMember(ctx context.Context, p *nodev1.Principal, conv, member string) (*eventv1.Member, error) {
+	reply, err := s.ofConversation(ctx, conv, &nodev1.Query{
 		Principal: p, Body: &nodev1.Query_GetMember{GetMember: &nodev1.GetMember{MemberId: member}},
 	})
 	if err != nil {
@@ -136,11 +136,11 @@ func (a *API) GetMember(ctx context.Context, p *nodev1.Principal, conv, member s
 }
 
 // ListMembers implements Members.
-func (a *API) ListMembers(ctx context.Context, p *nodev1.Principal, conv string, page *nodev1.Page, excludeLeft bool) (*nodev1.Reply, error) {
-	ctx, cancel := a.deadline(ctx)
+func (s *Service) ListMembers(ctx context.Context, p *nodev1.Principal, conv string, page *nodev1.Page, excludeLeft bool) (*nodev1.Reply, error) {
+	ctx, cancel := s.deadline(ctx)
 	defer cancel()
 	return gather(page, BytesMax, func(page *nodev1.Page) (*nodev1.Reply, error) {
-		return a.ofConversation(ctx, conv, &nodev1.Query{
+		return s.ofConversation(ctx, conv, &nodev1.Query{
 			Principal: p, Body: &nodev1.Query_ListMembers{ListMembers: &nodev1.ListMembers{Page: page, ExcludeLeft: excludeLeft}},
 		})
 	})

@@ -6,22 +6,26 @@ import (
 	"time"
 
 	actor "parley/actors/conversation"
+	"parley/actors/name"
 	"parley/actors/query"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
 )
 
-// kindOfName is the first part of a name grain's id, with what owners of the kind are.
+// kindOfName is whose names they are, with what owners of the kind are.
 type kindOfName struct {
-	prefix string
-	kind   nodev1.Kind
-	taken  code.Code
+	of    string // as package name calls it
+	kind  nodev1.Kind
+	taken code.Code
 }
 
+// entity is the id of the grain that keeps a name of this kind.
+func (k kindOfName) entity(of string) string { return name.EntityID(k.of, of) }
+
 var (
-	userNames         = kindOfName{"user/", nodev1.Kind_KIND_USER, code.UserName}
-	conversationNames = kindOfName{"conversation/", nodev1.Kind_KIND_CONVERSATION, code.ConversationName}
+	userNames         = kindOfName{name.OfUser, nodev1.Kind_KIND_USER, code.UserName}
+	conversationNames = kindOfName{name.OfConversation, nodev1.Kind_KIND_CONVERSATION, code.ConversationName}
 )
 
 // reservation is one attempt to give a name to an owner. Package name says what the token is for.
@@ -33,7 +37,7 @@ type reservation struct {
 }
 
 func (r *reservation) grain() target {
-	return target{nodev1.Kind_KIND_NAME, r.application, r.names.prefix + r.name}
+	return target{nodev1.Kind_KIND_NAME, r.application, r.names.entity(r.name)}
 }
 
 // heldBy is the reservation of the same name that stands in the way.
@@ -54,13 +58,13 @@ const (
 // asked for at its holder: when that does not bear it, and durably will not under that reservation,
 // the name is freed and asked for again. So the name of a thing that was deleted or renamed is
 // free at once, and what stopped half way holds no name for ever.
-func (a *API) reserve(ctx context.Context, r *reservation) error {
+func (s *Service) reserve(ctx context.Context, r *reservation) error {
 	for range reserveAttempts {
-		other, err := a.tryReserve(ctx, r)
+		other, err := s.tryReserve(ctx, r)
 		if err != nil || other == nil {
 			return err
 		}
-		freed, err := a.settle(ctx, other)
+		freed, err := s.settle(ctx, other)
 		if err != nil {
 			return err
 		}
@@ -74,11 +78,11 @@ func (a *API) reserve(ctx context.Context, r *reservation) error {
 // tryReserve reserves a name, or gives the reservation that stands in the way. One that another
 // has just made is given a moment to get its owner: to ask that owner now would end the other's
 // creation or renaming.
-func (a *API) tryReserve(ctx context.Context, r *reservation) (*reservation, error) {
+func (s *Service) tryReserve(ctx context.Context, r *reservation) (*reservation, error) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for pause := 2 * time.Millisecond; ; pause *= 2 {
-		reply, err := a.command(ctx, r.grain(), &nodev1.Command{
+		reply, err := s.command(ctx, r.grain(), &nodev1.Command{
 			Principal: node(r.application),
 			Body:      &nodev1.Command_ReserveName{ReserveName: &nodev1.ReserveName{OwnerId: r.owner, Token: r.token}},
 		})
@@ -90,7 +94,7 @@ func (a *API) tryReserve(ctx context.Context, r *reservation) (*reservation, err
 		if reply.GetName().GetConfirmed() || !young || pause > patience {
 			return other, nil
 		}
-		holder, err := a.lookup(ctx, other.names, other.application, other.owner)
+		holder, err := s.lookup(ctx, other.names, other.application, other.owner)
 		if err != nil || !holder.mayCome(other) {
 			return other, err
 		}
@@ -105,8 +109,8 @@ func (a *API) tryReserve(ctx context.Context, r *reservation) (*reservation, err
 
 // settle asks the owner of a reservation whether it bears the name. When it does not, it durably
 // will not under this token, and the name is freed.
-func (a *API) settle(ctx context.Context, r *reservation) (freed bool, err error) {
-	reply, err := a.command(ctx, target{r.names.kind, r.application, r.owner}, &nodev1.Command{
+func (s *Service) settle(ctx context.Context, r *reservation) (freed bool, err error) {
+	reply, err := s.command(ctx, target{r.names.kind, r.application, r.owner}, &nodev1.Command{
 		Principal: node(r.application), Body: &nodev1.Command_Probe{Probe: &nodev1.Probe{Name: r.name, Token: r.token}},
 	})
 	if err != nil {
@@ -115,19 +119,19 @@ func (a *API) settle(ctx context.Context, r *reservation) (freed bool, err error
 	owner := r.names.thing(reply)
 	switch {
 	case owner.never:
-		return true, a.release(ctx, r, owner.fence) // an import may still make it, under a later token
+		return true, s.release(ctx, r, owner.fence) // an import may still make it, under a later token
 	case !owner.alive:
-		return true, a.release(ctx, r, math.MaxUint64)
+		return true, s.release(ctx, r, math.MaxUint64)
 	case owner.name == r.name:
 		return false, nil
 	default:
-		return true, a.release(ctx, r, owner.fence)
+		return true, s.release(ctx, r, owner.fence)
 	}
 }
 
 // release frees a name that r's owner holds under a token up to this one.
-func (a *API) release(ctx context.Context, r *reservation, upTo uint64) error {
-	_, err := a.command(ctx, r.grain(), &nodev1.Command{
+func (s *Service) release(ctx context.Context, r *reservation, upTo uint64) error {
+	_, err := s.command(ctx, r.grain(), &nodev1.Command{
 		Principal: node(r.application),
 		Body:      &nodev1.Command_ReleaseName{ReleaseName: &nodev1.ReleaseName{OwnerId: r.owner, Token: upTo}},
 	})
@@ -167,14 +171,14 @@ func (k kindOfName) thing(reply *nodev1.Reply) *thing {
 }
 
 // lookup reads a conversation or user as the node itself: tombstones too.
-func (a *API) lookup(ctx context.Context, k kindOfName, application, owner string) (*thing, error) {
+func (s *Service) lookup(ctx context.Context, k kindOfName, application, owner string) (*thing, error) {
 	q := &nodev1.Query{Principal: node(application)}
 	if k.kind == nodev1.Kind_KIND_USER {
 		q.Body = &nodev1.Query_GetUser{GetUser: &nodev1.GetUser{Gone: true}}
 	} else {
 		q.Body = &nodev1.Query_GetConversation{GetConversation: &nodev1.GetConversation{Gone: true}}
 	}
-	reply, err := a.query(ctx, target{k.kind, application, owner}, q)
+	reply, err := s.query(ctx, target{k.kind, application, owner}, q)
 	if err != nil {
 		return nil, err
 	}
@@ -182,30 +186,30 @@ func (a *API) lookup(ctx context.Context, k kindOfName, application, owner strin
 }
 
 // owner finds who bears a name, "" for nobody.
-func (a *API) owner(ctx context.Context, application string, k kindOfName, name string) (string, error) {
-	holder, _, err := a.bearer(ctx, application, k, name)
+func (s *Service) owner(ctx context.Context, application string, k kindOfName, name string) (string, error) {
+	holder, _, err := s.bearer(ctx, application, k, name)
 	return holder, err
 }
 
 // bearer is owner, with what was read of it as the node itself. A reservation alone is not enough: its
 // owner may have another name by now, or not yet this one.
-func (a *API) bearer(ctx context.Context, application string, k kindOfName, name string) (string, *nodev1.Reply, error) {
-	req := &nodev1.GrainRequest{Kind: nodev1.Kind_KIND_NAME, ApplicationId: application, Id: k.prefix + name, Query: &nodev1.Query{
+func (s *Service) bearer(ctx context.Context, application string, k kindOfName, name string) (string, *nodev1.Reply, error) {
+	req := &nodev1.GrainRequest{Kind: nodev1.Kind_KIND_NAME, ApplicationId: application, Id: k.entity(name), Query: &nodev1.Query{
 		Principal: node(application), Body: &nodev1.Query_GetName{GetName: &nodev1.GetName{}},
 	}}
 	bears := func(holder string) (*nodev1.Reply, error) {
-		found, err := a.lookup(ctx, k, application, holder)
+		found, err := s.lookup(ctx, k, application, holder)
 		if err != nil || !found.alive || found.name != name {
 			return nil, err
 		}
 		return found.reply, nil
 	}
-	if holder := a.nearbyHolder(req); holder != "" {
+	if holder := s.nearbyHolder(req); holder != "" {
 		if reply, err := bears(holder); err != nil || reply != nil {
 			return holder, reply, err // whoever bears a name has it reserved: nobody else can
 		}
 	}
-	reply, err := a.ask(ctx, req)
+	reply, err := s.ask(ctx, req)
 	if err != nil || !reply.Exists {
 		return "", nil, err
 	}
@@ -218,9 +222,9 @@ func (a *API) bearer(ctx context.Context, application string, k kindOfName, name
 
 // nearbyHolder is who holds a name as far as this node knows, without asking the name's leader; "" for
 // nobody.
-func (a *API) nearbyHolder(req *nodev1.GrainRequest) string {
-	if a.options.Nearby == nil {
+func (s *Service) nearbyHolder(req *nodev1.GrainRequest) string {
+	if s.options.Nearby == nil {
 		return ""
 	}
-	return query.Serve(a.options.Nearby, a.options.Shards, req).GetReply().GetName().GetOwnerId()
+	return query.Serve(s.options.Nearby, s.options.Shards, req).GetReply().GetName().GetOwnerId()
 }

@@ -25,7 +25,7 @@ type play struct {
 	users   bool // the sagas are about users, else about conversations
 
 	w       *world.World
-	a       *api.API
+	a       *api.Service
 	calls   carrier
 	pending []*asked
 	ghosts  []*nodev1.GrainRequest // were carried once, and may arrive once more

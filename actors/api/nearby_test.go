@@ -12,7 +12,7 @@ import (
 )
 
 // namesAsked gives an API for which a reader is nearby, and counts the names' leaders that it asks.
-func namesAsked(t *testing.T, w *world.World, nearby store.Reader) (a *api.API, asked *int) {
+func namesAsked(t *testing.T, w *world.World, nearby store.Reader) (a *api.Service, asked *int) {
 	t.Helper()
 	asked = new(int)
 	d := &direct{w: w, before: func(req *nodev1.GrainRequest) error {

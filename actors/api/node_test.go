@@ -14,7 +14,7 @@ import (
 )
 
 // newNode opens a whole node over a disk in memory, and gives its API.
-func newNode(t *testing.T) *api.API {
+func newNode(t *testing.T) *api.Service {
 	r := solo.Open(t, solo.Options(t, vfs.NewMem()))
 	t.Cleanup(func() { solo.Close(t, r) })
 	return r.API()
@@ -97,7 +97,7 @@ func TestOrderIsThatOfTheAnswers(t *testing.T) {
 }
 
 // listed says that the newest of the user's conversations is con, in this state.
-func listed(t *testing.T, a *api.API, as *nodev1.Principal, con string, state eventv1.MemberState) {
+func listed(t *testing.T, a *api.Service, as *nodev1.Principal, con string, state eventv1.MemberState) {
 	t.Helper()
 	r, err := a.ListMemberships(t.Context(), as, as.UserId, &nodev1.Page{Size: 1, Descending: true}, []eventv1.MemberState{state})
 	if err != nil || len(r.Memberships) != 1 || r.Memberships[0].ConversationId != con {
@@ -142,7 +142,7 @@ func TestNameGoesBackAndForth(t *testing.T) {
 }
 
 // contend takes a name whenever it is free, checks that nobody else bears it, and gives it back.
-func contend(t *testing.T, a *api.API, name string, over chan struct{}) error {
+func contend(t *testing.T, a *api.Service, name string, over chan struct{}) error {
 	for {
 		select {
 		case <-over:

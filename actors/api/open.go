@@ -33,7 +33,7 @@ type Acks interface {
 	Await(keys.Shard, outbox.Link) (*outbox.Waiter, bool)
 }
 
-// Options are what an API needs of its node. Start from DefaultOptions.
+// Options are what a Service needs of its node. Start from DefaultOptions.
 type Options struct {
 	Caller Caller
 	Acks   Acks
@@ -43,7 +43,7 @@ type Options struct {
 	// that are elsewhere have nothing in it. It saves a question where the answer is checked anyway;
 	// nil = nothing is nearby.
 	Nearby store.Reader
-	// Applications is the view of Meta that the node's parts share; nil = one of the API's own.
+	// Applications is the view of Meta that the node's parts share; nil = one of the Service's own.
 	Applications *application.View
 	// Fresh waits until Meta shows all that was committed before the call; nil = it always does.
 	Fresh func(ctx context.Context) error
@@ -85,16 +85,16 @@ func (o Options) Validate() error {
 	return nil
 }
 
-// API is the one implementation of Cluster. Safe for concurrent use.
-type API struct {
+// Service is the one implementation of Cluster: the cluster as one node asks it. Safe for concurrent use.
+type Service struct {
 	options Options
 	dropped prometheus.Counter // devices
 }
 
-var _ Cluster = (*API)(nil)
+var _ Cluster = (*Service)(nil)
 
-// New makes the API of a node.
-func New(o Options) (*API, error) {
+// New makes the Service of a node.
+func New(o Options) (*Service, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func New(o Options) (*API, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register api metrics: %w", err)
 	}
-	return &API{options: o, dropped: dropped}, nil
+	return &Service{options: o, dropped: dropped}, nil
 }
 
 // target is the grain that a request is for.
@@ -123,22 +123,22 @@ func user(p *nodev1.Principal, id string) target {
 }
 
 // command asks a grain to change something.
-func (a *API) command(ctx context.Context, t target, c *nodev1.Command) (*nodev1.Reply, error) {
-	return a.ask(ctx, &nodev1.GrainRequest{Kind: t.kind, ApplicationId: t.application, Id: t.id, Command: c})
+func (s *Service) command(ctx context.Context, t target, c *nodev1.Command) (*nodev1.Reply, error) {
+	return s.ask(ctx, &nodev1.GrainRequest{Kind: t.kind, ApplicationId: t.application, Id: t.id, Command: c})
 }
 
 // query reads.
-func (a *API) query(ctx context.Context, t target, q *nodev1.Query) (*nodev1.Reply, error) {
-	return a.ask(ctx, &nodev1.GrainRequest{Kind: t.kind, ApplicationId: t.application, Id: t.id, Query: q})
+func (s *Service) query(ctx context.Context, t target, q *nodev1.Query) (*nodev1.Reply, error) {
+	return s.ask(ctx, &nodev1.GrainRequest{Kind: t.kind, ApplicationId: t.application, Id: t.id, Query: q})
 }
 
-func (a *API) ask(ctx context.Context, req *nodev1.GrainRequest) (*nodev1.Reply, error) {
-	if err := a.refuseDeleted(req); err != nil {
+func (s *Service) ask(ctx context.Context, req *nodev1.GrainRequest) (*nodev1.Reply, error) {
+	if err := s.refuseDeleted(req); err != nil {
 		return nil, err
 	}
-	ctx, cancel := a.deadline(ctx)
+	ctx, cancel := s.deadline(ctx)
 	defer cancel()
-	reply, err := a.options.Caller.Ask(ctx, req)
+	reply, err := s.options.Caller.Ask(ctx, req)
 	return result(req, reply, err)
 }
 
@@ -169,11 +169,11 @@ func coded(req *nodev1.GrainRequest, err error) error {
 }
 
 // deadline gives calls without a deadline one.
-func (a *API) deadline(ctx context.Context) (context.Context, context.CancelFunc) {
+func (s *Service) deadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
 		return ctx, func() {}
 	}
-	return context.WithTimeout(ctx, a.options.Timeout)
+	return context.WithTimeout(ctx, s.options.Timeout)
 }
 
 // node is the principal of the node itself within an application: it reads what a step of a longer

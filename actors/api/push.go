@@ -49,19 +49,19 @@ func devicesDropped(r prometheus.Registerer) (prometheus.Counter, error) {
 }
 
 // PutDevice implements Push.
-func (a *API) PutDevice(ctx context.Context, p *nodev1.Principal, usr string, d *eventv1.Device) (*eventv1.Device, error) {
+func (s *Service) PutDevice(ctx context.Context, p *nodev1.Principal, usr string, d *eventv1.Device) (*eventv1.Device, error) {
 	if !isUser(usr) {
 		return nil, errUser()
 	}
-	reply, err := a.command(ctx, user(p, usr), &nodev1.Command{Principal: p, Body: &nodev1.Command_PutDevice{
+	reply, err := s.command(ctx, user(p, usr), &nodev1.Command{Principal: p, Body: &nodev1.Command_PutDevice{
 		PutDevice: &nodev1.PutDevice{Device: d},
 	}})
 	if err != nil {
 		return nil, err
 	}
 	if n := len(reply.DroppedDevices); n > 0 {
-		a.dropped.Add(float64(n))
-		a.options.Logger.Info("a user's oldest devices were dropped", "user", usr, "devices", n) // some clients take the token for an id
+		s.dropped.Add(float64(n))
+		s.options.Logger.Info("a user's oldest devices were dropped", "user", usr, "devices", n) // some clients take the token for an id
 	}
 	if list := reply.GetDevices().GetDevices(); len(list) == 1 {
 		return list[0], nil
@@ -70,39 +70,39 @@ func (a *API) PutDevice(ctx context.Context, p *nodev1.Principal, usr string, d 
 }
 
 // Devices implements Push.
-func (a *API) Devices(ctx context.Context, p *nodev1.Principal, usr string) ([]*eventv1.Device, error) {
+func (s *Service) Devices(ctx context.Context, p *nodev1.Principal, usr string) ([]*eventv1.Device, error) {
 	if !isUser(usr) {
 		return nil, errUser()
 	}
-	reply, err := a.query(ctx, user(p, usr), &nodev1.Query{Principal: p, Body: &nodev1.Query_GetDevices{GetDevices: &nodev1.GetDevices{}}})
+	reply, err := s.query(ctx, user(p, usr), &nodev1.Query{Principal: p, Body: &nodev1.Query_GetDevices{GetDevices: &nodev1.GetDevices{}}})
 	return reply.GetDevices().GetDevices(), err
 }
 
 // DeleteDevice implements Push.
-func (a *API) DeleteDevice(ctx context.Context, p *nodev1.Principal, usr, device string) error {
+func (s *Service) DeleteDevice(ctx context.Context, p *nodev1.Principal, usr, device string) error {
 	if !isUser(usr) {
 		return errUser()
 	}
-	_, err := a.command(ctx, user(p, usr), &nodev1.Command{Principal: p, Body: &nodev1.Command_DeleteDevice{
+	_, err := s.command(ctx, user(p, usr), &nodev1.Command{Principal: p, Body: &nodev1.Command_DeleteDevice{
 		DeleteDevice: &nodev1.DeleteDevice{Id: device},
 	}})
 	return err
 }
 
 // MutePush implements Push.
-func (a *API) MutePush(ctx context.Context, p *nodev1.Principal, usr, conversation string, muted bool) error {
+func (s *Service) MutePush(ctx context.Context, p *nodev1.Principal, usr, conversation string, muted bool) error {
 	if !isUser(usr) {
 		return errUser()
 	}
-	_, err := a.command(ctx, user(p, usr), &nodev1.Command{Principal: p, Body: &nodev1.Command_MutePush{
+	_, err := s.command(ctx, user(p, usr), &nodev1.Command{Principal: p, Body: &nodev1.Command_MutePush{
 		MutePush: &nodev1.MutePush{ConversationId: conversation, Muted: muted},
 	}})
 	return err
 }
 
 // PushCredential implements Push.
-func (a *API) PushCredential(ctx context.Context, p *nodev1.Principal, platform eventv1.Platform) (*eventv1.PushCredential, error) {
-	found, err := a.Application(ctx, p.GetApplicationId())
+func (s *Service) PushCredential(ctx context.Context, p *nodev1.Principal, platform eventv1.Platform) (*eventv1.PushCredential, error) {
+	found, err := s.Application(ctx, p.GetApplicationId())
 	if err != nil {
 		return nil, err
 	}
@@ -114,10 +114,10 @@ func (a *API) PushCredential(ctx context.Context, p *nodev1.Principal, platform 
 }
 
 // PutPushCredential implements Push.
-func (a *API) PutPushCredential(ctx context.Context, p *nodev1.Principal, c *eventv1.PushCredential) (*eventv1.PushCredential, error) {
+func (s *Service) PutPushCredential(ctx context.Context, p *nodev1.Principal, c *eventv1.PushCredential) (*eventv1.PushCredential, error) {
 	c = proto.CloneOf(c)
 	c.Id = id.New("")
-	reply, err := a.changePush(ctx, p, &nodev1.Command{Body: &nodev1.Command_PutPushCredential{
+	reply, err := s.changePush(ctx, p, &nodev1.Command{Body: &nodev1.Command_PutPushCredential{
 		PutPushCredential: &nodev1.PutPushCredential{Credential: c},
 	}})
 	if err != nil {
@@ -127,22 +127,22 @@ func (a *API) PutPushCredential(ctx context.Context, p *nodev1.Principal, c *eve
 }
 
 // DeletePushCredential implements Push.
-func (a *API) DeletePushCredential(ctx context.Context, p *nodev1.Principal, platform eventv1.Platform) error {
-	_, err := a.changePush(ctx, p, &nodev1.Command{Body: &nodev1.Command_DeletePushCredential{
+func (s *Service) DeletePushCredential(ctx context.Context, p *nodev1.Principal, platform eventv1.Platform) error {
+	_, err := s.changePush(ctx, p, &nodev1.Command{Body: &nodev1.Command_DeletePushCredential{
 		DeletePushCredential: &nodev1.DeletePushCredential{Platform: platform},
 	}})
 	return err
 }
 
 // changePush has the asker's own application changed.
-func (a *API) changePush(ctx context.Context, p *nodev1.Principal, c *nodev1.Command) (*nodev1.Reply, error) {
+func (s *Service) changePush(ctx context.Context, p *nodev1.Principal, c *nodev1.Command) (*nodev1.Reply, error) {
 	if !p.GetAdmin() {
 		return nil, code.New(code.Permission, "only an administrator may change push credentials")
 	}
 	c.Principal = operator()
-	reply, err := a.command(ctx, applicationOf(p.GetApplicationId()), c)
+	reply, err := s.command(ctx, applicationOf(p.GetApplicationId()), c)
 	if err == nil {
-		a.refresh(ctx)
+		s.refresh(ctx)
 	}
 	return reply, err
 }

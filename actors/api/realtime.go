@@ -10,15 +10,15 @@ import (
 )
 
 // Interest implements Realtime.
-func (a *API) Interest(ctx context.Context, i *nodev1.Interest) (*nodev1.InterestReply, error) {
+func (s *Service) Interest(ctx context.Context, i *nodev1.Interest) (*nodev1.InterestReply, error) {
 	if !isConversation(i.Id) && !isUser(i.Id) {
 		return nil, code.New(code.NotFound, "nothing is sent for %q", i.Id)
 	}
-	ctx, cancel := a.deadline(ctx)
+	ctx, cancel := s.deadline(ctx)
 	defer cancel()
 	i = proto.CloneOf(i)
-	i.Edge, i.EdgeIncarnation = a.options.Node, a.options.Incarnation
-	reply, err := a.options.Interest(ctx, i)
+	i.Edge, i.EdgeIncarnation = s.options.Node, s.options.Incarnation
+	reply, err := s.options.Interest(ctx, i)
 	if err != nil {
 		if e, ok := code.Of(err); ok {
 			return nil, e

@@ -24,9 +24,9 @@ type renaming struct {
 // renameAttempts bounds how often a renaming that another one overtook begins again.
 const renameAttempts = 4
 
-func (a *API) rename(ctx context.Context, r *renaming) (reply *nodev1.Reply, err error) {
+func (s *Service) rename(ctx context.Context, r *renaming) (reply *nodev1.Reply, err error) {
 	for range renameAttempts {
-		reply, err = a.tryRename(ctx, r)
+		reply, err = s.tryRename(ctx, r)
 		if !code.Has(err, code.Unavailable) || ctx.Err() != nil {
 			return reply, err
 		}
@@ -36,11 +36,11 @@ func (a *API) rename(ctx context.Context, r *renaming) (reply *nodev1.Reply, err
 
 // tryRename reserves a name that is new to the thing. All else the update itself answers, which
 // refuses a new name without a token of its own.
-func (a *API) tryRename(ctx context.Context, r *renaming) (*nodev1.Reply, error) {
+func (s *Service) tryRename(ctx context.Context, r *renaming) (*nodev1.Reply, error) {
 	if r.name == nil {
 		return r.update(ctx, 0)
 	}
-	found, err := a.lookup(ctx, r.names, r.application, r.thing)
+	found, err := s.lookup(ctx, r.names, r.application, r.thing)
 	if err != nil {
 		return nil, err
 	}
@@ -48,12 +48,12 @@ func (a *API) tryRename(ctx context.Context, r *renaming) (*nodev1.Reply, error)
 		return r.update(ctx, 0)
 	}
 	reserved := &reservation{r.application, r.names, *r.name, r.thing, found.fence + 1}
-	if err := a.reserve(ctx, reserved); err != nil {
+	if err := s.reserve(ctx, reserved); err != nil {
 		return nil, err
 	}
 	reply, err := r.update(ctx, reserved.token)
 	if err != nil {
-		a.undo(ctx, reserved, err)
+		s.undo(ctx, reserved, err)
 	}
 	return reply, err
 }
@@ -61,11 +61,11 @@ func (a *API) tryRename(ctx context.Context, r *renaming) (*nodev1.Reply, error)
 // undo settles the reservation of a renaming that was refused for sure. Another renaming of the
 // same thing to the same name may have succeeded: then the name stays. When the outcome is unknown
 // it stays, too: whoever meets it asks its owner.
-func (a *API) undo(ctx context.Context, r *reservation, refused error) {
+func (s *Service) undo(ctx context.Context, r *reservation, refused error) {
 	if code.Has(refused, code.Unknown) {
 		return
 	}
-	if _, err := a.settle(ctx, r); err != nil {
-		a.options.Logger.Warn("a name stays reserved until somebody asks for it", "kind", r.names.prefix, "owner", r.owner, "error", err)
+	if _, err := s.settle(ctx, r); err != nil {
+		s.options.Logger.Warn("a name stays reserved until somebody asks for it", "kind", r.names.of, "owner", r.owner, "error", err)
 	}
 }

@@ -16,13 +16,13 @@ import (
 )
 
 // CreateUser implements Users.
-func (a *API) CreateUser(ctx context.Context, p *nodev1.Principal, key string, u *eventv1.User) (*eventv1.User, error) {
+func (s *Service) CreateUser(ctx context.Context, p *nodev1.Principal, key string, u *eventv1.User) (*eventv1.User, error) {
 	if err := checkUser(p, u); err != nil {
 		return nil, err // before a name is reserved
 	}
-	ctx, cancel := a.deadline(ctx)
+	ctx, cancel := s.deadline(ctx)
 	defer cancel()
-	reply, err := a.create(ctx, &creation{
+	reply, err := s.create(ctx, &creation{
 		principal: p, key: key, prefix: id.User, names: userNames,
 		name: func(thing string) string {
 			if u.Name == "" {
@@ -58,19 +58,19 @@ func checkUser(p *nodev1.Principal, u *eventv1.User) error {
 }
 
 // UpdateUser implements Users.
-func (a *API) UpdateUser(ctx context.Context, p *nodev1.Principal, usr string, u *nodev1.UpdateUser) (*eventv1.User, error) {
+func (s *Service) UpdateUser(ctx context.Context, p *nodev1.Principal, usr string, u *nodev1.UpdateUser) (*eventv1.User, error) {
 	if !isUser(usr) {
 		return nil, errUser()
 	}
-	ctx, cancel := a.deadline(ctx)
+	ctx, cancel := s.deadline(ctx)
 	defer cancel()
-	reply, err := a.rename(ctx, &renaming{
+	reply, err := s.rename(ctx, &renaming{
 		application: p.GetApplicationId(), names: userNames, thing: usr, name: u.Name,
 		allowed: func(*thing) bool { return p.GetAdmin() },
 		update: func(ctx context.Context, token uint64) (*nodev1.Reply, error) {
 			u := proto.CloneOf(u)
 			u.NameToken = token
-			return a.command(ctx, user(p, usr), &nodev1.Command{Principal: p, Body: &nodev1.Command_UpdateUser{UpdateUser: u}})
+			return s.command(ctx, user(p, usr), &nodev1.Command{Principal: p, Body: &nodev1.Command_UpdateUser{UpdateUser: u}})
 		},
 	})
 	if err != nil {
@@ -80,18 +80,18 @@ func (a *API) UpdateUser(ctx context.Context, p *nodev1.Principal, usr string, u
 }
 
 // DeleteUser implements Users.
-func (a *API) DeleteUser(ctx context.Context, p *nodev1.Principal, usr string) error {
+func (s *Service) DeleteUser(ctx context.Context, p *nodev1.Principal, usr string) error {
 	if !isUser(usr) {
 		return errUser()
 	}
-	_, err := a.command(ctx, user(p, usr), &nodev1.Command{Principal: p, Body: &nodev1.Command_DeleteUser{DeleteUser: &nodev1.DeleteUser{}}})
+	_, err := s.command(ctx, user(p, usr), &nodev1.Command{Principal: p, Body: &nodev1.Command_DeleteUser{DeleteUser: &nodev1.DeleteUser{}}})
 	return err
 }
 
 // GetUser implements Users. An administrator and the user see all of it, others what the grain shows.
-func (a *API) GetUser(ctx context.Context, p *nodev1.Principal, ref UserRef) (*eventv1.User, error) {
+func (s *Service) GetUser(ctx context.Context, p *nodev1.Principal, ref UserRef) (*eventv1.User, error) {
 	if ref.ID == "" && ref.Name != "" {
-		owner, reply, err := a.bearer(ctx, p.GetApplicationId(), userNames, ref.Name)
+		owner, reply, err := s.bearer(ctx, p.GetApplicationId(), userNames, ref.Name)
 		if err != nil {
 			return nil, err
 		}
@@ -103,7 +103,7 @@ func (a *API) GetUser(ctx context.Context, p *nodev1.Principal, ref UserRef) (*e
 	if !isUser(ref.ID) {
 		return nil, errUser()
 	}
-	reply, err := a.query(ctx, user(p, ref.ID), &nodev1.Query{Principal: p, Body: &nodev1.Query_GetUser{GetUser: &nodev1.GetUser{}}})
+	reply, err := s.query(ctx, user(p, ref.ID), &nodev1.Query{Principal: p, Body: &nodev1.Query_GetUser{GetUser: &nodev1.GetUser{}}})
 	if err != nil {
 		return nil, err
 	}
@@ -114,9 +114,9 @@ func (a *API) GetUser(ctx context.Context, p *nodev1.Principal, ref UserRef) (*e
 }
 
 // ListUsers implements Users. With a name the list has at most one entry, found by its name.
-func (a *API) ListUsers(ctx context.Context, p *nodev1.Principal, page *nodev1.Page, name string) (*nodev1.Reply, error) {
+func (s *Service) ListUsers(ctx context.Context, p *nodev1.Principal, page *nodev1.Page, name string) (*nodev1.Reply, error) {
 	if name == "" {
-		return a.listEverywhere(ctx, page, func(page *nodev1.Page) *nodev1.Query {
+		return s.listEverywhere(ctx, page, func(page *nodev1.Page) *nodev1.Query {
 			return &nodev1.Query{Principal: p, Body: &nodev1.Query_ListUsers{ListUsers: &nodev1.ListUsers{Page: page}}}
 		})
 	}
@@ -124,7 +124,7 @@ func (a *API) ListUsers(ctx context.Context, p *nodev1.Principal, page *nodev1.P
 	if len(page.GetAfter()) > 0 {
 		return reply, nil // there is nothing after the one
 	}
-	u, err := a.GetUser(ctx, p, UserRef{Name: name})
+	u, err := s.GetUser(ctx, p, UserRef{Name: name})
 	if code.Has(err, code.UserNotFound) {
 		return reply, nil
 	}
@@ -142,23 +142,23 @@ func (a *API) ListUsers(ctx context.Context, p *nodev1.Principal, page *nodev1.P
 
 // ListMemberships implements Users. A conversation that was deleted while the list was made is
 // left out.
-func (a *API) ListMemberships(ctx context.Context, p *nodev1.Principal, usr string, page *nodev1.Page, states []eventv1.MemberState) (*nodev1.Reply, error) {
+func (s *Service) ListMemberships(ctx context.Context, p *nodev1.Principal, usr string, page *nodev1.Page, states []eventv1.MemberState) (*nodev1.Reply, error) {
 	if !isUser(usr) {
 		return nil, errUser()
 	}
-	ctx, cancel := a.deadline(ctx)
+	ctx, cancel := s.deadline(ctx)
 	defer cancel()
 	return gather(page, BytesMax, func(page *nodev1.Page) (*nodev1.Reply, error) {
 		if page.Size == 0 {
 			page.Size = query.SizeMax // each brings a conversation's metadata
 		}
-		reply, err := a.query(ctx, user(p, usr), &nodev1.Query{Principal: p, Body: &nodev1.Query_ListMemberships{
+		reply, err := s.query(ctx, user(p, usr), &nodev1.Query{Principal: p, Body: &nodev1.Query_ListMemberships{
 			ListMemberships: &nodev1.ListMemberships{Page: page, States: states},
 		}})
 		if err != nil {
 			return nil, err
 		}
-		found, err := a.conversationsOf(ctx, p.GetApplicationId(), usr, reply.Memberships)
+		found, err := s.conversationsOf(ctx, p.GetApplicationId(), usr, reply.Memberships)
 		if err != nil {
 			return nil, err
 		}
@@ -168,13 +168,13 @@ func (a *API) ListMemberships(ctx context.Context, p *nodev1.Principal, usr stri
 
 // conversationsOf reads the conversation of each of a user's memberships, with its head and the
 // user's own member; nil for one that is gone.
-func (a *API) conversationsOf(ctx context.Context, application, usr string, of []*eventv1.Membership) ([]*nodev1.Reply, error) {
+func (s *Service) conversationsOf(ctx context.Context, application, usr string, of []*eventv1.Membership) ([]*nodev1.Reply, error) {
 	found := make([]*nodev1.Reply, len(of))
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(a.options.Parallel)
+	g.SetLimit(s.options.Parallel)
 	for i, m := range of {
 		g.Go(func() error {
-			reply, err := a.query(ctx, target{nodev1.Kind_KIND_CONVERSATION, application, m.ConversationId}, &nodev1.Query{
+			reply, err := s.query(ctx, target{nodev1.Kind_KIND_CONVERSATION, application, m.ConversationId}, &nodev1.Query{
 				Principal: node(application),
 				Body:      &nodev1.Query_GetConversation{GetConversation: &nodev1.GetConversation{Gone: true, User: usr}},
 			})

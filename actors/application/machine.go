@@ -6,6 +6,10 @@
 package application
 
 import (
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
 	"parley/actors/conversation/document"
 	"parley/actors/conversation/row"
 	"parley/actors/grain"
@@ -16,8 +20,6 @@ import (
 	eventv1 "parley/proto/event/v1"
 	"parley/proto/id"
 	nodev1 "parley/proto/node/v1"
-
-	"google.golang.org/protobuf/proto"
 )
 
 // OperatorID is the id of the entity that keeps API keys and settings: the nil UUID, which no
@@ -28,16 +30,16 @@ const OperatorID = "00000000-0000-0000-0000-000000000000"
 const (
 	NameCharactersMax = 255
 	ObjectBytesMax    = 16 << 10 // capabilities, privacy
-	PublicKeyBytesMax = 8 << 10  // PEM
+	publicKeyBytesMax = 8 << 10  // PEM
 	APIKeyBytesMax    = 128
 )
 
 // machine implements grain.Machine for one application, or for the operator's rows.
 type machine struct {
-	entity grain.Entity
-	id     keys.UUID
-	exists bool // the id is well formed
-	loaded bool
+	entity     grain.Entity
+	id         keys.UUID
+	wellFormed bool // the id
+	loaded     bool
 
 	app         *eventv1.Application           // nil = never heard of
 	settings    *eventv1.ClusterSettings       // nil = none
@@ -49,14 +51,14 @@ type machine struct {
 // It is called by grain shells.
 func New(e grain.Entity) grain.Machine {
 	u, err := id.Parse(id.Application, e.ID)
-	return &machine{entity: e, id: u, exists: err == nil, credentials: map[string]*eventv1.Credential{}}
+	return &machine{entity: e, id: u, wellFormed: err == nil, credentials: map[string]*eventv1.Credential{}}
 }
 
 func (m *machine) operator() bool { return m.entity.ID == OperatorID }
 
 // Load implements grain.Machine.
 func (m *machine) Load(r store.Reader, _ uint64, _ []byte, cmd *nodev1.Command) error {
-	if !m.exists {
+	if !m.wellFormed {
 		return nil
 	}
 	if !m.loaded {
@@ -96,7 +98,7 @@ func FirstCredential(r store.Reader) (first *eventv1.Credential, err error) {
 
 // Decide implements grain.Machine.
 func (m *machine) Decide(now int64, cmd *nodev1.Command) (grain.Decision, error) {
-	if !m.exists {
+	if !m.wellFormed {
 		return grain.Decision{}, notFound()
 	}
 	if m.operator() {
@@ -130,7 +132,7 @@ func (m *machine) alive() bool { return m.app != nil && m.app.DeletedMs == 0 }
 // put creates the application or replaces it. Creating what is there gives what is there: the id
 // is the caller's, so it can only be a repetition.
 func (m *machine) put(now int64, p *nodev1.PutApplication) (grain.Decision, error) {
-	a, _ := proto.Clone(p.GetApplication()).(*eventv1.Application)
+	a := proto.CloneOf(p.GetApplication())
 	if err := check(a); err != nil {
 		return grain.Decision{}, err
 	}
@@ -180,7 +182,7 @@ func (m *machine) decideOperator(now int64, cmd *nodev1.Command) (grain.Decision
 func (m *machine) putCredential(now int64, p *nodev1.PutCredential) (grain.Decision, error) {
 	wanted := p.GetCredential()
 	if len(wanted.GetKey()) == 0 || len(wanted.GetKey()) > APIKeyBytesMax || len(wanted.GetHash()) == 0 {
-		return grain.Decision{}, code.Invalid("api_key", "must have 1 to 128 bytes and a hashed secret")
+		return grain.Decision{}, code.Invalid("api_key", fmt.Sprintf("must have 1 to %d bytes and a hashed secret", APIKeyBytesMax))
 	}
 	if p.OnlyIfNone && m.first != nil {
 		return grain.Decision{Changes: changed{}, Reply: &nodev1.Reply{Credential: m.first, Exists: true}}, nil
@@ -247,7 +249,7 @@ func check(a *eventv1.Application) error {
 		return code.Invalid("name", err.Error())
 	}
 	for _, key := range []string{a.PublicKey, a.PreviousPublicKey} {
-		if err := document.CheckText(key, PublicKeyBytesMax); err != nil {
+		if err := document.CheckText(key, publicKeyBytesMax); err != nil {
 			return code.Invalid("keys.public_key", err.Error())
 		}
 	}

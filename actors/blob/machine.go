@@ -41,16 +41,16 @@ const (
 	HoldMs = 30 * 60 * 1000
 )
 
-// ErrSum says that a text is not the id of a blob.
-var ErrSum = errors.New("not a SHA-256 in lower-case hex")
+// errNotASum says that a text is not the id of a blob.
+var errNotASum = errors.New("not a SHA-256 in lower-case hex")
 
 // ParseSum gives the bytes behind a blob's id.
 func ParseSum(s string) (sum keys.Sum, err error) {
 	if len(s) != hex.EncodedLen(len(sum)) {
-		return sum, ErrSum
+		return sum, errNotASum
 	}
 	if _, err := hex.Decode(sum[:], []byte(s)); err != nil || hex.EncodeToString(sum[:]) != s {
-		return sum, ErrSum
+		return sum, errNotASum
 	}
 	return sum, nil
 }
@@ -74,11 +74,11 @@ func Object(application, sha256 string, generation uint64) string {
 
 // machine implements grain.Machine for one blob.
 type machine struct {
-	entity grain.Entity
-	app    keys.UUID
-	sum    keys.Sum
-	exists bool // the id is well formed: a blob may stand behind it
-	loaded bool
+	entity     grain.Entity
+	app        keys.UUID
+	sum        keys.Sum
+	wellFormed bool // the id; else no blob can stand behind it
+	loaded     bool
 
 	generation uint64                   // of the newest blob that was ever made here
 	blob       *eventv1.Blob            // nil = none
@@ -91,13 +91,13 @@ func New(e grain.Entity) grain.Machine {
 	app, errApp := id.Parse(id.Application, e.Application)
 	sum, errSum := ParseSum(e.ID)
 	return &machine{
-		entity: e, app: app, sum: sum, exists: errApp == nil && errSum == nil, holds: map[string]*eventv1.Hold{},
+		entity: e, app: app, sum: sum, wellFormed: errApp == nil && errSum == nil, holds: map[string]*eventv1.Hold{},
 	}
 }
 
 // Load implements grain.Machine.
 func (m *machine) Load(r store.Reader, _ uint64, head []byte, cmd *nodev1.Command) error {
-	if !m.exists {
+	if !m.wellFormed {
 		return nil
 	}
 	if !m.loaded {
@@ -131,7 +131,7 @@ func (m *machine) loadHold(r store.Reader, holder string) error {
 
 // Decide implements grain.Machine.
 func (m *machine) Decide(now int64, cmd *nodev1.Command) (grain.Decision, error) {
-	if !m.exists || cmd.GetPrincipal().GetApplicationId() != m.entity.Application {
+	if !m.wellFormed || cmd.GetPrincipal().GetApplicationId() != m.entity.Application {
 		return grain.Decision{}, noBlob()
 	}
 	d := &draft{machine: m, now: now}

@@ -32,10 +32,10 @@ func joined(m *eventv1.Member) bool {
 
 func (d *draft) admin() bool { return d.cmd.GetPrincipal().GetAdmin() }
 
-// own is the newest member of the asking user; nil for administrators and those who never were one.
+// own is the asker's own member.
 func (d *draft) own() *eventv1.Member { return d.view.own(d.cmd.GetPrincipal()) }
 
-// own is described at draft.own.
+// own is the newest member of p's user; nil for administrators and those who never were one.
 func (v *view) own(p *nodev1.Principal) *eventv1.Member {
 	if p.GetAdmin() {
 		return nil
@@ -72,13 +72,13 @@ func (d *draft) mustJoin(what string) (*eventv1.Member, error) {
 	return nil, code.New(code.Permission, "only a joined member may %s", what)
 }
 
-// sender is the member that a command acts as. Users act as their own joined member and as no
-// other; administrators as the joined member they name, or as nobody (nil).
+// sender is the member that the command acts as.
 func (d *draft) sender(from string) (*eventv1.Member, error) {
 	return d.view.sender(d.cmd.GetPrincipal(), from)
 }
 
-// sender is described at draft.sender.
+// sender is the member that p acts as. Users act as their own joined member and as no other, which from
+// may name; administrators as the joined member that it names, or as nobody (nil).
 func (v *view) sender(p *nodev1.Principal, from string) (*eventv1.Member, error) {
 	if p.GetAdmin() {
 		return v.named(from)

@@ -8,6 +8,9 @@ import (
 	"parley/proto/code"
 )
 
+// AppChannel is the channel of a member that chats from an application; who names none gets it.
+const AppChannel = `{"type":"app"}`
+
 // channelTypes are the mediums that a member may stand behind.
 var channelTypes = []string{
 	"app", "phone", "sip", "websocket", "vbc", "sms", "mms", "whatsapp", "viber", "messenger",

@@ -36,7 +36,7 @@ func (d *draft) advanceAll(cursors []*nodev1.UserCursor) (*nodev1.Reply, error) 
 	}
 	for _, m := range a.order {
 		if d.move(m, a.moved[m.Id]) {
-			d.tell(&nodev1.Fanout{Body: &nodev1.Fanout_Cursor{Cursor: a.moved[m.Id]}})
+			d.tellCursor(m, a.moved[m.Id])
 		}
 	}
 	return reply, nil

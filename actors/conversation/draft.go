@@ -1,6 +1,8 @@
 package conversation
 
 import (
+	"fmt"
+
 	"parley/actors/grain"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
@@ -26,7 +28,7 @@ func (d *draft) folded() folded { return folded{changes: d.changes, head: d.head
 // decide is the table of contents of what a conversation can be asked.
 func (d *draft) decide() (*nodev1.Reply, error) {
 	if len(d.cmd.ClientId) > ClientIDBytesMax {
-		return nil, code.Invalid("client_id", "must not be longer than 128 bytes")
+		return nil, code.Invalid("client_id", fmt.Sprintf("must not be longer than %d bytes", ClientIDBytesMax))
 	}
 	switch b := d.cmd.Body.(type) {
 	case *nodev1.Command_CreateConversation:

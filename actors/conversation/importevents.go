@@ -5,13 +5,13 @@ import (
 	"cmp"
 	"fmt"
 
+	"google.golang.org/protobuf/proto"
+
 	"parley/actors/conversation/document"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	"parley/proto/id"
 	nodev1 "parley/proto/node/v1"
-
-	"google.golang.org/protobuf/proto"
 )
 
 // history collects what imported events change besides the log: receipts, cursors, and when members
@@ -144,7 +144,7 @@ func (h *history) receipt(sequence uint64, r *eventv1.Receipt) error {
 	if _, err := id.Parse(id.Member, r.MemberId); err != nil {
 		return code.Invalid(at, "must name members by their ids")
 	}
-	if h.receipts++; h.receipts > ImportReceiptsMax {
+	if h.receipts++; h.receipts > importReceiptsMax {
 		return code.Invalid("events", "must have less than or equal to 4096 receipts")
 	}
 	if err := checkTime(at, max(r.DeliveredMs, r.SeenMs), h.now); err != nil {

@@ -3,14 +3,14 @@ package conversation
 import (
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+
 	"parley/actors/conversation/document"
 	"parley/actors/grain"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	"parley/proto/id"
 	nodev1 "parley/proto/node/v1"
-
-	"google.golang.org/protobuf/proto"
 )
 
 // An import brings in a conversation that another service has had: ids, order and times are kept. It
@@ -31,9 +31,9 @@ const ImportKey = "import:"
 const (
 	// ImportMembersMax is how many members one command brings.
 	ImportMembersMax = 100
-	// ImportEventsMax is how many events one command brings, and ImportReceiptsMax how many receipts they have.
+	// ImportEventsMax is how many events one command brings, and importReceiptsMax how many receipts they have.
 	ImportEventsMax   = 100
-	ImportReceiptsMax = 4096
+	importReceiptsMax = 4096
 	// AnnounceMembersMax is how many members of an imported conversation one step tells.
 	AnnounceMembersMax = 128
 	// aheadMax is how far a clock that wrote an imported time may be ahead of ours.
@@ -160,7 +160,7 @@ func imported(wanted *eventv1.Member) *eventv1.Member {
 	m := proto.CloneOf(wanted)
 	m.Ordinal, m.JoinedSequence, m.LeftSequence = 0, 0, 0
 	if len(m.Channel) == 0 {
-		m.Channel = []byte(defaultChannel)
+		m.Channel = []byte(AppChannel)
 	}
 	return m
 }

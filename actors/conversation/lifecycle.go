@@ -4,12 +4,13 @@ import (
 	"bytes"
 	"math"
 
+	"google.golang.org/protobuf/proto"
+
 	"parley/actors/conversation/document"
+	"parley/actors/name"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
-
-	"google.golang.org/protobuf/proto"
 )
 
 const (
@@ -26,7 +27,7 @@ func (d *draft) create(wanted *eventv1.Conversation) (*nodev1.Reply, error) {
 	if err := CheckProfile(wanted); err != nil {
 		return nil, err
 	}
-	meta := proto.Clone(wanted).(*eventv1.Conversation)
+	meta := proto.CloneOf(wanted)
 	meta.ApplicationId, meta.Id, meta.State = d.entity.Application, d.entity.ID, stateActive
 	meta.CreatedMs, meta.UpdatedMs, meta.DeletedMs, meta.NameFence = d.now, d.now, 0, 0
 	meta.CreatorUser = d.creator()
@@ -90,12 +91,12 @@ func (d *draft) update(u *nodev1.UpdateConversation) (*nodev1.Reply, error) {
 		return nil, err
 	}
 	old := d.view.meta
-	meta := proto.Clone(old).(*eventv1.Conversation)
+	meta := proto.CloneOf(old)
 	merge(meta, u)
-	if err := CheckProfile(meta); err != nil {
+	renamed := meta.Name != old.Name
+	if err := checkProfile(meta, renamed); err != nil {
 		return nil, err
 	}
-	renamed := meta.Name != old.Name
 	if renamed && u.NameToken <= old.NameFence {
 		return nil, code.New(code.Unavailable, "the conversation's name was changed or given up by another request; try again")
 	}
@@ -184,19 +185,24 @@ func (d *draft) purge(after uint64) (*nodev1.Reply, error) {
 	return &nodev1.Reply{}, nil
 }
 
-func nameEntity(name string) string { return "conversation/" + name }
+func nameEntity(of string) string { return name.EntityID(name.OfConversation, of) }
 
 // CheckProfile checks what a caller may set of a conversation; its errors are code.ValidationFail.
 // Who is about to reserve a name for a conversation asks it first.
-func CheckProfile(c *eventv1.Conversation) error {
+func CheckProfile(c *eventv1.Conversation) error { return checkProfile(c, true) }
+
+// checkProfile is CheckProfile. A name that is not new may have what a new one may not: older versions took it.
+func checkProfile(c *eventv1.Conversation, named bool) error {
 	if c.GetName() == "" {
 		return code.Invalid("name", "is not allowed to be empty")
+	}
+	if err := document.CheckName(c.Name, NameCharactersMax); named && err != nil {
+		return code.Invalid("name", err.Error())
 	}
 	for _, f := range []struct {
 		field, value string
 		max          int
 	}{
-		{"name", c.Name, NameCharactersMax},
 		{"display_name", c.DisplayName, DisplayNameCharactersMax},
 		{"image_url", c.ImageUrl, ImageURLCharactersMax},
 		{"properties.type", c.GetProperties().GetType(), NameCharactersMax},

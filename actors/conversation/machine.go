@@ -13,23 +13,23 @@ import (
 
 // machine implements grain.Machine for one conversation.
 type machine struct {
-	entity grain.Entity
-	rows   Rows
-	exists bool // the id is well formed: a conversation may stand behind it
-	loaded bool
-	view   *view
+	entity     grain.Entity
+	rows       Rows
+	wellFormed bool // the id; else no conversation can stand behind it
+	loaded     bool
+	view       *view
 }
 
 // New makes the machine of the conversation e. It is called by grain shells, once per activation
 // and again after a batch that was not committed.
 func New(e grain.Entity) grain.Machine {
 	rows, ok := RowsOf(e)
-	return &machine{entity: e, rows: rows, exists: ok, view: newView()}
+	return &machine{entity: e, rows: rows, wellFormed: ok, view: newView()}
 }
 
 // Decide implements grain.Machine.
 func (m *machine) Decide(now int64, cmd *nodev1.Command) (grain.Decision, error) {
-	if !m.exists || cmd.GetPrincipal().GetApplicationId() != m.entity.Application {
+	if !m.wellFormed || cmd.GetPrincipal().GetApplicationId() != m.entity.Application {
 		return grain.Decision{}, notFound()
 	}
 	d := &draft{view: m.view, entity: m.entity, now: now, cmd: cmd, head: m.view.head}
@@ -70,7 +70,7 @@ func (m *machine) Settle() { m.view.settle() }
 
 // Load implements grain.Machine.
 func (m *machine) Load(r store.Reader, _ uint64, row []byte, cmd *nodev1.Command) error {
-	if !m.exists {
+	if !m.wellFormed {
 		return nil
 	}
 	if err := m.loadOnce(r, row); err != nil {

@@ -2,10 +2,10 @@ package conversation
 
 import (
 	"encoding/json"
-	"time"
 
 	"parley/internal/invariant"
 	eventv1 "parley/proto/event/v1"
+	"parley/proto/stamp"
 )
 
 // The bodies of member events are a superset of what the client generations read; what one of
@@ -83,8 +83,8 @@ func bodyOf(c *eventv1.Conversation, m *eventv1.Member) memberBody {
 			Name: m.User.Name, DisplayName: m.User.DisplayName, Media: objectOr(m.Media, `{}`),
 		},
 		MemberID:   m.Id,
-		Timestamp:  timesBody{Invited: stamp(m.InvitedMs), Joined: stamp(m.JoinedMs), Left: stamp(m.LeftMs)},
-		Channel:    objectOr(m.Channel, defaultChannel),
+		Timestamp:  timesBody{Invited: stamp.Of(m.InvitedMs), Joined: stamp.Of(m.JoinedMs), Left: stamp.Of(m.LeftMs)},
+		Channel:    objectOr(m.Channel, AppChannel),
 		Media:      objectOr(m.Media, silent),
 		KnockingID: m.KnockingId,
 		Initiator:  initiatorsBody{Invited: initiatorOf(m.InitiatorInvited), Joined: initiatorOf(m.InitiatorJoined)},
@@ -107,14 +107,6 @@ func objectOr(b []byte, other string) json.RawMessage {
 		return json.RawMessage(other)
 	}
 	return b
-}
-
-// stamp is a time as it stands in bodies: ISO 8601, UTC, milliseconds; empty for none.
-func stamp(ms int64) string {
-	if ms == 0 {
-		return ""
-	}
-	return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z07:00")
 }
 
 // encode writes a body; its parts were checked before, so it cannot fail.

@@ -1,13 +1,13 @@
 package conversation
 
 import (
+	"google.golang.org/protobuf/proto"
+
 	"parley/actors/conversation/document"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	"parley/proto/id"
 	nodev1 "parley/proto/node/v1"
-
-	"google.golang.org/protobuf/proto"
 )
 
 const (
@@ -84,7 +84,7 @@ func (d *draft) join(a *nodev1.AddMember) (*nodev1.Reply, error) {
 
 // accept makes an invited member a joined one. a brings what it wants to change on the way.
 func (d *draft) accept(invited *eventv1.Member, a *nodev1.AddMember) (*nodev1.Reply, error) {
-	m := proto.Clone(invited).(*eventv1.Member)
+	m := proto.CloneOf(invited)
 	if a.User != nil && a.User.Revision >= m.User.GetRevision() {
 		m.User = a.User
 	}
@@ -140,13 +140,10 @@ func (d *draft) newMember(a *nodev1.AddMember) *eventv1.Member {
 		Channel: a.Channel, Media: a.Media, KnockingId: a.KnockingId,
 	}
 	if len(m.Channel) == 0 {
-		m.Channel = []byte(defaultChannel)
+		m.Channel = []byte(AppChannel)
 	}
 	return m
 }
-
-// defaultChannel is that of a member that named none.
-const defaultChannel = `{"type":"app"}`
 
 // enter stores a member in its new state with the event that says so, and tells its user.
 func (d *draft) enter(m *eventv1.Member, added bool, e *eventv1.Event) *nodev1.Reply {
@@ -241,7 +238,7 @@ func (d *draft) leave(m *eventv1.Member, by *eventv1.Initiator, reason []byte) *
 	if m.State == stateJoined {
 		d.head.joined--
 	}
-	left := proto.Clone(m).(*eventv1.Member)
+	left := proto.CloneOf(m)
 	left.State, left.LeftMs, left.Reason = stateLeft, d.time(), reason
 	left.LeftSequence = d.head.sequence + 1
 	return d.enter(left, false, &eventv1.Event{Type: typeLeft, Body: leftBody(d.view.meta, left, by)})
@@ -264,7 +261,7 @@ func (d *draft) userChanged(u *nodev1.UserChanged) (*nodev1.Reply, error) {
 	if u.User.Revision < m.User.GetRevision() || proto.Equal(m.User, u.User) {
 		return &nodev1.Reply{}, nil
 	}
-	changed := proto.Clone(m).(*eventv1.Member)
+	changed := proto.CloneOf(m)
 	changed.User = u.User
 	d.change(memberChanged{changed})
 	return &nodev1.Reply{Member: changed}, nil
@@ -307,7 +304,7 @@ func asOf(m *eventv1.Member, e *eventv1.Event) *eventv1.Member {
 	if m == nil || e.Type != typeInvited && e.Type != typeJoined && e.Type != typeLeft {
 		return nil
 	}
-	then := proto.Clone(m).(*eventv1.Member)
+	then := proto.CloneOf(m)
 	if e.Type == typeLeft {
 		return then
 	}

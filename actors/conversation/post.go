@@ -1,6 +1,8 @@
 package conversation
 
 import (
+	"strings"
+
 	"parley/actors/conversation/document"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
@@ -48,7 +50,13 @@ func checkPost(p *nodev1.PostEvent) ([]byte, error) {
 		return nil, code.Invalid("body", err.Error())
 	}
 	if check := kindOf(p.Type).check; check != nil {
-		return body, check(document.Fields(body))
+		fields := document.Fields(body)
+		if err := check(fields); err != nil {
+			return nil, err
+		}
+		if target, ok := sequenceOf(fields["event_id"]); ok && strings.HasPrefix(p.Type, typeMessage+":") {
+			return numbered(body, target), nil
+		}
 	}
 	return body, nil
 }

@@ -9,6 +9,9 @@ import (
 	"strconv"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
 	"parley/actors/conversation"
 	"parley/actors/conversation/world"
 	"parley/actors/grain"
@@ -17,9 +20,6 @@ import (
 	eventv1 "parley/proto/event/v1"
 	"parley/proto/id"
 	nodev1 "parley/proto/node/v1"
-
-	"google.golang.org/protobuf/proto"
-	"pgregory.net/rapid"
 )
 
 const shards = 4
@@ -27,7 +27,7 @@ const shards = 4
 var (
 	room   = id.Derive(id.Conversation, app, "", "room")
 	people = []string{"ann", "bob", "cid"}
-	entity = grain.Entity{Shard: keys.Of(app, room, shards), Kind: nodev1.Kind_KIND_CONVERSATION, Application: app, ID: room}
+	entity = grain.Entity{Shard: keys.ShardOf(app, room, shards), Kind: nodev1.Kind_KIND_CONVERSATION, Application: app, ID: room}
 )
 
 func userOf(name string) string { return id.Derive(id.User, app, "", name) }

@@ -28,7 +28,7 @@ func (d *draft) receipt(p *nodev1.PostEvent, from *eventv1.Member) (*nodev1.Repl
 	moved := d.move(from, advanced(d.view.cursors[from.Id], from.Id, what, sequence))
 	if d.head.joined > ReceiptMembersMax {
 		if moved {
-			d.tellCursor(from)
+			d.tellCursor(from, d.cursor(from))
 		}
 		return &nodev1.Reply{TimestampMs: d.time(), Head: d.head.message(), Cursor: d.cursor(from)}, nil
 	}
@@ -62,7 +62,7 @@ func (d *draft) advance(c *nodev1.AdvanceCursor) (*nodev1.Reply, error) {
 		d.acknowledge(reply, from, delivered, c.Delivered)
 		d.acknowledge(reply, from, seen, c.Seen)
 	}
-	d.tellCursor(from)
+	d.tellCursor(from, next)
 	reply.Head = d.head.message()
 	return reply, nil
 }
@@ -122,8 +122,14 @@ func (d *draft) cursor(m *eventv1.Member) *eventv1.Cursor {
 	return d.view.cursors[m.Id]
 }
 
-func (d *draft) tellCursor(m *eventv1.Member) {
-	d.tell(&nodev1.Fanout{Body: &nodev1.Fanout_Cursor{Cursor: d.cursor(m)}})
+// tellCursor tells how far m has come. In a large conversation edges need to know whose it is, to tell it
+// to nobody else.
+func (d *draft) tellCursor(m *eventv1.Member, to *eventv1.Cursor) {
+	f := &nodev1.Fanout{Body: &nodev1.Fanout_Cursor{Cursor: to}}
+	if d.head.joined > ReceiptMembersMax {
+		f.User = m.User.UserId
+	}
+	d.tell(f)
 }
 
 // mark puts the time of a receipt into its row. The first time stays.
@@ -170,7 +176,7 @@ func targetOf(body []byte) (uint64, error) {
 	return sequence, nil
 }
 
-// numbered is the body of a receipt with event_id as a number: clients look events up by it, and
+// numbered is the body of a receipt or status with event_id as a number: clients look events up by it, and
 // find none under a string.
 func numbered(body []byte, sequence uint64) []byte {
 	fields := document.Fields(body)

@@ -11,13 +11,13 @@ import (
 // What an outbox row for a sink names as its target: with the application it tells which lane of
 // the outbox the row belongs to.
 const (
-	// TargetEventURL is the application's webhook.
-	TargetEventURL = "event_url"
+	// targetEventURL is the application's webhook.
+	targetEventURL = "event_url"
 	// TargetCallback is the conversation's own webhook.
 	TargetCallback = "callback"
-	// TargetPush are the devices of members. Each event has a lane of its own, push/<sequence>: one that
+	// targetPush are the devices of members. Each event has a lane of its own, push/<sequence>: one that
 	// a provider does not take at the moment holds up no other.
-	TargetPush = "push"
+	targetPush = "push"
 )
 
 // deliver leaves a stored event in the outbox for every sink that wants it. The rows name the event
@@ -25,13 +25,13 @@ const (
 func (d *draft) deliver(e *eventv1.Event) {
 	wants := func(s nodev1.Sink) bool { return d.cmd.Sinks&uint32(s) != 0 }
 	if wants(nodev1.Sink_SINK_WEBHOOK) {
-		d.sink(nodev1.Kind_KIND_WEBHOOK, TargetEventURL, e.Sequence)
+		d.sink(nodev1.Kind_KIND_WEBHOOK, targetEventURL, e.Sequence)
 	}
 	if c := d.view.meta.GetCallback(); c.GetUrl() != "" && masked(c.GetEventMask(), e.Type) {
 		d.sink(nodev1.Kind_KIND_WEBHOOK, TargetCallback, e.Sequence)
 	}
 	if wants(nodev1.Sink_SINK_PUSH) && pushed(e.Type) {
-		d.sink(nodev1.Kind_KIND_PUSH, TargetPush+"/"+strconv.FormatUint(e.Sequence, 10), e.Sequence)
+		d.sink(nodev1.Kind_KIND_PUSH, targetPush+"/"+strconv.FormatUint(e.Sequence, 10), e.Sequence)
 	}
 }
 

@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cockroachdb/datadriven"
+	"google.golang.org/protobuf/proto"
+
 	"parley/actors/conversation/world"
 	"parley/actors/grain"
 	"parley/actors/user"
@@ -14,9 +17,6 @@ import (
 	eventv1 "parley/proto/event/v1"
 	"parley/proto/id"
 	nodev1 "parley/proto/node/v1"
-
-	"github.com/cockroachdb/datadriven"
-	"google.golang.org/protobuf/proto"
 )
 
 const app = "6f1b34c6-3f04-4f0e-8c57-5d7c1f5f7a11"

@@ -3,6 +3,7 @@ package conversation
 import (
 	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 
 	"parley/actors/conversation/document"
@@ -198,16 +199,25 @@ func needURL(name string) checkBody {
 	}
 }
 
+// needPlace wants coordinates in degrees. Some clients send them as texts.
 func needPlace(fields map[string]json.RawMessage) error {
 	if err := needObject("location")(fields); err != nil {
 		return err
 	}
 	place := document.Fields(fields["location"])
-	i := slices.IndexFunc(coordinates, func(name string) bool { return !document.IsNumber(place[name]) })
+	i := slices.IndexFunc(coordinates, func(name string) bool { return !isDegrees(place[name]) })
 	if i >= 0 {
 		return code.Invalid("body.location."+coordinates[i], "must be a number")
 	}
 	return nil
+}
+
+func isDegrees(value json.RawMessage) bool {
+	if text, ok := document.String(value); ok {
+		_, err := strconv.ParseFloat(text, 64)
+		return err == nil
+	}
+	return document.IsNumber(value)
 }
 
 var coordinates = []string{"latitude", "longitude"}

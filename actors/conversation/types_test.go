@@ -108,6 +108,7 @@ func TestRefusedPosts(t *testing.T) {
 		{"message", `{}`, "body.message_type"}, {"message", `{"message_type":"fax"}`, "body.message_type"},
 		{"message", `{"message_type":"text"}`, "body.text"}, {"message", `{"message_type":"video","video":{}}`, "body.video.url"},
 		{"message", `{"message_type":"location","location":{"latitude":1}}`, "body.location.longitude"},
+		{"message", `{"message_type":"location","location":{"latitude":"north","longitude":"1"}}`, "body.location.latitude"},
 		{"message", `{"message_type":"template","template":"x"}`, "body.template"},
 		{"message:rejected", `{}`, "body.event_id"},
 		{"text:seen", `{"event_id":-1}`, "body.event_id"}, {"text:seen", `{"event_id":1.5}`, "body.event_id"}, {"text:seen", `{"event_id":{}}`, "body.event_id"},
@@ -120,6 +121,34 @@ func TestRefusedPosts(t *testing.T) {
 				t.Errorf("%v %+v, want a validation failure of %s", err, e, c.field)
 			}
 		})
+	}
+}
+
+// TestMessages: every kind of message is stored, as it is sent.
+func TestMessages(t *testing.T) {
+	for _, body := range []string{
+		`{"message_type":"text","text":""}`, `{"message_type":"image","image":{"url":"u"}}`, `{"message_type":"audio","audio":{"url":"u"}}`,
+		`{"message_type":"video","video":{"url":"u"}}`, `{"message_type":"file","file":{"url":"u"}}`, `{"message_type":"vcard","vcard":{"url":"u"}}`,
+		`{"message_type":"template","template":{}}`, `{"message_type":"custom","custom":{}}`, `{"message_type":"random"}`,
+		`{"message_type":"location","location":{"latitude":51.5,"longitude":-0.1}}`,
+		`{"message_type":"location","location":{"latitude":"51.5","longitude":"-0.1"}}`,
+	} {
+		h := newHall(t)
+		if got := string(h.must(asUser("ann"), posting("message", body)).Event.Event.Body); got != body {
+			t.Errorf("%s is stored as %s", body, got)
+		}
+	}
+}
+
+// TestStatusesNameTheirEventByNumber, however their sender writes it.
+func TestStatusesNameTheirEventByNumber(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"event_id":"5","a":1}`: `{"a":1,"event_id":5}`, `{"event_id":5}`: `{"event_id":5}`, `{"original_event_id":"5"}`: `{"original_event_id":"5"}`,
+	} {
+		h := newHall(t)
+		if got := string(h.must(asUser("ann"), posting("message:submitted", body)).Event.Event.Body); got != want {
+			t.Errorf("%s is stored as %s", body, got)
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	plan "parley/cluster/placement"
+	"parley/cluster/shard"
 	"parley/persistence/store"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
@@ -34,13 +35,22 @@ type Cluster interface {
 	Leaving(node string) bool
 	// Full lists the nodes whose disks are full, as far as gossip knows. They should be given no replica.
 	Full() []string
-	// Observe asks the nodes how the shards they lead fare, and gives who has answered.
-	Observe(ctx context.Context, nodes []string) (shards []*nodev1.ObservedShard, answered []string)
+	// Observe asks nodes how they and the shards they lead fare, and gives what those say that answer.
+	Observe(ctx context.Context, nodes []string) []Answer
 	// Order has a node change its replica of a shard. The node refuses it when it has heard of a
 	// later driver than the one that o names.
 	Order(ctx context.Context, node string, o *nodev1.Order) error
 	// Place changes the placement.
 	Place(ctx context.Context, c *nodev1.Command) error
+}
+
+// Answer is how a node says that it fares.
+type Answer struct {
+	Node   string
+	Shards []*nodev1.ObservedShard // that it leads
+	// Away says whether it sends its clients to other nodes, because it believes to be drained or removed;
+	// nil of a build that does not say it.
+	Away *bool
 }
 
 // Options are a driver's tunables. Start from DefaultOptions.
@@ -195,12 +205,10 @@ func (d *Driver) round(ctx context.Context) time.Duration {
 		g.Go(func() error { d.do(ctx, j); return nil })
 	}
 	_ = g.Wait() // do reports by itself
-	switch {
-	case len(jobs) > 0 || busy:
+	if len(jobs) > 0 || busy {
 		return d.options.BusyEvery
-	default:
-		return d.options.IdleEvery
 	}
+	return d.options.IdleEvery
 }
 
 // job is one step with its name for the metrics.
@@ -297,11 +305,11 @@ func (d *Driver) act(p *Picture, s *plan.Shard, a plan.Action) job {
 	case plan.Configure:
 		o := order(nodev1.OrderKind_ORDER_KIND_CONFIGURE)
 		for _, r := range a.Replicas {
-			kind := uint32(2)
+			kind := shard.AddVoter
 			if r.Role == plan.Leaving {
-				kind = 3
+				kind = shard.Remove
 			}
-			o.Changes = append(o.Changes, &nodev1.ConfChange{Kind: kind, Replica: r.ID, Node: r.Node})
+			o.Changes = append(o.Changes, &nodev1.ConfChange{Kind: uint32(kind), Replica: r.ID, Node: r.Node})
 		}
 		return d.order("configure", leader, o)
 	case plan.Transfer:
@@ -335,7 +343,7 @@ func (d *Driver) add(ctx context.Context, leader string, replicas []plan.Replica
 			errs = append(errs, err)
 			continue
 		}
-		change.Changes = append(change.Changes, &nodev1.ConfChange{Kind: 1, Replica: r.ID, Node: r.Node})
+		change.Changes = append(change.Changes, &nodev1.ConfChange{Kind: uint32(shard.AddLearner), Replica: r.ID, Node: r.Node})
 	}
 	if len(change.Changes) > 0 {
 		errs = append(errs, d.options.Cluster.Order(ctx, leader, change))
@@ -362,7 +370,8 @@ func (d *Driver) farewells(p *Picture) (jobs []job) {
 	}
 	for _, s := range p.Members() {
 		if s.State == eventv1.StoreState_STORE_STATE_REMOVING && !holding[s.Node] && len(p.Maps) > 0 {
-			c := command(&nodev1.Command{Body: &nodev1.Command_SetStore{SetStore: &nodev1.SetStore{Node: s.Node, State: eventv1.StoreState_STORE_STATE_REMOVED}}})
+			removed := &nodev1.SetStore{Node: s.Node, State: eventv1.StoreState_STORE_STATE_REMOVED}
+			c := command(&nodev1.Command{Body: &nodev1.Command_SetStore{SetStore: removed}})
 			jobs = append(jobs, job{"remove", func(ctx context.Context) error { return d.options.Cluster.Place(ctx, c) }})
 		}
 	}

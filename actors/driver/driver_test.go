@@ -79,14 +79,20 @@ func (s *stage) Live(node string) bool    { return s.live[node] }
 func (s *stage) Leaving(node string) bool { return false }
 func (s *stage) Full() []string           { return s.full }
 
-func (s *stage) Observe(_ context.Context, nodes []string) (all []*nodev1.ObservedShard, answered []string) {
-	answered = slices.DeleteFunc(slices.Clone(nodes), func(n string) bool { return s.silent[n] })
-	for _, o := range s.shards {
-		if slices.Contains(answered, nodeOf(o)) {
-			all = append(all, o)
+func (s *stage) Observe(_ context.Context, nodes []string) (answers []Answer) {
+	for _, node := range nodes {
+		if s.silent[node] {
+			continue
 		}
+		a := Answer{Node: node}
+		for _, o := range s.shards {
+			if nodeOf(o) == node {
+				a.Shards = append(a.Shards, o)
+			}
+		}
+		answers = append(answers, a)
 	}
-	return all, answered
+	return answers
 }
 
 // Order obeys at once.

@@ -43,6 +43,7 @@ type Picture struct {
 	Stores  []*eventv1.Store // members, removed ones included, by node name
 	Maps    []*eventv1.ShardMap
 	Seen    map[uint32]*nodev1.ObservedShard // by shard; one without a leader that answered is missing
+	Away    map[string]bool                  // by node: Answer.Away of those that said it
 	View    *plan.View
 }
 
@@ -82,19 +83,15 @@ func Look(ctx context.Context, c Cluster, dead func(node string) time.Duration, 
 	if err != nil {
 		return nil, err
 	}
-	p := &Picture{Epoch: epoch, Version: placement.VersionOf(row), Stores: stores, Maps: maps, Seen: map[uint32]*nodev1.ObservedShard{}}
+	p := &Picture{Epoch: epoch, Version: placement.VersionOf(row), Stores: stores, Maps: maps}
 	var live []string
 	for _, s := range p.Members() {
 		if c.Live(s.Node) {
 			live = append(live, s.Node)
 		}
 	}
-	shards, answered := c.Observe(ctx, live)
-	for _, o := range shards {
-		if known := p.Seen[o.Shard]; known == nil || known.Epoch < o.Epoch {
-			p.Seen[o.Shard] = o
-		}
-	}
+	answers := c.Observe(ctx, live)
+	p.see(answers)
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("look at the cluster: %w", context.Cause(ctx))
 	}
@@ -103,9 +100,24 @@ func Look(ctx context.Context, c Cluster, dead func(node string) time.Duration, 
 	for i := range p.View.Nodes { // gossip may take seconds to notice that a node is dead
 		n := &p.View.Nodes[i]
 		n.Full = slices.Contains(full, n.Name)
-		n.Leads = n.Leads && !c.Leaving(n.Name) && slices.Contains(answered, n.Name)
+		n.Leads = n.Leads && !c.Leaving(n.Name) && slices.ContainsFunc(answers, func(a Answer) bool { return a.Node == n.Name })
 	}
 	return p, nil
+}
+
+// see takes what nodes have said of themselves. Of two that say they lead a shard the later leader does.
+func (p *Picture) see(answers []Answer) {
+	p.Seen, p.Away = map[uint32]*nodev1.ObservedShard{}, map[string]bool{}
+	for _, a := range answers {
+		if a.Away != nil {
+			p.Away[a.Node] = *a.Away
+		}
+		for _, o := range a.Shards {
+			if known := p.Seen[o.Shard]; known == nil || known.Epoch < o.Epoch {
+				p.Seen[o.Shard] = o
+			}
+		}
+	}
 }
 
 // raisable is the latest version that all members speak, dead ones included: they may come back.

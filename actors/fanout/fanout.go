@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -72,6 +73,7 @@ type Fanout struct {
 	tables map[keys.Shard]*table
 	edges  map[string]*destination
 	made   uint64 // destinations so far
+	beaten int    // beats since the withdrawals of all tables began a generation
 }
 
 // ErrGone is Head's answer for what does not exist, or not any more.
@@ -115,7 +117,7 @@ func (f *Fanout) LeadChanged(l shard.Lead) {
 // exactly once, perhaps from another goroutine: every event above the reply's head will be sent
 // while the epoch lasts. The wish is noted before the head is read, so no event can fall between.
 func (f *Fanout) Interest(i *nodev1.Interest, done func(*nodev1.InterestReply)) {
-	s := keys.Of(i.ApplicationId, i.Id, f.options.Shards)
+	s := keys.ShardOf(i.ApplicationId, i.Id, f.options.Shards)
 	epoch, ok := f.register(s, i)
 	if !ok {
 		done(&nodev1.InterestReply{NotLeader: true})
@@ -269,7 +271,8 @@ func (f *Fanout) arrived(d *destination) {
 }
 
 // Beat repeats the last number of each feed that has been idle since the last Beat, so that a last
-// batch that was lost is noticed too. It is called every half second and does not block.
+// batch that was lost is noticed too. Now and then it has the tables forget what they need not know any
+// more. It is called every half second and does not block.
 func (f *Fanout) Beat() {
 	for d, b := range f.beats() {
 		switch {
@@ -281,9 +284,21 @@ func (f *Fanout) Beat() {
 	}
 }
 
+// age begins, when it is time, a new generation of withdrawals in all tables. Guarded by mu.
+func (f *Fanout) age() {
+	if f.beaten++; time.Duration(f.beaten)*BeatEvery < withdrawnFor {
+		return
+	}
+	f.beaten = 0
+	for _, t := range f.tables {
+		t.age()
+	}
+}
+
 func (f *Fanout) beats() map[*destination]*nodev1.FanoutBatch {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.age()
 	beats := map[*destination]*nodev1.FanoutBatch{}
 	for _, d := range f.edges {
 		if d.feed.idle() {

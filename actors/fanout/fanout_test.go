@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sync/errgroup"
@@ -21,7 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const conversation = "CON-0de7a7b5-0000-4000-8000-000000000002"
 
-var home = keys.Of("app", conversation, 1)
+var home = keys.ShardOf("app", conversation, 1)
 
 // ear is an edge that writes down what it hears.
 type ear struct {
@@ -365,7 +366,7 @@ func TestBeat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := keys.Of("app", "CON-1", 8)
+	s := keys.ShardOf("app", "CON-1", 8)
 	f.LeadChanged(shard.Lead{Shard: s, Node: "n1", Epoch: 4, Local: true, Ready: true})
 	f.Interest(&nodev1.Interest{EdgeIncarnation: 1, Version: 1, ApplicationId: "app", Id: "CON-1", Edge: "n2"}, func(*nodev1.InterestReply) {})
 	f.Broadcast(s, []*nodev1.Fanout{{ApplicationId: "app", Id: "CON-1"}})
@@ -402,5 +403,64 @@ func TestMissedItemsShow(t *testing.T) {
 	f.Beat()
 	if want := []uint64{1, 2}; !slices.Equal(local, want) || !slices.Equal(away, want) {
 		t.Errorf("local %v, away %v, want %v", local, away, want)
+	}
+}
+
+// TestWithdrawalsAreForgotten: what an edge wanted once is not remembered for ever, but for longer than a
+// registration that is overtaken may be on its way.
+func TestWithdrawalsAreForgotten(t *testing.T) {
+	f := newFanout(t, func(*Options) {})
+	beats := func(d time.Duration) {
+		for range d / BeatEvery {
+			f.Beat()
+		}
+	}
+	say := func(id string, version uint64, withdraw bool) {
+		f.Interest(&nodev1.Interest{Edge: "n2", EdgeIncarnation: 1, Version: version, ApplicationId: "app", Id: id, Withdraw: withdraw},
+			func(*nodev1.InterestReply) {})
+	}
+	remembered := func() (n int) {
+		for _, e := range f.tables[home].edges {
+			n += len(e.withdrawn) + len(e.before)
+		}
+		return n
+	}
+	version := uint64(0)
+	for round := range 50 {
+		for i := range 100 {
+			id := fmt.Sprintf("CON-%d-%d", round, i)
+			say(id, version+1, false)
+			say(id, version+2, true)
+			say(id, version+1, false) // overtaken
+			version += 2
+		}
+		beats(withdrawnFor / 2)
+		say(fmt.Sprintf("CON-%d-0", round), version-199, false) // late, and still overtaken
+		if n := remembered(); n > 500 || n < 100 {
+			t.Fatalf("after %d rounds %d withdrawals are remembered", round+1, n)
+		}
+	}
+	if n := len(f.tables[home].wants); n != 0 {
+		t.Errorf("%d conversations are wanted by nobody", n)
+	}
+	beats(2 * withdrawnFor)
+	if n := remembered(); n != 0 {
+		t.Errorf("%d withdrawals are remembered in the end", n)
+	}
+}
+
+// TestWithdrawalsAreBounded: as many as there are at once.
+func TestWithdrawalsAreBounded(t *testing.T) {
+	f := newFanout(t, func(*Options) {})
+	for v := range uint64(10 * withdrawnMax) {
+		id := fmt.Sprintf("CON-%d", v)
+		f.Interest(&nodev1.Interest{Edge: "n2", EdgeIncarnation: 1, Version: 2*v + 1, ApplicationId: "app", Id: id}, func(*nodev1.InterestReply) {})
+		f.Interest(&nodev1.Interest{Edge: "n2", EdgeIncarnation: 1, Version: 2*v + 2, ApplicationId: "app", Id: id, Withdraw: true},
+			func(*nodev1.InterestReply) {})
+	}
+	for _, e := range f.tables[home].edges {
+		if n := len(e.withdrawn) + len(e.before); n < withdrawnMax || n > 2*withdrawnMax {
+			t.Errorf("%d are remembered", n)
+		}
 	}
 }

@@ -1,7 +1,7 @@
 package fanout
 
 import (
-	"container/list"
+	"time"
 
 	"parley/cluster/shard"
 	nodev1 "parley/proto/node/v1"
@@ -20,23 +20,23 @@ type table struct {
 	max     int
 }
 
-// edgeInterest is what one edge wants of one shard. Withdrawals are remembered, newest last, so
-// that a registration overtaken by its own withdrawal does not come back.
+// edgeInterest is what one edge wants of one shard. Withdrawals are remembered, with their versions, so
+// that a registration overtaken by its own withdrawal does not come back: in two generations, of which
+// the elder is forgotten when the younger is full, or has had its time.
 type edgeInterest struct {
 	incarnation uint64
 	keys        map[key]struct{}
-	withdrawn   map[key]*list.Element
-	order       *list.List // of withdrawal
+	withdrawn   map[key]uint64
+	before      map[key]uint64 // the elder generation
 }
 
-type withdrawal struct {
-	key     key
-	version uint64
-}
-
-// withdrawnMax bounds the withdrawals remembered per edge and shard: far more than can be on
-// their way at once.
-const withdrawnMax = 1024
+const (
+	// withdrawnMax bounds a generation of the withdrawals of an edge and shard: it is far more than can
+	// be on their way at once.
+	withdrawnMax = 512
+	// withdrawnFor is the time of a generation: far longer than a registration may be on its way.
+	withdrawnFor = 30 * time.Second
+)
 
 func newTable(epoch shard.Epoch, entriesMax int) *table {
 	return &table{
@@ -51,7 +51,7 @@ func (t *table) apply(d *destination, i *nodev1.Interest) bool {
 	e := t.edges[d]
 	if e == nil || e.incarnation < i.EdgeIncarnation {
 		t.forget(d)
-		e = &edgeInterest{incarnation: i.EdgeIncarnation, keys: map[key]struct{}{}, withdrawn: map[key]*list.Element{}, order: list.New()}
+		e = &edgeInterest{incarnation: i.EdgeIncarnation, keys: map[key]struct{}{}, withdrawn: map[key]uint64{}}
 		t.edges[d] = e
 	}
 	k := key{i.ApplicationId, i.Id}
@@ -110,25 +110,29 @@ func (t *table) forget(d *destination) {
 	delete(t.edges, d)
 }
 
-func (e *edgeInterest) withdrawnAt(k key) uint64 {
-	if w, ok := e.withdrawn[k]; ok {
-		return w.Value.(withdrawal).version
+// age begins a new generation of withdrawals with every edge.
+func (t *table) age() {
+	for _, e := range t.edges {
+		e.age()
 	}
-	return 0
 }
 
-func (e *edgeInterest) remember(k key, version uint64) {
-	e.unremember(k)
-	e.withdrawn[k] = e.order.PushBack(withdrawal{k, version})
-	if e.order.Len() > withdrawnMax {
-		oldest := e.order.Remove(e.order.Front()).(withdrawal)
-		delete(e.withdrawn, oldest.key)
+func (e *edgeInterest) age() {
+	if len(e.withdrawn)+len(e.before) > 0 {
+		e.before, e.withdrawn = e.withdrawn, map[key]uint64{}
 	}
+}
+
+func (e *edgeInterest) withdrawnAt(k key) uint64 { return max(e.withdrawn[k], e.before[k]) }
+
+func (e *edgeInterest) remember(k key, version uint64) {
+	if len(e.withdrawn) >= withdrawnMax {
+		e.age()
+	}
+	e.withdrawn[k] = version
 }
 
 func (e *edgeInterest) unremember(k key) {
-	if w, ok := e.withdrawn[k]; ok {
-		e.order.Remove(w)
-		delete(e.withdrawn, k)
-	}
+	delete(e.withdrawn, k)
+	delete(e.before, k)
 }

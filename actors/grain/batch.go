@@ -1,7 +1,6 @@
 package grain
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math"
 
@@ -166,6 +165,3 @@ const groupHead = 11
 // Group is the part of an outbox key that all rows for one shard, or for one sink of an
 // application, share.
 func Group(key []byte) []byte { return key[:groupHead] }
-
-// Revision reads the source's revision back from an outbox key.
-func Revision(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(key)-laneTail:]) }

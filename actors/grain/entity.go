@@ -29,7 +29,7 @@ func Place(kind nodev1.Kind, application, entity string, shards uint32) keys.Sha
 	if kind == nodev1.Kind_KIND_APPLICATION || kind == nodev1.Kind_KIND_PLACEMENT {
 		return keys.Meta
 	}
-	return keys.Of(application, entity, shards)
+	return keys.ShardOf(application, entity, shards)
 }
 
 // HeadKey is the row that fences an entity. Names and blobs have no UUID of their own: its place

@@ -36,7 +36,8 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 			Name: "parley_actors_grain_dropped_commands_total", Help: "Commands refused because too many wait for one entity.",
 		}),
 	}
-	m.done, m.refused, m.deposed = m.answers.WithLabelValues("done"), m.answers.WithLabelValues("error"), m.answers.WithLabelValues("not_leader")
+	m.done, m.refused = m.answers.WithLabelValues("done"), m.answers.WithLabelValues("error")
+	m.deposed = m.answers.WithLabelValues("not_leader")
 	if r == nil {
 		return m, nil
 	}

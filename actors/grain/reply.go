@@ -39,7 +39,10 @@ func CodedError(w *nodev1.Error) error {
 	if w == nil {
 		return nil
 	}
-	e := &code.Error{Code: code.Code(cmp.Or(w.Exact, w.Code)), Message: w.Message, RetryAfter: time.Duration(w.RetryAfterMs) * time.Millisecond}
+	e := &code.Error{
+		Code: code.Code(cmp.Or(w.Exact, w.Code)), Message: w.Message,
+		RetryAfter: time.Duration(w.RetryAfterMs) * time.Millisecond,
+	}
 	for _, f := range w.Fields {
 		e.Fields = append(e.Fields, code.Field{Name: f.Name, Reason: f.Reason})
 	}
@@ -69,7 +72,9 @@ func fate(epoch shard.Epoch, err error, wrote bool) *nodev1.GrainReply {
 	case errors.Is(err, shard.ErrOverloaded):
 		return refusal(epoch, busy("too much waits to be stored"))
 	case errors.Is(err, shard.ErrNoSpace):
-		return refusal(epoch, &code.Error{Code: code.NotStored, Message: "the disks of the cluster are full; try again when there is space", RetryAfter: spaceAfter})
+		full := code.New(code.NotStored, "the disks of the cluster are full; try again when there is space")
+		full.RetryAfter = spaceAfter
+		return refusal(epoch, full)
 	case errors.Is(err, shard.ErrTooLarge):
 		return refusal(epoch, code.New(code.TooLarge, "the change is too large to be stored at once"))
 	case surelyNotDone(err):

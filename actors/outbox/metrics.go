@@ -49,7 +49,10 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.depth, m.oldest, m.age, m.delivered, m.retries, m.refused, m.deferred, m.broken, m.letters, m.droppedLetters, m.refusedWrites} {
+	for _, c := range []prometheus.Collector{
+		m.depth, m.oldest, m.age, m.delivered, m.retries, m.refused, m.deferred, m.broken,
+		m.letters, m.droppedLetters, m.refusedWrites,
+	} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}

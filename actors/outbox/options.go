@@ -29,7 +29,8 @@ type Limits struct {
 // what they owe each other is never given up.
 func DefaultLimits() Limits {
 	return Limits{
-		RowsMax: 8192, GroupRowsMax: 4096, LaneMax: 64, ParkedMax: 16 << 10, FlightMax: 64, GroupFlightMax: 64, DeleteMax: 512, DeleteBytes: shard.WriteBytesMax / 2,
+		RowsMax: 8192, GroupRowsMax: 4096, LaneMax: 64, ParkedMax: 16 << 10, FlightMax: 64, GroupFlightMax: 64,
+		DeleteMax: 512, DeleteBytes: shard.WriteBytesMax / 2,
 		BackoffMin: 50 * time.Millisecond, BackoffMax: 30 * time.Second,
 	}
 }
@@ -38,7 +39,8 @@ func DefaultLimits() Limits {
 // others.
 func DefaultSinkLimits() Limits {
 	return Limits{
-		RowsMax: 8192, GroupRowsMax: 512, LaneMax: 16, ParkedMax: 16 << 10, FlightMax: 64, GroupFlightMax: 8, DeleteMax: 512, DeleteBytes: shard.WriteBytesMax / 2,
+		RowsMax: 8192, GroupRowsMax: 512, LaneMax: 16, ParkedMax: 16 << 10, FlightMax: 64, GroupFlightMax: 8,
+		DeleteMax: 512, DeleteBytes: shard.WriteBytesMax / 2,
 		SlowAfter: time.Second, GroupSlowMax: 16,
 		BackoffMin: time.Second, BackoffMax: 10 * time.Minute, AgeMax: 24 * time.Hour, LettersMax: 256,
 	}

@@ -37,22 +37,24 @@ type Options struct {
 	Sinks map[nodev1.Kind]Sink
 	// SinkLimits bound the queue of each kind of sink.
 	SinkLimits Limits
-	Logger     *slog.Logger
-	Metrics    prometheus.Registerer // nil: counted, not shown
+	// Now is the wall clock, by which rows are dated. It may be set while something waits.
+	Now     func() time.Time
+	Logger  *slog.Logger
+	Metrics prometheus.Registerer // nil: counted, not shown
 }
 
 // DefaultOptions are the production settings, without the dependencies.
 func DefaultOptions() Options {
 	return Options{
 		DeliveryTimeout: 5 * time.Second, InboxMax: 1 << 16, Limits: DefaultLimits(), SinkLimits: DefaultSinkLimits(),
-		Logger: slog.New(slog.DiscardHandler),
+		Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	}
 }
 
 // Validate says what is wrong with the options.
 func (o Options) Validate() error {
-	if o.Host == nil || o.Caller == nil {
-		return errors.New("outbox options: Host and Caller are needed")
+	if o.Host == nil || o.Caller == nil || o.Now == nil {
+		return errors.New("outbox options: Host, Caller and Now are needed")
 	}
 	if o.DeliveryTimeout <= 0 || o.InboxMax < 1 {
 		return errors.New("outbox options: timeout and inbox limit must be positive")
@@ -81,6 +83,7 @@ type Outbox struct {
 
 	// Owned by run.
 	queues map[place]*led
+	clock  *clock
 }
 
 // place is where a queue stands.
@@ -120,6 +123,7 @@ func Open(ctx context.Context, o Options) (*Outbox, error) {
 	b := &Outbox{
 		options: o, metrics: m, cancel: cancel, wake: make(chan struct{}, 1),
 		waiters: make(map[Link]map[*Waiter]struct{}), leading: make(map[keys.Shard]struct{}), queues: make(map[place]*led),
+		clock: newClock(o.Now),
 	}
 	b.group.Go(func() error { b.run(ctx); return nil })
 	return b, nil
@@ -223,8 +227,8 @@ func (b *Outbox) run(ctx context.Context) {
 			b.drain(ctx)
 		case <-timer.C:
 			b.tick()
-		case now := <-ages.C:
-			b.measure(now.UnixMilli())
+		case <-ages.C:
+			b.measure(b.now())
 		}
 		timer.Reset(b.untilAlarm())
 	}
@@ -252,8 +256,7 @@ func (b *Outbox) step(m message) {
 		}
 		return // of an epoch that is over: its rows are on disk
 	}
-	now := time.Now().UnixMilli()
-	outs, err := l.queue.Step(now, m.in)
+	outs, err := l.queue.Step(b.now(), m.in)
 	if err != nil {
 		// The queue stops here and the next epoch begins anew: the state cannot be read.
 		b.options.Logger.Error("an outbox stopped", "shard", m.shard, "epoch", l.epoch, "error", err)
@@ -341,7 +344,7 @@ func (b *Outbox) acked(r grain.Row) {
 }
 
 func (b *Outbox) tick() {
-	now := time.Now().UnixMilli()
+	now := b.now()
 	for p, l := range b.queues {
 		if l.alarmAt != 0 && l.alarmAt <= now {
 			l.alarmAt = 0
@@ -351,7 +354,7 @@ func (b *Outbox) tick() {
 }
 
 func (b *Outbox) untilAlarm() time.Duration {
-	next := int64(0)
+	now, next := b.now(), int64(0)
 	for _, l := range b.queues {
 		if l.alarmAt != 0 && (next == 0 || l.alarmAt < next) {
 			next = l.alarmAt
@@ -360,5 +363,5 @@ func (b *Outbox) untilAlarm() time.Duration {
 	if next == 0 {
 		return time.Hour
 	}
-	return max(0, time.Until(time.UnixMilli(next)))
+	return time.Duration(max(0, next-now)) * time.Millisecond
 }

@@ -5,6 +5,7 @@
 package placement
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -24,9 +25,9 @@ import (
 // ID is the id of the one entity of its kind.
 const ID = "00000000-0000-0000-0000-000000000000"
 
-// StoresMax bounds the members of a cluster, removed ones included: these are kept for ever, so
+// storesMax bounds the members of a cluster, removed ones included: these are kept for ever, so
 // that an old disk is known when it comes back.
-const StoresMax = 4096
+const storesMax = 4096
 
 // machine implements grain.Machine.
 type machine struct {
@@ -189,8 +190,8 @@ func (m *machine) putStore(now int64, wanted *eventv1.Store) (grain.Decision, er
 // admit says whether a new store may become a member. A name that a shard still counts on has to wait: the
 // replica would be looked for on the new disk, which has none, and never be replaced.
 func (m *machine) admit(wanted *eventv1.Store) error {
-	if len(m.stores) >= StoresMax {
-		return code.New(code.Permission, "the cluster has had %d stores, which is the limit", StoresMax)
+	if len(m.stores) >= storesMax {
+		return code.New(code.Permission, "the cluster has had %d stores, which is the limit", storesMax)
 	}
 	if s := m.named(wanted.Node); s != nil {
 		return code.New(code.Permission,
@@ -260,7 +261,7 @@ func (m *machine) mayRemove(leaving *eventv1.Store, force bool) error {
 	case left < 1:
 		return code.New(code.ClusterState, "the last node that holds data cannot be removed")
 	case left < 3 && !force:
-		return code.New(code.ClusterState, "%d nodes that hold data would be left, and no failure would be tolerated; --force (\"force\": true) says that this is meant", left)
+		return code.New(code.ClusterState, "only %d of the nodes that hold data would be left, and no failure would be tolerated; --force (\"force\": true) says that this is meant", left)
 	}
 	return nil
 }
@@ -336,10 +337,13 @@ func checkStore(s *eventv1.Store) error {
 	if _, err := id.Parse(id.Application, s.GetUuid()); err != nil {
 		return code.Invalid("uuid", "must be a UUID")
 	}
-	for name, text := range map[string]string{"node": s.Node, "http": s.Http, "gossip": s.Gossip, "rpc": s.Rpc, "raft": s.Raft} {
-		if len(text) > nameBytesMax || text == "" && name != "http" {
-			return code.Invalid(name, "must have 1 to 256 bytes")
+	for _, f := range []struct{ name, text string }{{"node", s.Node}, {"gossip", s.Gossip}, {"rpc", s.Rpc}, {"raft", s.Raft}} {
+		if f.text == "" || len(f.text) > nameBytesMax {
+			return code.Invalid(f.name, fmt.Sprintf("must have 1 to %d bytes", nameBytesMax))
 		}
+	}
+	if len(s.Http) > nameBytesMax { // empty on a node that serves no clients
+		return code.Invalid("http", fmt.Sprintf("must not have more than %d bytes", nameBytesMax))
 	}
 	return nil
 }

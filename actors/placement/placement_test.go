@@ -2,6 +2,7 @@ package placement_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -306,5 +307,40 @@ func TestRecoveriesAreTakenOnce(t *testing.T) {
 	}
 	if _, err := b.do(recovered(&nodev1.RecoverPlacement{Id: "r9", Dead: []string{"no uuid"}, DeadNodes: []string{"x"}})); !code.Has(err, code.ValidationFail) {
 		t.Errorf("a store without a uuid: %v", err)
+	}
+}
+
+// TestStoresHaveAddresses: of several things that are wrong the first is told, each time; a node that
+// serves no clients has no address for them.
+func TestStoresHaveAddresses(t *testing.T) {
+	long := strings.Repeat("x", 257)
+	for _, c := range []struct {
+		change func(*eventv1.Store)
+		field  string // "" = taken
+	}{
+		{func(s *eventv1.Store) { s.Http = "" }, ""},
+		{func(s *eventv1.Store) { s.Http = long[:256] }, ""},
+		{func(s *eventv1.Store) { s.Http = long }, "http"},
+		{func(s *eventv1.Store) { s.Node, s.Gossip, s.Rpc, s.Raft = "", "", "", "" }, "node"},
+		{func(s *eventv1.Store) { s.Gossip, s.Rpc, s.Raft, s.Http = long, "", "", long }, "gossip"},
+		{func(s *eventv1.Store) { s.Rpc, s.Raft = "", "" }, "rpc"},
+		{func(s *eventv1.Store) { s.Raft, s.Http = long, long }, "raft"},
+	} {
+		for range 20 { // a random order would show
+			b := newBook(true)
+			if _, err := b.do(found(disk("n1", 1), 2)); err != nil {
+				t.Fatal(err)
+			}
+			s := disk("n2", 1)
+			c.change(s)
+			_, err := b.do(put(s))
+			got := ""
+			if e, ok := code.Of(err); ok && len(e.Fields) == 1 {
+				got = e.Fields[0].Name
+			}
+			if got != c.field || (err == nil) != (c.field == "") {
+				t.Fatalf("want a refusal of %q, got %v", c.field, err)
+			}
+		}
 	}
 }

@@ -82,7 +82,8 @@ func (j *job) prepare(ctx context.Context) (ok bool, err error) {
 		return false, err
 	}
 	err = j.read(ctx)
-	if errors.Is(err, errGone) || code.Has(err, code.EventNotFound) || code.Has(err, code.ConversationNotFound) || code.Has(err, code.MemberNotFound) {
+	if errors.Is(err, errGone) || code.Has(err, code.EventNotFound) || code.Has(err, code.ConversationNotFound) ||
+		code.Has(err, code.MemberNotFound) {
 		j.metrics.dropped.WithLabelValues(dropGone).Inc()
 		return false, nil
 	}

@@ -10,6 +10,7 @@ import (
 
 	"parley/actors/push/delivery"
 	eventv1 "parley/proto/event/v1"
+	"parley/proto/stamp"
 )
 
 // Types of events that are brought to devices.
@@ -122,7 +123,7 @@ func (s *story) notification(to person, platform eventv1.Platform) (*delivery.No
 func (s *story) full(to person, body map[string]json.RawMessage) any {
 	p := payload{
 		Application: s.application, Conversation: s.conversation.Id, EventType: s.event.Type, From: s.event.FromMember,
-		ID: s.event.Sequence, Name: s.from.name, UserID: s.from.id, Body: body, Timestamp: stamp(s.event.TimestampMs),
+		ID: s.event.Sequence, Name: s.from.name, UserID: s.from.id, Body: body, Timestamp: stamp.Of(s.event.TimestampMs),
 	}
 	p.PushInfo.Conversation = conversationNames{s.conversation.Name, s.conversation.DisplayName}
 	p.PushInfo.FromUser = userRef{UserID: s.from.id, Name: s.from.name}
@@ -133,7 +134,7 @@ func (s *story) full(to person, body map[string]json.RawMessage) any {
 }
 
 func (s *story) short(body map[string]json.RawMessage) any {
-	return shortPayload{s.conversation.Id, s.event.FromMember, s.event.Sequence, s.event.Type, body, stamp(s.event.TimestampMs)}
+	return shortPayload{s.conversation.Id, s.event.FromMember, s.event.Sequence, s.event.Type, body, stamp.Of(s.event.TimestampMs)}
 }
 
 // fit renders the story within a number of bytes: with its body, else with a text that is cut, else
@@ -183,6 +184,3 @@ func (s *story) collapseID(user string) string {
 	const longest = 32
 	return base64.RawURLEncoding.EncodeToString(sum[:])[:longest]
 }
-
-// stamp is a time as it stands on the wire: ISO 8601, UTC, milliseconds.
-func stamp(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z07:00") }

@@ -21,6 +21,7 @@ import (
 
 	"parley/actors/outbox"
 	"parley/actors/push/delivery"
+	"parley/actors/user"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
 )
@@ -122,6 +123,9 @@ func Open(ctx context.Context, o Options) (*Sink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("register push metrics: %w", err)
 	}
+	for platform := range o.Senders { // from the start: in a counter that appears with its first event an alert sees no increase
+		m.notifications.WithLabelValues(user.PlatformName(platform), delivery.Unauthorized.String())
+	}
 	s := &Sink{
 		options: o, metrics: m, notes: newNotes(), rows: newUnfinished(o.UnfinishedMax), sends: make(chan struct{}, o.SendsMax),
 		places: make(map[string]int),
@@ -197,11 +201,11 @@ func (s *Sink) attempt(ctx context.Context, d outbox.Delivery) error {
 	before := progress.advances()
 	j := &job{Sink: s, row: d.Row, progress: progress}
 	err := j.run(ctx)
-	if err == nil && !progress.finished() {
-		err = fmt.Errorf("%d devices are still to be told: %w", len(progress.owed), progress.last)
-	}
-	if err == nil {
+	switch {
+	case err == nil && progress.finished():
 		return nil
+	case err == nil:
+		err = fmt.Errorf("%d devices are still to be told: %w", len(progress.owed), progress.last)
 	}
 	s.rows.put(name, progress)
 	var failure *outbox.Failure

@@ -35,8 +35,8 @@ func (c *room) events(q *nodev1.ListEvents) (*nodev1.Reply, error) {
 	if err := p.within(8); err != nil {
 		return nil, err
 	}
-	if len(q.GetTypes()) > TypesMax {
-		return nil, code.Invalid("event_type", "must not name more than 64 types")
+	if len(q.GetTypes()) > typesMax {
+		return nil, code.Invalid("event_type", fmt.Sprintf("must not name more than %d types", typesMax))
 	}
 	reply := &nodev1.Reply{Head: c.head}
 	s := under(c.rows.Events())

@@ -64,7 +64,7 @@ func TestWhatIsDeletedWhileListed(t *testing.T) {
 				}
 			}}
 			reply := query.Serve(reader, shards, &nodev1.GrainRequest{Kind: nodev1.Kind_KIND_SHARD, ApplicationId: app,
-				Id: strconv.Itoa(int(keys.Of(app, c.entity, shards))), Query: c.query})
+				Id: strconv.Itoa(int(keys.ShardOf(app, c.entity, shards))), Query: c.query})
 			if reply.Error != nil || !deleted || len(reply.Reply.Users)+len(reply.Reply.Conversations) != 0 {
 				t.Errorf("listed: %v", reply)
 			}

@@ -78,7 +78,7 @@ type item struct {
 }
 
 // walk gives the rows of s to take, in the page's order, until the page is
-// full, by items or by bytes, the rows end or VisitsMax were looked at. It fills the reply's positions and next.
+// full, by items or by bytes, the rows end or visitsMax were looked at. It fills the reply's positions and next.
 func (p page) walk(r store.Reader, s span, take taker, reply *nodev1.Reply) error {
 	s = p.rest(s)
 	if bytes.Compare(s.lo, s.hi) >= 0 {
@@ -87,7 +87,7 @@ func (p page) walk(r store.Reader, s span, take taker, reply *nodev1.Reply) erro
 	visits, used, last := 0, 0, []byte(nil)
 	return r.Scan(s.lo, s.hi, p.descending, func(key, value []byte) (bool, error) {
 		position := key[len(s.prefix):]
-		if len(reply.Positions) == p.size || visits == VisitsMax {
+		if len(reply.Positions) == p.size || visits == visitsMax {
 			reply.Next = last
 			return false, nil
 		}

@@ -6,6 +6,9 @@ import (
 	"strconv"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
 	"parley/actors/conversation/world"
 	"parley/actors/query"
 	"parley/persistence/keys"
@@ -13,9 +16,6 @@ import (
 	eventv1 "parley/proto/event/v1"
 	"parley/proto/id"
 	nodev1 "parley/proto/node/v1"
-
-	"google.golang.org/protobuf/proto"
-	"pgregory.net/rapid"
 )
 
 const (
@@ -77,7 +77,7 @@ func post(t fatal, w *world.World, eventType, body string) {
 // walk follows Next until the end and gives every page's reply. ask gets a page to fill in.
 func walk(t fatal, page *nodev1.Page, ask func(*nodev1.Page) (*nodev1.Reply, error)) []*nodev1.Reply {
 	var pages []*nodev1.Reply
-	page = proto.Clone(page).(*nodev1.Page)
+	page = proto.CloneOf(page)
 	for range 1000 {
 		reply, err := ask(page)
 		if err != nil {
@@ -111,7 +111,7 @@ func TestPagesOfEvents(t *testing.T) {
 		page := &nodev1.Page{Size: uint32(rapid.IntRange(0, 9).Draw(t, "size")), Descending: rapid.Bool().Draw(t, "descending")}
 		var got []uint64
 		for _, reply := range walk(t, page, func(p *nodev1.Page) (*nodev1.Reply, error) {
-			asked := proto.Clone(l).(*nodev1.ListEvents)
+			asked := proto.CloneOf(l)
 			asked.Page = p
 			return w.Ask(nodev1.Kind_KIND_CONVERSATION, app, room, &nodev1.Query{Principal: admin, Body: &nodev1.Query_ListEvents{ListEvents: asked}})
 		}) {

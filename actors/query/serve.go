@@ -30,11 +30,11 @@ const (
 	// alone is larger: an answer has to fit into one message between nodes, which is 1 MiB at
 	// most. Next is set when there are more.
 	BytesMax = 512 << 10
-	// VisitsMax is how many rows one answer looks at: a filter that matches little ends with
+	// visitsMax is how many rows one answer looks at: a filter that matches little ends with
 	// fewer items than asked for, and Next set.
-	VisitsMax = 50_000
-	// TypesMax is how many types a filter may name.
-	TypesMax = 64
+	visitsMax = 50_000
+	// typesMax is how many types a filter may name.
+	typesMax = 64
 )
 
 // Serve answers req from r. shards is the cluster's number of data shards. Errors are coded; a
@@ -92,7 +92,9 @@ func (s *server) app() (keys.UUID, bool) {
 	return u, err == nil
 }
 
-func (s *server) home() keys.Shard { return keys.Of(s.request.ApplicationId, s.request.Id, s.shards) }
+func (s *server) home() keys.Shard {
+	return keys.ShardOf(s.request.ApplicationId, s.request.Id, s.shards)
+}
 
 // read fills m from a row, or gives absent.
 func (s *server) read(key []byte, m row.Message, absent error) error {

@@ -116,10 +116,20 @@ func (r *Runtime) watch(ctx context.Context) {
 	}
 }
 
+// forgetGone forgets the edges that are not there any more.
 func (r *Runtime) forgetGone(before, now *membership.View) {
+	for _, node := range gone(before, now) {
+		r.fanout.Forget(node)
+	}
+}
+
+// gone lists the nodes of one view that are not in the next, also those whose name another one has taken
+// over: one with an empty disk, whose life may have a smaller number than the last of the one before it.
+func gone(before, now *membership.View) (nodes []string) {
 	for _, n := range before.Nodes {
-		if _, still := now.Find(n.Name); !still {
-			r.fanout.Forget(n.Name)
+		if still, ok := now.Find(n.Name); !ok || still.Meta.Incarnation < n.Meta.Incarnation {
+			nodes = append(nodes, n.Name)
 		}
 	}
+	return nodes
 }

@@ -7,23 +7,23 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"parley/actors/grain"
 	"parley/actors/placement"
 	"parley/cluster/membership"
 	"parley/cluster/shard"
 	"parley/persistence/keys"
 	"parley/persistence/raftlog"
 	"parley/persistence/store"
-	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	"parley/proto/id"
 	nodev1 "parley/proto/node/v1"
 )
 
-// ErrSeveralClusters says that the nodes to join belong to different clusters.
-var ErrSeveralClusters = errors.New("the nodes to join belong to different clusters")
+// errSeveralClusters says that the nodes to join belong to different clusters.
+var errSeveralClusters = errors.New("the nodes to join belong to different clusters")
 
-// ErrNoShards says that a node without the role shards was to found a cluster.
-var ErrNoShards = errors.New("a node without the role shards keeps no data and cannot found a cluster: let it join one")
+// errNoShards says that a node without the role shards was to found a cluster.
+var errNoShards = errors.New("a node without the role shards keeps no data and cannot found a cluster: let it join one")
 
 // belong makes sure that the store belongs to a cluster. An empty store without Join becomes a
 // new cluster, in steps of which each may be the last before a crash: identity, then all replicas
@@ -61,7 +61,7 @@ func (r *Runtime) belong(ctx context.Context) error {
 func (r *Runtime) choose(ctx context.Context) (cluster string, shards uint32, err error) {
 	if len(r.options.Join) == 0 {
 		if !r.options.keepsShards() {
-			return "", 0, ErrNoShards
+			return "", 0, errNoShards
 		}
 		return id.New(id.Application), r.options.Shards, nil
 	}
@@ -87,7 +87,7 @@ func clusterOf(view *membership.View) (cluster string, shards uint32, err error)
 		case cluster == "":
 			cluster, shards = n.Meta.Cluster, n.Meta.Shards
 		case cluster != n.Meta.Cluster:
-			return "", 0, ErrSeveralClusters
+			return "", 0, errSeveralClusters
 		}
 	}
 	return cluster, shards, nil
@@ -179,10 +179,10 @@ func (r *Runtime) founding() *nodev1.Command {
 func (r *Runtime) ask(ctx context.Context, kind nodev1.Kind, c *nodev1.Command) error {
 	c.Principal = &nodev1.Principal{Admin: true}
 	reply, err := r.system.Caller().Ask(ctx, &nodev1.GrainRequest{Kind: kind, ApplicationId: placement.ID, Id: placement.ID, Command: c})
-	if err == nil && reply.Error != nil {
-		err = code.New(code.Code(reply.Error.Code), "%s", reply.Error.Message)
+	if err != nil {
+		return err
 	}
-	return err
+	return grain.CodedError(reply.Error)
 }
 
 // metaReplica gives the replica of the meta shard in this store, 0 for none.

@@ -5,6 +5,11 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"parley/actors/driver"
+	"parley/actors/runtime"
+	eventv1 "parley/proto/event/v1"
+	nodev1 "parley/proto/node/v1"
 )
 
 // TestAClockThatWasAhead: in a node's first life its clock is an hour ahead. It is set right, and the node
@@ -15,4 +20,48 @@ func TestAClockThatWasAhead(t *testing.T) {
 	closed(t, open(t, o))
 	o = options(t, o.Store.FS)
 	closed(t, open(t, o))
+}
+
+// TestAnEmptyDiskUnderTheNameOfOneThatWasAhead: a machine whose clock is an hour ahead is stopped and removed.
+// Another one takes its place under its name, with an empty disk and the right time, while the others run on: it
+// gets all replicas, and its edge hears what it asks for.
+func TestAnEmptyDiskUnderTheNameOfOneThatWasAhead(t *testing.T) {
+	a := startWith(t, "a", vfs.NewMem(), func(o *runtime.Options) { o.Shards = 2 }).ready(t)
+	defer closed(t, a.Runtime)
+	b := start(t, "b", vfs.NewMem(), a.Addresses().Gossip).ready(t)
+	defer closed(t, b.Runtime)
+	ahead := func(o *runtime.Options) { o.Now = func() time.Time { return time.Now().Add(time.Hour) } }
+	old := startWith(t, "c", vfs.NewMem(), ahead, a.Addresses().Gossip).ready(t)
+	a.until(t, "a cluster of three", healed(3))
+	con, ann := newConversation(t, a.API(), "", "tea"), newUser(t, a.API(), "ann")
+	join(t, a.API(), con.Id, ann.Id)
+	interest := func(m *member) (head uint64) {
+		m.until(t, "somebody who leads the conversation", func(*driver.Picture) bool {
+			told, err := m.API().Interest(t.Context(), &nodev1.Interest{Version: 1, ApplicationId: app, Id: con.Id})
+			head = told.GetHead()
+			return err == nil
+		})
+		return head
+	}
+	interest(old)
+	if err := old.Leave(t.Context()); err != nil { // or its silence would be waited for, again and again
+		t.Fatal(err)
+	}
+	closed(t, old.Runtime)
+	a.until(t, "two members", func(p *driver.Picture) bool {
+		if err := a.SetMember(t.Context(), "c", eventv1.StoreState_STORE_STATE_REMOVING, true); err != nil {
+			t.Log(err) // it may have led the meta shard, and may have been removed by the attempt before
+		}
+		return len(p.Members()) == 2
+	})
+	c := start(t, "c", vfs.NewMem(), a.Addresses().Gossip).ready(t)
+	defer closed(t, c.Runtime)
+	a.until(t, "three members again", healed(3))
+	head := interest(c)
+	if _, err := a.API().Post(t.Context(), as(ann), con.Id, "hi", text("hi")); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.edge.await(t, con.Id, 1); got[0] != head+1 {
+		t.Errorf("its edge heard %v after %d", got, head)
+	}
 }

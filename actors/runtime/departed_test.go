@@ -15,18 +15,7 @@ import (
 // startHasty is start with a driver that gives up dead nodes at once.
 func startHasty(t *testing.T, name string, fs vfs.FS, join ...string) *member {
 	t.Helper()
-	if racing {
-		t.Skip("several nodes in one process set gRPC's global logger while connections read it")
-	}
-	m := &member{name: name, fs: fs, edge: newEar()}
-	o := options(t, fs)
-	o.NodeName, o.Join, o.Edge, o.Driver.DeadAfter = name, join, m.edge, 100*time.Millisecond
-	r, err := runtime.Open(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.Runtime = r
-	return m
+	return startWith(t, name, fs, func(o *runtime.Options) { o.Driver.DeadAfter = 100 * time.Millisecond }, join...)
 }
 
 // TestAReturningNodeLetsGoOfWhatItLost: a node that was away for so long that its replicas were given

@@ -23,10 +23,16 @@ type member struct {
 	edge *ear
 }
 
-// start opens a node of a cluster; it does not wait. Under the race detector several nodes in one
+// start opens a node of a cluster; it does not wait.
+func start(t testing.TB, name string, fs vfs.FS, join ...string) *member {
+	t.Helper()
+	return startWith(t, name, fs, func(*runtime.Options) {}, join...)
+}
+
+// startWith is start with options of the test's own. Under the race detector several nodes in one
 // process need "make race-nodes": each sets gRPC's logger, a variable that connections read without
 // a lock.
-func start(t testing.TB, name string, fs vfs.FS, join ...string) *member {
+func startWith(t testing.TB, name string, fs vfs.FS, set func(*runtime.Options), join ...string) *member {
 	t.Helper()
 	if racing {
 		t.Skip("several nodes in one process set gRPC's global logger while connections read it")
@@ -34,6 +40,7 @@ func start(t testing.TB, name string, fs vfs.FS, join ...string) *member {
 	m := &member{name: name, fs: fs, edge: newEar()}
 	o := options(t, fs)
 	o.NodeName, o.Join, o.Edge = name, join, m.edge
+	set(&o)
 	r, err := runtime.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)

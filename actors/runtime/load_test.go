@@ -107,7 +107,7 @@ type acks struct {
 }
 
 // post posts without waiting and notes the answer.
-func (k *acks) post(t testing.TB, ctx context.Context, a *api.API, p *nodev1.Principal, con, client string) {
+func (k *acks) post(t testing.TB, ctx context.Context, a *api.Service, p *nodev1.Principal, con, client string) {
 	k.done.Add(1)
 	var once atomic.Bool
 	a.PostAsync(ctx, p, con, client, text(client), func(r *nodev1.Reply, err error) {
@@ -130,7 +130,7 @@ func (k *acks) post(t testing.TB, ctx context.Context, a *api.API, p *nodev1.Pri
 }
 
 // check reads the whole log: dense, each client id once, every ack where it was promised.
-func (k *acks) check(t testing.TB, a *api.API, p *nodev1.Principal, con string) {
+func (k *acks) check(t testing.TB, a *api.Service, p *nodev1.Principal, con string) {
 	t.Helper()
 	l, err := a.ListEvents(t.Context(), p, con, &nodev1.ListEvents{})
 	if err != nil {

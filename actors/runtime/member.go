@@ -203,27 +203,24 @@ func (r *Runtime) Leaving(node string) bool {
 const observeWithin = 2 * time.Second
 
 // Observe implements driver.Cluster.
-func (r *Runtime) Observe(ctx context.Context, nodes []string) (shards []*nodev1.ObservedShard, answered []string) {
+func (r *Runtime) Observe(ctx context.Context, nodes []string) []driver.Answer {
 	ctx, cancel := context.WithTimeout(ctx, observeWithin)
 	defer cancel()
-	replies, silent := make([][]*nodev1.ObservedShard, len(nodes)), make([]bool, len(nodes))
+	answers := make([]driver.Answer, len(nodes))
 	var g errgroup.Group
 	for i, n := range nodes {
 		g.Go(func() error {
 			reply, err := r.request(ctx, n, &nodev1.GrainRequest{Query: &nodev1.Query{Body: &nodev1.Query_Observe{Observe: &nodev1.Observe{}}}})
-			replies[i], silent[i] = reply.GetObserved(), err != nil
+			if err == nil {
+				answers[i] = driver.Answer{Node: n, Shards: reply.Observed, Away: reply.Away}
+			}
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
 		r.options.Logger.Debug("a node did not say how its shards fare", "error", err)
 	}
-	for i, n := range nodes {
-		if !silent[i] {
-			answered = append(answered, n)
-		}
-	}
-	return slices.Concat(replies...), answered
+	return slices.DeleteFunc(answers, func(a driver.Answer) bool { return a.Node == "" })
 }
 
 // Order implements driver.Cluster.
@@ -248,7 +245,8 @@ func (r *Runtime) Rebalance(ctx context.Context) error {
 	return r.Order(ctx, r.directory.Get(keys.Meta).Node, &nodev1.Order{Kind: nodev1.OrderKind_ORDER_KIND_REBALANCE})
 }
 
-// Joining lists the nodes that gossip knows and that are no members yet, by name.
+// Joining lists the nodes that gossip knows and that are no members yet, by name. Of one that was removed
+// gossip goes on telling for a while; what is started anew under its name has another incarnation.
 func (r *Runtime) Joining() []string {
 	stores, err := placement.Stores(r.public)
 	if err != nil {
@@ -257,7 +255,7 @@ func (r *Runtime) Joining() []string {
 	var joining []string
 	for _, n := range r.members.View().Nodes {
 		if !slices.ContainsFunc(stores, func(s *eventv1.Store) bool {
-			return s.Node == n.Name && s.State != eventv1.StoreState_STORE_STATE_REMOVED
+			return s.Node == n.Name && (s.State != eventv1.StoreState_STORE_STATE_REMOVED || s.Incarnation == n.Meta.Incarnation)
 		}) {
 			joining = append(joining, n.Name)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"parley/actors/grain"
 	"parley/cluster/shard"
 	"parley/persistence/keys"
 	"parley/proto/code"
@@ -41,15 +42,21 @@ func (r *Runtime) onNode(msg proto.Message, respond func(proto.Message)) {
 	}
 }
 
+// answer puts an outcome on the wire. An error without a code is of what this node cannot do now, and may
+// later.
 func answer(reply *nodev1.Reply, err error) *nodev1.GrainReply {
 	if err == nil {
 		return &nodev1.GrainReply{Reply: reply}
 	}
-	e, ok := code.Of(err)
-	if !ok {
-		e = code.New(code.Unavailable, "%v", err)
+	if _, ok := code.Of(err); !ok {
+		err = code.New(code.Unavailable, "%v", err)
 	}
-	return &nodev1.GrainReply{Error: &nodev1.Error{Code: string(e.Code), Message: e.Message}}
+	return &nodev1.GrainReply{Error: grain.ErrorOf(err)}
+}
+
+// outcome is the inverse of answer.
+func outcome(a *nodev1.GrainReply) (*nodev1.Reply, error) {
+	return a.GetReply(), grain.CodedError(a.GetError())
 }
 
 // serve carries out a request of another node, or of this one.
@@ -99,10 +106,7 @@ func (r *Runtime) request(ctx context.Context, node string, req *nodev1.GrainReq
 	if !ok {
 		return nil, fmt.Errorf("node %s answered with %T", node, msg)
 	}
-	if reply.Error != nil {
-		return nil, code.New(code.Code(reply.Error.Code), "%s", reply.Error.Message)
-	}
-	return reply.GetReply(), nil
+	return outcome(reply)
 }
 
 // obey changes this node's replica of a shard. Each order may come again, and late.
@@ -177,13 +181,15 @@ func (r *Runtime) destroyReplica(ctx context.Context, s keys.Shard, replica shar
 		if err := r.public.durable(ctx); err != nil {
 			return err
 		}
-		r.public.own.Store(false)
+		r.public.leave()
 	}
 	err := r.host.RemoveReplica(ctx, s, replica)
-	if errors.Is(err, shard.ErrNoReplica) {
+	absent := errors.Is(err, shard.ErrNoReplica)
+	if absent {
 		err = nil // it was dropped before, or never made
 	}
 	if s == keys.Meta {
+		r.public.leaves.Store(!absent) // another one may be here, which stays
 		err = errors.Join(err, r.public.look())
 	}
 	return err
@@ -200,9 +206,9 @@ func (r *Runtime) readIndex(ctx context.Context, s keys.Shard) error {
 	}
 }
 
-// observe says how the shards fare that this node leads.
+// observe says how this node fares, and the shards that it leads.
 func (r *Runtime) observe(ctx context.Context) (*nodev1.Reply, error) {
-	reply := &nodev1.Reply{}
+	reply := &nodev1.Reply{Away: proto.Bool(r.drained.Load())}
 	for s := keys.Meta; s <= keys.Shard(r.shards); s++ {
 		if !r.directory.Get(s).Serves() {
 			continue
@@ -211,18 +217,12 @@ func (r *Runtime) observe(ctx context.Context) (*nodev1.Reply, error) {
 		if err != nil {
 			return nil, err
 		}
-		if status.Role == roleLeader {
+		if status.Role == shard.RoleLeader {
 			reply.Observed = append(reply.Observed, r.observed(status))
 		}
 	}
 	return reply, nil
 }
-
-// What shard.Status calls a leader, and a follower whose log the leader knows.
-const (
-	roleLeader     = "leader"
-	stateReplicate = "replicate"
-)
 
 func (r *Runtime) observed(status shard.Status) *nodev1.ObservedShard {
 	o := &nodev1.ObservedShard{
@@ -230,7 +230,7 @@ func (r *Runtime) observed(status shard.Status) *nodev1.ObservedShard {
 		Configured: status.Configured,
 	}
 	for _, m := range status.Replicas {
-		follows := m.State == stateReplicate || m.Replica == status.Replica
+		follows := m.State == shard.StateReplicate || m.Replica == status.Replica
 		o.Replicas = append(o.Replicas, &nodev1.ObservedReplica{
 			Id: uint64(m.Replica), Node: m.Node, Voter: m.Voter, Match: m.Match,
 			CaughtUp: follows && m.Match+uint64(r.options.Host.CaughtUpEntries) >= status.Commit,

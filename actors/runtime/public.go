@@ -27,10 +27,11 @@ const publicPageBytes = 512 << 10
 // one is here, else from the last copy that a leader gave. The copy is kept on disk, so that a
 // node starts, and knows where the others are, while nobody answers. It implements store.Reader.
 type public struct {
-	store *store.Store
-	own   atomic.Bool // a replica with state is here
-	copy  atomic.Pointer[eventv1.PublicCopy]
-	stale chan struct{} // capacity 1: somebody has a newer version
+	store  *store.Store
+	own    atomic.Bool // a replica with state is here, and stays
+	leaves atomic.Bool // the replica here is being dropped, which may take as long as the disk is full
+	copy   atomic.Pointer[eventv1.PublicCopy]
+	stale  chan struct{} // capacity 1: somebody has a newer version
 
 	pulling chan struct{} // capacity 1: one pull at a time
 	began   time.Time     // of the last pull that succeeded; belongs to who is pulling
@@ -57,11 +58,34 @@ func openPublic(st *store.Store) (*public, error) {
 	return p, p.look()
 }
 
-// look notes whether the meta shard has state here.
+// look notes whether the meta shard has state here that is to be shown.
 func (p *public) look() error {
 	_, ok, err := p.version()
-	p.own.Store(ok)
-	return err
+	if err != nil {
+		return err
+	}
+	if !ok {
+		p.leaves.Store(false) // it has left
+	}
+	p.own.Store(ok && !p.leaves.Load())
+	return nil
+}
+
+// leave has the copy shown: the replica here is being dropped, and hears of nothing new.
+func (p *public) leave() {
+	p.leaves.Store(true)
+	p.own.Store(false)
+}
+
+// lasts says whether the state of the replica is still here. It goes in one stroke, and whoever looked before
+// may still read it: what is not found then may be in the copy.
+func (p *public) lasts() bool {
+	_, ok, err := p.version()
+	if ok || err != nil {
+		return true
+	}
+	p.own.Store(false)
+	return false
 }
 
 // version is the applied index of the replica here; ok=false when there is none.
@@ -77,7 +101,9 @@ func (p *public) version() (version uint64, ok bool, err error) {
 // Get implements store.Reader.
 func (p *public) Get(key []byte) ([]byte, bool, error) {
 	if p.own.Load() {
-		return p.store.Reader().Get(key)
+		if value, ok, err := p.store.Reader().Get(key); ok || err != nil || p.lasts() {
+			return value, ok, err
+		}
 	}
 	rows := p.copy.Load().Rows
 	i, ok := slices.BinarySearchFunc(rows, key, compareRow)
@@ -92,7 +118,14 @@ func compareRow(r *eventv1.PublicRow, key []byte) int { return bytes.Compare(r.K
 // Scan implements store.Reader.
 func (p *public) Scan(lo, hi []byte, reverse bool, visit func(key, value []byte) (bool, error)) error {
 	if p.own.Load() {
-		return p.store.Reader().Scan(lo, hi, reverse, visit)
+		found := false
+		err := p.store.Reader().Scan(lo, hi, reverse, func(key, value []byte) (bool, error) {
+			found = true
+			return visit(key, value)
+		})
+		if found || err != nil || p.lasts() {
+			return err
+		}
 	}
 	rows := p.copy.Load().Rows
 	from, _ := slices.BinarySearchFunc(rows, lo, compareRow)
@@ -254,14 +287,7 @@ func (r *Runtime) fresh(ctx context.Context) error {
 	if !r.public.own.Load() {
 		return r.pull(ctx)
 	}
-	done := make(chan error, 1) // one answer, also when nobody waits any more
-	r.host.ReadIndex(keys.Meta, func(_ shard.Epoch, err error) { done <- err })
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return r.readIndex(ctx, keys.Meta)
 }
 
 // keepPublic brings each copy to disk, or the latest when they come faster.

@@ -112,7 +112,7 @@ func (r *Runtime) handOver(ctx context.Context) (left int) {
 			continue
 		}
 		status, err := r.host.Status(ctx, s)
-		if err != nil || status.Role != roleLeader {
+		if err != nil || status.Role != shard.RoleLeader {
 			continue
 		}
 		if heir, ok := r.heir(status, int(s)); ok {

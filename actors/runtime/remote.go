@@ -53,7 +53,7 @@ func (r *Runtime) listen() error {
 
 // interest brings a registration to the leader of its shard, here or elsewhere.
 func (r *Runtime) interest(ctx context.Context, i *nodev1.Interest) (*nodev1.InterestReply, error) {
-	lead := r.directory.Get(keys.Of(i.ApplicationId, i.Id, r.shards))
+	lead := r.directory.Get(keys.ShardOf(i.ApplicationId, i.Id, r.shards))
 	if lead.Node == "" {
 		return nil, code.New(code.Unavailable, "nobody leads this shard at the moment; try again")
 	}
@@ -102,8 +102,9 @@ func (r *Runtime) head(_ keys.Shard, application, entity string, done func(shard
 	})
 }
 
-// deliver sends a batch to another node's edge. There is one on its way per edge, so the group
-// holds as many of these as there are other edges.
+// deliver sends a batch to another node's edge. A feed has one on its way, or, while it is idle, those of
+// its beats that are not answered yet, which the time of a request ends: so the group holds a few of these
+// for each other edge.
 func (r *Runtime) deliver(edge string, b *nodev1.FanoutBatch, done func(error)) {
 	r.group.Go(func() error {
 		_, err := r.system.Request(r.ctx, edge, fanoutReceiver, b)

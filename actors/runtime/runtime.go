@@ -73,7 +73,7 @@ type Runtime struct {
 	system      *system.System
 	outbox      *outbox.Outbox
 	tenants     *application.View
-	api         *api.API
+	api         *api.Service
 	driver      *driver.Driver
 	silent      *telemetry.Seldom // nodes that do not say who is connected to them
 	sweeper     *sweep.Sweeper
@@ -242,7 +242,7 @@ func (r *Runtime) openActors(context.Context) (err error) {
 		return fmt.Errorf("tell the node's address: %w", err)
 	}
 	b := r.options.Outbox
-	b.Host, b.Caller = r.host, r.system.Caller()
+	b.Host, b.Caller, b.Now = r.host, r.system.Caller(), r.options.Now
 	if b.Sinks, err = r.openSinks(); err != nil {
 		return err
 	}
@@ -340,7 +340,7 @@ func (r *Runtime) served() (shards []keys.Shard) {
 }
 
 // API is what an edge may ask of the cluster.
-func (r *Runtime) API() *api.API { return r.api }
+func (r *Runtime) API() *api.Service { return r.api }
 
 // ClusterID is the id that the cluster was founded with.
 func (r *Runtime) ClusterID() string { return r.identity.ClusterID }

@@ -18,7 +18,7 @@ import (
 	nodev1 "parley/proto/node/v1"
 )
 
-func newConversation(t testing.TB, a *api.API, key, name string) *eventv1.Conversation {
+func newConversation(t testing.TB, a *api.Service, key, name string) *eventv1.Conversation {
 	t.Helper()
 	c, _, err := a.CreateConversation(t.Context(), admin, key, &eventv1.Conversation{Name: name})
 	if err != nil {
@@ -27,7 +27,7 @@ func newConversation(t testing.TB, a *api.API, key, name string) *eventv1.Conver
 	return c
 }
 
-func newUser(t testing.TB, a *api.API, name string) *eventv1.User {
+func newUser(t testing.TB, a *api.Service, name string) *eventv1.User {
 	t.Helper()
 	u, err := a.CreateUser(t.Context(), admin, "", &eventv1.User{Name: name})
 	if err != nil {
@@ -36,7 +36,7 @@ func newUser(t testing.TB, a *api.API, name string) *eventv1.User {
 	return u
 }
 
-func join(t testing.TB, a *api.API, con, usr string) *nodev1.Reply {
+func join(t testing.TB, a *api.Service, con, usr string) *nodev1.Reply {
 	t.Helper()
 	r, err := a.AddMember(t.Context(), admin, con, "", api.UserRef{ID: usr}, &nodev1.AddMember{
 		Action: nodev1.MemberAction_MEMBER_ACTION_JOIN, Channel: []byte(`{"type":"app"}`),

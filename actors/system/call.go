@@ -1,13 +1,13 @@
 package system
 
 import (
-	"cmp"
 	"context"
 	"math/rand/v2"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
+	grains "parley/actors/grain"
 	"parley/cluster/directory"
 	"parley/persistence/keys"
 	"parley/proto/code"
@@ -209,15 +209,15 @@ func (c *call) onReply(reply *nodev1.GrainReply) {
 	case reply.Error.Code == string(code.Unknown) && c.safety != once:
 		c.maybe = true
 		c.again("unknown")
-	case c.maybe && c.safety != reading && refused(coded(reply.Error)):
+	case c.maybe && c.safety != reading && refused(grains.CodedError(reply.Error)):
 		c.finish(nil, errUnknown()) // this attempt surely did nothing; an earlier one may have
 	default:
-		c.finish(reply, coded(reply.Error))
+		c.finish(reply, grains.CodedError(reply.Error))
 	}
 }
 
 // refused says whether an error means that the attempt, for a reason that will pass, did nothing.
-func refused(e *code.Error) bool { return e.Code == code.NotStored || e.Code == code.Unavailable }
+func refused(err error) bool { return code.Has(err, code.NotStored) || code.Has(err, code.Unavailable) }
 
 func (c *call) again(why string) {
 	c.c.s.metrics.attempts.WithLabelValues(why).Inc()
@@ -326,13 +326,4 @@ func (c *call) finish(reply *nodev1.GrainReply, err error) { c.done(reply, err) 
 
 func errUnknown() error {
 	return code.New(code.Unknown, "The outcome is not known. Send the request again with the same client id.")
-}
-
-// coded turns an error from the wire into one that Go code can branch on.
-func coded(e *nodev1.Error) *code.Error {
-	out := &code.Error{Code: code.Code(cmp.Or(e.Exact, e.Code)), Message: e.Message, RetryAfter: time.Duration(e.RetryAfterMs) * time.Millisecond}
-	for _, f := range e.Fields {
-		out.Fields = append(out.Fields, code.Field{Name: f.Name, Reason: f.Reason})
-	}
-	return out
 }

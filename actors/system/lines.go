@@ -82,7 +82,8 @@ func (l *lines) park(c *call, retryAt time.Time) (open bool) {
 	defer l.mu.Unlock()
 	key := keyOf(c)
 	ln := l.by[key]
-	if ln == nil {
+	made := ln == nil
+	if made {
 		ln = &line{shard: c.shard}
 		l.by[key] = ln
 		l.size.Add(1)
@@ -90,7 +91,10 @@ func (l *lines) park(c *call, retryAt time.Time) (open bool) {
 	if len(ln.places) == 0 || c.order < ln.places[0].order {
 		ln.lead, ln.stuck, ln.retryAt = c.lead, c.stuck, retryAt
 	}
-	return l.put(ln, c)
+	if open = l.put(ln, c); made && !open {
+		l.drop(key) // a line with nobody in it is the sweeper's alone
+	}
+	return open
 }
 
 // put registers c and notes its place in ln. The lock is held.
@@ -135,10 +139,15 @@ func (l *lines) take(key lineKey) []place {
 	places := ln.places
 	ln.places = nil
 	if len(places) == 0 {
-		delete(l.by, key)
-		l.size.Add(-1)
+		l.drop(key)
 	}
 	return places
+}
+
+// drop forgets a line in which nobody is. The lock is held.
+func (l *lines) drop(key lineKey) {
+	delete(l.by, key)
+	l.size.Add(-1)
 }
 
 // held says whether the call with that order, or one that was made before it, is in a line, and when

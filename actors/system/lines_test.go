@@ -80,3 +80,17 @@ func TestCallsKeepTheirOrder(t *testing.T) {
 		})
 	}
 }
+
+// TestAClosedCallerHasNoLines: a call that finds no way when the system is closed already leaves no line behind,
+// which the sweeper would look into.
+func TestAClosedCallerHasNoLines(t *testing.T) {
+	n := openNode(t, "n1", newStage()) // nobody leads
+	c := n.Caller()
+	c.close() // as Close does, before it ends the sweeper
+	if _, err := c.Ask(t.Context(), post("CON-1", "a")); !code.Has(err, code.Unavailable) {
+		t.Errorf("a call of a closed caller: %v", err)
+	}
+	if due := c.lines.due(&review{now: time.Now(), next: time.Now().Add(time.Hour)}); due != nil || c.lines.size.Load() != 0 {
+		t.Errorf("%d lines are left, %d of them due", c.lines.size.Load(), len(due))
+	}
+}

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	grains "parley/actors/grain"
 	"parley/cluster/membership"
 	"parley/cluster/shard"
 	"parley/persistence/keys"
@@ -247,8 +248,8 @@ func TestARefusalAfterADoubt(t *testing.T) {
 			if _, err := ask(t, nodes[0], post("CON-1", "m1"), time.Minute); !code.Has(err, code.Unknown) {
 				t.Errorf("after a doubt it is told as %v", err)
 			}
-			want := coded(refusal).Code
-			if _, err := ask(t, nodes[0], post("CON-1", "m2"), time.Minute); !code.Has(err, want) {
+			want, _ := code.Of(grains.CodedError(refusal))
+			if _, err := ask(t, nodes[0], post("CON-1", "m2"), time.Minute); !code.Has(err, want.Code) {
 				t.Errorf("without a doubt it is told as %v", err)
 			}
 		})

@@ -251,7 +251,7 @@ func ShardOf(req *nodev1.GrainRequest, shards uint32) (keys.Shard, error) {
 		}
 		return keys.Shard(n), nil
 	default:
-		return keys.Of(req.GetApplicationId(), req.GetId(), shards), nil
+		return keys.ShardOf(req.GetApplicationId(), req.GetId(), shards), nil
 	}
 }
 

@@ -40,8 +40,8 @@ type table struct {
 }
 
 type stripe struct {
-	name    string // of the process that takes replies
-	mu      sync.Mutex
+	name    string     // of the process that takes replies
+	mu      sync.Mutex // guards what follows
 	counter uint32
 	waiters map[uint32]waiter
 	closed  bool

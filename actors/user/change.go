@@ -21,6 +21,7 @@ type (
 	membershipIndexed struct{ membership *eventv1.Membership }
 	membershipOrdered struct{ membership *eventv1.Membership }
 	membershipDropped struct{ membership *eventv1.Membership }
+	deletionNoted     struct{ deleted *eventv1.DeletedConversations }
 	indexDropped      struct{}
 	devicesChanged    struct{ devices *eventv1.Devices } // empty: the row goes
 )
@@ -57,11 +58,20 @@ func (c membershipDropped) encode(m *machine) []store.Op {
 }
 func (c membershipDropped) fold(m *machine) { m.memberships[c.membership.ConversationId] = nil }
 
+func (c deletionNoted) encode(m *machine) []store.Op {
+	return []store.Op{row.Put(keys.Deleted(m.entity.Shard, m.app, m.id), c.deleted)}
+}
+func (c deletionNoted) fold(m *machine) { m.deleted = c.deleted }
+
 func (c indexDropped) encode(m *machine) []store.Op {
 	rows, order := keys.Memberships(m.entity.Shard, m.app, m.id), keys.MembershipOrders(m.entity.Shard, m.app, m.id)
-	return []store.Op{store.DeleteRange(rows, keys.End(rows)), store.DeleteRange(order, keys.End(order))}
+	return []store.Op{store.DeleteRange(rows, keys.End(rows)), store.DeleteRange(order, keys.End(order)),
+		store.Delete(keys.Deleted(m.entity.Shard, m.app, m.id))}
 }
-func (c indexDropped) fold(m *machine) { clear(m.memberships) }
+func (c indexDropped) fold(m *machine) {
+	clear(m.memberships)
+	m.deleted = &eventv1.DeletedConversations{}
+}
 
 func (c devicesChanged) encode(m *machine) []store.Op {
 	key := keys.Devices(m.entity.Shard, m.app, m.id)

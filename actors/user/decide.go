@@ -2,15 +2,17 @@ package user
 
 import (
 	"math"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
 
 	"parley/actors/conversation/document"
 	"parley/actors/grain"
+	"parley/actors/name"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	"parley/proto/id"
 	nodev1 "parley/proto/node/v1"
-
-	"google.golang.org/protobuf/proto"
 )
 
 // draft collects what one command leads to. It reads the machine's view and never changes it.
@@ -64,7 +66,7 @@ func (d *draft) create(wanted *eventv1.User) (*nodev1.Reply, error) {
 	if err := CheckProfile(wanted); err != nil {
 		return nil, err
 	}
-	u := proto.Clone(wanted).(*eventv1.User)
+	u := proto.CloneOf(wanted)
 	u.ApplicationId, u.Id, u.Never = d.entity.Application, d.entity.ID, false
 	u.CreatedMs, u.UpdatedMs, u.DeletedMs, u.NameFence, u.Revision = d.now, d.now, 0, 0, 1
 	d.change(profileChanged{u}, listed{u.CreatedMs})
@@ -142,12 +144,12 @@ func (d *draft) update(c *nodev1.UpdateUser) (*nodev1.Reply, error) {
 	if !d.alive() {
 		return nil, notFound()
 	}
-	u := proto.Clone(d.user).(*eventv1.User)
+	u := proto.CloneOf(d.user)
 	merge(u, c)
-	if err := CheckProfile(u); err != nil {
+	renamed := u.Name != d.user.Name
+	if err := checkProfile(u, renamed); err != nil {
 		return nil, err
 	}
-	renamed := u.Name != d.user.Name
 	if renamed && c.NameToken <= d.user.NameFence {
 		return nil, code.New(code.Unavailable, "the user's name was changed or given up by another request; try again")
 	}
@@ -207,7 +209,8 @@ func (d *draft) remove() (*nodev1.Reply, error) {
 }
 
 // index takes news of a membership. It comes by outbox, at least once, and is never refused.
-// News that are not newer than the row change nothing.
+// News that are not newer than the row change nothing. Where there is no row they may be of a conversation that was
+// deleted, and have been on their way since before that, from a leader that was deposed.
 func (d *draft) index(i *nodev1.IndexMembership) (*nodev1.Reply, error) {
 	news := i.GetMembership()
 	if _, err := id.Parse(id.Conversation, news.GetConversationId()); err != nil || d.user == nil {
@@ -215,17 +218,14 @@ func (d *draft) index(i *nodev1.IndexMembership) (*nodev1.Reply, error) {
 	}
 	known := d.memberships[news.ConversationId]
 	if news.ConversationDeleted {
-		if known != nil {
-			d.change(membershipDropped{known})
-			d.tellMembership(i)
-		}
+		d.forget(known, i)
 		return &nodev1.Reply{}, nil
 	}
 	if !d.alive() {
 		d.answerLate(news)
 		return &nodev1.Reply{}, nil
 	}
-	if known != nil && known.Sequence >= news.Sequence {
+	if known != nil && known.Sequence >= news.Sequence || known == nil && d.wasDeleted(news.ConversationId) {
 		return &nodev1.Reply{}, nil
 	}
 	if known == nil {
@@ -237,6 +237,25 @@ func (d *draft) index(i *nodev1.IndexMembership) (*nodev1.Reply, error) {
 		d.inform(news)
 	}
 	return &nodev1.Reply{}, nil
+}
+
+// forget takes a deleted conversation out of the index, and remembers it for news of it that come late.
+func (d *draft) forget(known *eventv1.Membership, i *nodev1.IndexMembership) {
+	if known != nil {
+		d.change(membershipDropped{known})
+		d.tellMembership(i)
+	}
+	conversation := i.GetMembership().GetConversationId()
+	if !d.alive() || d.wasDeleted(conversation) {
+		return
+	}
+	ids := d.deleted.GetIds()
+	ids = ids[max(0, len(ids)-DeletedMax+1):]
+	d.change(deletionNoted{&eventv1.DeletedConversations{Ids: append(slices.Clone(ids), conversation)}})
+}
+
+func (d *draft) wasDeleted(conversation string) bool {
+	return slices.Contains(d.deleted.GetIds(), conversation)
 }
 
 // answerLate lets a conversation know that the user it took in is gone.
@@ -287,15 +306,17 @@ func (d *draft) inform(m *eventv1.Membership) {
 }
 
 func (d *draft) confirm(u *eventv1.User) {
-	d.send(nodev1.Kind_KIND_NAME, "user/"+u.Name,
+	d.send(nodev1.Kind_KIND_NAME, nameEntity(u.Name),
 		&nodev1.Command{Body: &nodev1.Command_ConfirmName{ConfirmName: &nodev1.ConfirmName{OwnerId: u.Id, Token: u.NameFence}}})
 }
 
 // release gives up the reservations of a name up to a token.
 func (d *draft) release(name string, token uint64) {
-	d.send(nodev1.Kind_KIND_NAME, "user/"+name,
+	d.send(nodev1.Kind_KIND_NAME, nameEntity(name),
 		&nodev1.Command{Body: &nodev1.Command_ReleaseName{ReleaseName: &nodev1.ReleaseName{OwnerId: d.entity.ID, Token: token}}})
 }
+
+func nameEntity(of string) string { return name.EntityID(name.OfUser, of) }
 
 func (d *draft) sendPropagate(after string) {
 	d.send(nodev1.Kind_KIND_USER, d.entity.ID,
@@ -329,15 +350,20 @@ func (d *draft) tellMembership(i *nodev1.IndexMembership) {
 
 // CheckProfile checks what a caller may set of a user; its errors are code.ValidationFail. Who is
 // about to reserve a name for a user asks it first.
-func CheckProfile(u *eventv1.User) error {
+func CheckProfile(u *eventv1.User) error { return checkProfile(u, true) }
+
+// checkProfile is CheckProfile. A name that is not new may have what a new one may not: older versions took it.
+func checkProfile(u *eventv1.User, named bool) error {
 	if u.GetName() == "" {
 		return code.Invalid("name", "is not allowed to be empty")
+	}
+	if err := document.CheckName(u.Name, NameCharactersMax); named && err != nil {
+		return code.Invalid("name", err.Error())
 	}
 	for _, f := range []struct {
 		field, value string
 		max          int
 	}{
-		{"name", u.Name, NameCharactersMax},
 		{"display_name", u.DisplayName, DisplayNameCharactersMax},
 		{"image_url", u.ImageUrl, ImageURLCharactersMax},
 		{"idempotency_key", u.IdempotencyKey, idempotencyKeyMax},

@@ -24,10 +24,10 @@ const (
 	DevicesMax = 16
 	// MutedMax is how many conversations a user mutes; one more drops the one that was muted first.
 	MutedMax = 1000
-	// DeviceIDCharactersMax, DeviceTokenBytesMax and DeviceTopicCharactersMax bound what a client tells.
-	DeviceIDCharactersMax    = 256
-	DeviceTokenBytesMax      = 4096
-	DeviceTopicCharactersMax = 256
+	// deviceIDCharactersMax, deviceTokenBytesMax and deviceTopicCharactersMax bound what a client tells.
+	deviceIDCharactersMax    = 256
+	deviceTokenBytesMax      = 4096
+	deviceTopicCharactersMax = 256
 
 	appleTokenBytesMax = 100
 	publicKeyBytes     = 65 // an uncompressed point of P-256
@@ -165,18 +165,18 @@ func CheckDevice(d *eventv1.Device) error {
 	if d.GetId() == "" {
 		return code.Invalid("device_id", "is not allowed to be empty")
 	}
-	if err := document.CheckText(d.Id, DeviceIDCharactersMax); err != nil {
+	if err := document.CheckText(d.Id, deviceIDCharactersMax); err != nil {
 		return code.Invalid("device_id", err.Error())
 	}
-	if d.Token == "" || len(d.Token) > DeviceTokenBytesMax {
-		return code.Invalid("device_token", fmt.Sprintf("must have 1 to %d bytes", DeviceTokenBytesMax))
+	if d.Token == "" || len(d.Token) > deviceTokenBytesMax {
+		return code.Invalid("device_token", fmt.Sprintf("must have 1 to %d bytes", deviceTokenBytesMax))
 	}
-	if err := document.CheckText(d.Topic, DeviceTopicCharactersMax); err != nil {
+	if err := document.CheckText(d.Topic, deviceTopicCharactersMax); err != nil {
 		return code.Invalid("bundle_id", err.Error())
 	}
 	switch d.Platform {
 	case eventv1.Platform_PLATFORM_ANDROID:
-		if err := document.CheckText(d.Token, DeviceTokenBytesMax); err != nil {
+		if err := document.CheckText(d.Token, deviceTokenBytesMax); err != nil {
 			return code.Invalid("device_token", err.Error())
 		}
 		return nil

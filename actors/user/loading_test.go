@@ -25,7 +25,7 @@ func TestRowsThatWereNotReadAreNotAbsent(t *testing.T) {
 	w := world.New(3)
 	must(t, w, ann, creating(&eventv1.User{Name: "ann"}))
 	must(t, w, ann, putting(phone("a", "1")))
-	m := user.New(grain.Entity{Shard: keys.Of(app, ann, 3), Kind: nodev1.Kind_KIND_USER, Application: app, ID: ann})
+	m := user.New(grain.Entity{Shard: keys.ShardOf(app, ann, 3), Kind: nodev1.Kind_KIND_USER, Application: app, ID: ann})
 	if err := m.Load(w.Rows(), 0, nil, creating(&eventv1.User{})); err != nil {
 		t.Fatal(err)
 	}

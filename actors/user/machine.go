@@ -29,20 +29,23 @@ const (
 	ImageURLCharactersMax    = 2048
 	// ObjectBytesMax bounds properties and channels.
 	ObjectBytesMax = 16 << 10
+	// DeletedMax is of how many deleted conversations a user remembers that they were: those deleted last.
+	DeletedMax = 64
 	// PropagateMax is how many conversations one step tells of a change.
 	PropagateMax = 128
 )
 
 // machine implements grain.Machine for one user.
 type machine struct {
-	entity grain.Entity
-	app    keys.UUID
-	id     keys.UUID
-	exists bool // the id is well formed: a user may stand behind it
-	loaded bool
+	entity     grain.Entity
+	app        keys.UUID
+	id         keys.UUID
+	wellFormed bool // the id; else no user can stand behind it
+	loaded     bool
 
 	user        *eventv1.User                  // nil = never heard of
 	memberships map[string]*eventv1.Membership // by conversation; nil = absent
+	deleted     *eventv1.DeletedConversations  // nil = not loaded
 	page        []*eventv1.Membership          // what the step at hand tells
 	devices     *eventv1.Devices               // nil = not loaded
 }
@@ -53,7 +56,7 @@ func New(e grain.Entity) grain.Machine {
 	app, errApp := id.Parse(id.Application, e.Application)
 	user, errUser := id.Parse(id.User, e.ID)
 	return &machine{
-		entity: e, app: app, id: user, exists: errApp == nil && errUser == nil,
+		entity: e, app: app, id: user, wellFormed: errApp == nil && errUser == nil,
 		memberships: map[string]*eventv1.Membership{},
 	}
 }
@@ -72,7 +75,7 @@ func AuthorOf(u *eventv1.User) *eventv1.Author {
 
 // Load implements grain.Machine.
 func (m *machine) Load(r store.Reader, _ uint64, _ []byte, cmd *nodev1.Command) error {
-	if !m.exists {
+	if !m.wellFormed {
 		return nil
 	}
 	if !m.loaded {
@@ -84,7 +87,7 @@ func (m *machine) Load(r store.Reader, _ uint64, _ []byte, cmd *nodev1.Command) 
 	}
 	switch b := cmd.Body.(type) {
 	case *nodev1.Command_IndexMembership:
-		return m.loadMembership(r, b.IndexMembership.GetMembership().GetConversationId())
+		return m.loadMembership(r, b.IndexMembership.GetMembership())
 	case *nodev1.Command_PropagateUser:
 		return m.loadPage(r, b.PropagateUser.GetAfter())
 	case *nodev1.Command_PutDevice, *nodev1.Command_DeleteDevice, *nodev1.Command_MutePush:
@@ -93,12 +96,24 @@ func (m *machine) Load(r store.Reader, _ uint64, _ []byte, cmd *nodev1.Command) 
 	return nil
 }
 
-func (m *machine) loadMembership(r store.Reader, conversation string) error {
-	con, err := id.Parse(id.Conversation, conversation)
+// loadMembership loads what is known of a membership, and of what is not, or will not be, whether it is of the past.
+func (m *machine) loadMembership(r store.Reader, news *eventv1.Membership) error {
+	con, err := id.Parse(id.Conversation, news.GetConversationId())
 	if err != nil {
 		return nil
 	}
-	return row.Learn(m.memberships, conversation, r, keys.Membership(m.entity.Shard, m.app, m.id, con))
+	if err := row.Learn(m.memberships, news.ConversationId, r, keys.Membership(m.entity.Shard, m.app, m.id, con)); err != nil {
+		return err
+	}
+	if m.deleted != nil || m.memberships[news.ConversationId] != nil && !news.ConversationDeleted {
+		return nil
+	}
+	deleted := &eventv1.DeletedConversations{}
+	if _, err := row.Read(r, keys.Deleted(m.entity.Shard, m.app, m.id), deleted); err != nil {
+		return err
+	}
+	m.deleted = deleted
+	return nil
 }
 
 // loadPage reads the next part of the index. What the same batch changes in the index needs no
@@ -118,7 +133,7 @@ func (m *machine) loadPage(r store.Reader, after string) error {
 
 // Decide implements grain.Machine.
 func (m *machine) Decide(now int64, cmd *nodev1.Command) (grain.Decision, error) {
-	if !m.exists || cmd.GetPrincipal().GetApplicationId() != m.entity.Application {
+	if !m.wellFormed || cmd.GetPrincipal().GetApplicationId() != m.entity.Application {
 		return grain.Decision{}, notFound()
 	}
 	d := &draft{machine: m, now: now, cmd: cmd}
@@ -147,7 +162,7 @@ func (m *machine) Head() []byte { return nil }
 
 // Settle implements grain.Machine.
 func (m *machine) Settle() {
-	m.memberships, m.page, m.devices = map[string]*eventv1.Membership{}, nil, nil
+	m.memberships, m.deleted, m.page, m.devices = map[string]*eventv1.Membership{}, nil, nil, nil
 }
 
 func notFound() error { return code.New(code.UserNotFound, "user does not exist") }

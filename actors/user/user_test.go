@@ -5,8 +5,10 @@ import (
 	"strings"
 	"testing"
 
+	"parley/actors/conversation/row"
 	"parley/actors/conversation/world"
 	"parley/actors/user"
+	"parley/persistence/keys"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	"parley/proto/id"
@@ -185,6 +187,42 @@ func TestIndex(t *testing.T) {
 			if got := state(); got != step.want || len(w.Fanout) != step.fanout {
 				t.Errorf("after %v: %s with %d fan-outs, want %s with %d", step.cmd, got, len(w.Fanout), step.want, step.fanout)
 			}
+		}
+	})
+}
+
+// TestLateNewsOfADeletedConversation: a joining that a deposed leader still had on its way arrives after the
+// conversation was deleted. It changes nothing and is told to nobody. So many of the last deletions are remembered, as
+// long as the user is there.
+func TestLateNewsOfADeletedConversation(t *testing.T) {
+	each(t, func(t *testing.T, w *world.World) {
+		must(t, w, ann, creating(&eventv1.User{Name: "ann"}))
+		news := func(n int, deleted bool) *nodev1.Command {
+			return indexing(&eventv1.Membership{ConversationId: id.Derive(id.Conversation, app, "", fmt.Sprint(n)), MemberId: "MEM",
+				State: eventv1.MemberState_MEMBER_STATE_JOINED, Sequence: 5, ConversationDeleted: deleted})
+		}
+		const all = user.DeletedMax + 3
+		for n := range all {
+			must(t, w, ann, news(n, false))
+			must(t, w, ann, news(n, true))
+			must(t, w, ann, news(n, true)) // again
+		}
+		rows := len(w.Rows())
+		w.Fanout = nil
+		for n := all - user.DeletedMax; n < all; n++ {
+			must(t, w, ann, news(n, false))
+		}
+		if len(w.Rows()) != rows || len(w.Fanout) != 0 {
+			t.Errorf("%d rows, before the late news %d; told %d times", len(w.Rows()), rows, len(w.Fanout))
+		}
+		must(t, w, ann, news(0, false)) // it has been forgotten, and lists leave it out
+		if len(w.Rows()) != rows+2 {
+			t.Errorf("more than %d are remembered", user.DeletedMax)
+		}
+		must(t, w, ann, deleting())
+		settle(t, w)
+		if _, kept, err := w.Rows().Get(keys.Deleted(keys.ShardOf(app, ann, 3), row.UUID(id.Application, app), row.UUID(id.User, ann))); kept || err != nil {
+			t.Errorf("the deletions outlive the user: %v", err)
 		}
 	})
 }

@@ -95,7 +95,7 @@ func TestTheNextLeaderDelivers(t *testing.T) {
 	}
 	hooks.until(t, "an attempt", func(all []told) bool { return len(all) > 0 })
 
-	home, lost := keys.Of(app, con, 2), ""
+	home, lost := keys.ShardOf(app, con, 2), ""
 	look(t, nodes["b"], "a leader", func(p *driver.Picture) bool { lost = leader(p, home); return lost != "" })
 	solo.Close(t, nodes[lost])
 	delete(nodes, lost)

@@ -15,7 +15,7 @@ const (
 	outcomeTimeout     outcome = "timeout"     // no answer in time
 	outcomeUnreachable outcome = "unreachable" // no connection, or it broke
 	outcomeRefused     outcome = "refused"     // the guard does not let it be reached
-	outcomeCircuit     outcome = "left_alone"  // its host has failed too often
+	outcomeCircuit     outcome = "left_alone"  // its host fails, has not answered yet, or has enough to do
 	outcomeUnwanted    outcome = "unwanted"    // the webhook has been taken away
 	outcomeGone        outcome = "gone"        // the conversation has been deleted
 )

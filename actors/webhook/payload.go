@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
-	"time"
 
 	nodev1 "parley/proto/node/v1"
+	"parley/proto/stamp"
 )
 
 // payload is an event as a webhook is told of it: the members of the old API's webhooks, and who
@@ -47,10 +47,10 @@ func payloadOf(application, conversation string, v *nodev1.EventView) payload {
 	e := v.GetEvent()
 	p := payload{
 		ApplicationID: application, ConversationID: conversation, ID: e.GetSequence(), Type: e.GetType(),
-		From: e.GetFromMember(), To: e.GetTo(), Body: e.GetBody(), Timestamp: stamp(e.GetTimestampMs()),
+		From: e.GetFromMember(), To: e.GetTo(), Body: e.GetBody(), Timestamp: stamp.Of(e.GetTimestampMs()),
 	}
 	if e.GetDeletedMs() != 0 { // of a deleted event only the time of its deletion is left
-		p.Body = json.RawMessage(`{"timestamp":{"deleted":"` + stamp(e.GetDeletedMs()) + `"}}`)
+		p.Body = json.RawMessage(`{"timestamp":{"deleted":"` + stamp.Of(e.GetDeletedMs()) + `"}}`)
 	}
 	if len(p.Body) == 0 {
 		p.Body = json.RawMessage("{}")
@@ -64,9 +64,6 @@ func payloadOf(application, conversation string, v *nodev1.EventView) payload {
 	}
 	return p
 }
-
-// stamp writes Unix milliseconds as the API does.
-func stamp(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z") }
 
 // json renders the payload. Its texts are not escaped for HTML, so the body stays as it was sent.
 func (p payload) json() ([]byte, error) {

@@ -14,6 +14,7 @@ import (
 
 	"parley/actors/outbox"
 	"parley/internal/guard"
+	"parley/internal/retryafter"
 	nodev1 "parley/proto/node/v1"
 )
 
@@ -109,7 +110,7 @@ func judge(r *http.Response, err error) (verdict, outcome) {
 	case http.StatusGone:
 		f.Final = true
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		f.After = retryAfter(r.Header.Get("Retry-After"), time.Now())
+		f.After = retryafter.Read(r.Header, time.Now(), retryAfterMax)
 		v.after = f.After
 	}
 	return v, outcomeStatus
@@ -117,15 +118,3 @@ func judge(r *http.Response, err error) (verdict, outcome) {
 
 // retryAfterMax is how long a webhook may ask to be left alone.
 const retryAfterMax = 10 * time.Minute
-
-// retryAfter reads the header of that name: seconds or a date (RFC 9110, section 10.2.3); 0 for
-// nothing or nonsense.
-func retryAfter(text string, now time.Time) time.Duration {
-	if n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 32); err == nil {
-		return min(time.Duration(n)*time.Second, retryAfterMax)
-	}
-	if at, err := http.ParseTime(text); err == nil {
-		return min(max(at.Sub(now), 0), retryAfterMax)
-	}
-	return 0
-}

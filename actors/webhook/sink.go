@@ -86,8 +86,12 @@ type Sink struct {
 
 var _ outbox.Sink = (*Sink)(nil)
 
-// linesMax bounds the lines that are kept for what is known of their hosts.
-const linesMax = 4096
+const (
+	// linesMax bounds the lines that are kept for what is known of their hosts. When there are so many no
+	// more than linesKept stay.
+	linesMax  = 4096
+	linesKept = linesMax * 7 / 8
+)
 
 // New makes a Sink. Close it after the outbox that uses it.
 func New(o Options) (*Sink, error) {
@@ -212,7 +216,7 @@ func (s *Sink) find(r *nodev1.OutboxRow) (*hook, error) {
 }
 
 func (s *Sink) rows(r *nodev1.OutboxRow) (conversation.Rows, bool) {
-	home := keys.Of(r.ApplicationId, r.SourceId, s.options.Shards)
+	home := keys.ShardOf(r.ApplicationId, r.SourceId, s.options.Shards)
 	return conversation.RowsOf(grain.Entity{Shard: home, Application: r.ApplicationId, ID: r.SourceId})
 }
 
@@ -247,50 +251,65 @@ func (s *Sink) enqueue(name string, j job) {
 		l = &line{name: name}
 		s.lines[name] = l
 	}
+	j.since = time.Now()
 	l.waiting = append(l.waiting, j)
 	s.advance(l)
 }
 
-// makeRoom forgets lines that have nothing to do, once there are many: first those whose host is not
+// makeRoom forgets some lines that have nothing to do, once there are many: first of those whose host is not
 // left alone at the moment.
 func (s *Sink) makeRoom() {
+	if len(s.lines) < linesMax {
+		return
+	}
 	now := time.Now()
 	for _, open := range []bool{false, true} {
-		if len(s.lines) < linesMax {
-			return
-		}
 		for name, l := range s.lines {
-			if l.flying == 0 && len(l.waiting) == 0 && (open || !now.Before(l.openTill)) {
+			if len(s.lines) <= linesKept {
+				return
+			}
+			if l.idle() && (open || !now.Before(l.openTill)) {
 				delete(s.lines, name)
 			}
 		}
 	}
 }
 
-// advance starts what may start, with s.mu held. Nothing is told under the lock: answers have
-// goroutines of their own, because the outbox may be called by them.
+// advance starts what may start and sends away what may not or has waited too long, with s.mu held.
 func (s *Sink) advance(l *line) {
+	now := time.Now()
 	for len(l.waiting) > 0 && l.flying < s.options.FlightMax {
 		j := l.waiting[0]
 		l.waiting = l.waiting[1:]
-		ok, after := l.admit(time.Now(), &s.options)
-		if !ok {
-			s.metrics.count(outcomeCircuit)
-			s.group.Go(func() error {
-				j.done(&outbox.Failure{Err: errLeftAlone, After: after, Untried: true})
-				return nil
-			})
+		if ok, after := l.admit(now, &s.options); !ok {
+			s.sendAway(j, after)
 			continue
 		}
-		l.flying++
+		if l.flying++; l.flying == 1 {
+			l.askedAt = now
+		}
 		s.group.Go(func() error { s.run(l, j); return nil })
 	}
-	if l.idle() {
+	for len(l.waiting) > 0 && now.Sub(l.waiting[0].since) >= waitMax {
+		s.sendAway(l.waiting[0], spread(waitMax))
+		l.waiting = l.waiting[1:]
+	}
+	if l.idle() && !l.known && l.failures == 0 {
 		delete(s.lines, l.name)
 	}
 }
 
-var errLeftAlone = errors.New("the host has failed too often and is left alone for a while")
+var errLeftAlone = errors.New("the host is left alone for a while: it fails, has not answered yet, or has enough to do")
+
+// sendAway gives a job back untried. Nothing is told under the lock: answers have goroutines of their own,
+// because the outbox may be called by them.
+func (s *Sink) sendAway(j job, after time.Duration) {
+	s.metrics.count(outcomeCircuit)
+	s.group.Go(func() error {
+		j.done(&outbox.Failure{Err: errLeftAlone, After: after, Untried: true})
+		return nil
+	})
+}
 
 // run carries out a job and starts the next.
 func (s *Sink) run(l *line, j job) {

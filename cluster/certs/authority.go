@@ -19,16 +19,16 @@ import (
 
 // Lifetimes of what is made here.
 const (
-	AuthorityLifetime = 10 * 365 * 24 * time.Hour
-	NodeLifetime      = 398 * 24 * time.Hour
+	authorityLifetime = 10 * 365 * 24 * time.Hour
+	nodeLifetime      = 398 * 24 * time.Hour
 )
 
 // The files of an authority and of a node, within a directory.
 const (
-	AuthorityCert = "ca.crt"
+	authorityCert = "ca.crt"
 	AuthorityKey  = "ca.key"
-	NodeCert      = "node.crt"
-	NodeKey       = "node.key"
+	nodeCert      = "node.crt"
+	nodeKey       = "node.key"
 )
 
 // skew is how far back a certificate is valid: clocks of nodes differ.
@@ -45,7 +45,7 @@ func CreateAuthority(dir, cluster string, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("make the authority's key: %w", err)
 	}
-	template, err := template("Parley CA "+cluster, now, AuthorityLifetime)
+	template, err := template("Parley CA "+cluster, now, authorityLifetime)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func CreateAuthority(dir, cluster string, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("sign the authority: %w", err)
 	}
-	if err := writePair(dir, AuthorityCert, AuthorityKey, raw, key); err != nil {
+	if err := writePair(dir, authorityCert, AuthorityKey, raw, key); err != nil {
 		return err
 	}
 	return createGossipKey(dir)
@@ -73,7 +73,7 @@ func Issue(authorityDir, dir, node string, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("make the key of node %s: %w", node, err)
 	}
-	template, err := template(node, now, NodeLifetime)
+	template, err := template(node, now, nodeLifetime)
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func Issue(authorityDir, dir, node string, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("sign node %s: %w", node, err)
 	}
-	if err := writePair(dir, NodeCert, NodeKey, raw, key); err != nil {
+	if err := writePair(dir, nodeCert, nodeKey, raw, key); err != nil {
 		return err
 	}
 	if filepath.Clean(dir) == filepath.Clean(authorityDir) {
@@ -94,7 +94,7 @@ func Issue(authorityDir, dir, node string, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("read the gossip key: %w", err)
 	}
-	return errors.Join(os.WriteFile(filepath.Join(dir, AuthorityCert), encode("CERTIFICATE", ca.Raw), 0o644),
+	return errors.Join(os.WriteFile(filepath.Join(dir, authorityCert), encode("CERTIFICATE", ca.Raw), 0o644),
 		os.WriteFile(filepath.Join(dir, GossipKeyFile), gossip, 0o600))
 }
 
@@ -127,7 +127,7 @@ func template(name string, now time.Time, lifetime time.Duration) (*x509.Certifi
 }
 
 func loadAuthority(dir string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
-	cert, err := readCertificate(filepath.Join(dir, AuthorityCert))
+	cert, err := readCertificate(filepath.Join(dir, authorityCert))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -126,7 +126,7 @@ func TestStrangersAreRefused(t *testing.T) {
 	ca, foreign := newAuthority(t), newAuthority(t)
 	n1 := open(t, ca.issue("n1", noon), noon)
 	stranger := open(t, foreign.issue("n2", noon), noon)
-	later := noon.Add(NodeLifetime + time.Hour)
+	later := noon.Add(nodeLifetime + time.Hour)
 	expired, afterwards := open(t, ca.issue("n3", noon), noon), open(t, ca.issue("n1", later), later)
 	nameless := n1.Config()
 	nameless.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &tls.Certificate{}, nil }

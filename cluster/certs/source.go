@@ -20,7 +20,7 @@ type Files struct {
 
 // FilesIn is where Issue has put a node's files.
 func FilesIn(dir string) Files {
-	return Files{filepath.Join(dir, AuthorityCert), filepath.Join(dir, NodeCert), filepath.Join(dir, NodeKey)}
+	return Files{filepath.Join(dir, authorityCert), filepath.Join(dir, nodeCert), filepath.Join(dir, nodeKey)}
 }
 
 // Source gives TLS configurations that follow the files: after Reload new connections use what

@@ -110,6 +110,21 @@ func TestNodesFindEachOther(t *testing.T) {
 	await(t, a, "n3 gone", func(v *View) bool { return names(v) == "n1 n2" })
 }
 
+// TestSlowGossipIsNoFailure: who says something new of itself does so although it takes longer than expected until
+// the others hear of it.
+func TestSlowGossipIsNoFailure(t *testing.T) {
+	a := open(t, "n1", func(o *Options) { o.LeaveTimeout = time.Nanosecond })
+	b := open(t, "n2", join(a))
+	await(t, a, "n2", func(v *View) bool { return names(v) == "n1 n2" })
+	meta := Meta{RPC: "moved:2", Incarnation: 2}
+	if err := a.UpdateMeta(meta); err != nil {
+		t.Error(err)
+	}
+	for _, m := range []*Members{a, b} {
+		await(t, m, "the new meta", func(v *View) bool { n, _ := v.Find("n1"); return n.Meta.same(meta) })
+	}
+}
+
 // TestJoinIsAHint: a node starts although nobody answers, and finds the others when they come.
 func TestJoinIsAHint(t *testing.T) {
 	late := open(t, "n0")

@@ -17,7 +17,6 @@ type Meta struct {
 	RPC         string   `json:"r,omitempty"`
 	Raft        string   `json:"f,omitempty"`
 	Incarnation uint64   `json:"i,omitempty"` // rises with every start of the node
-	Version     string   `json:"v,omitempty"`
 	Roles       []string `json:"o,omitempty"`
 	Cluster     string   `json:"c,omitempty"` // id; empty while the node belongs to none
 	Shards      uint32   `json:"s,omitempty"` // data shards of the cluster, for who joins it
@@ -86,5 +85,5 @@ func (v *View) same(o *View) bool {
 
 func (m Meta) same(o Meta) bool {
 	return m.HTTP == o.HTTP && m.RPC == o.RPC && m.Raft == o.Raft && m.Incarnation == o.Incarnation &&
-		m.Version == o.Version && m.Cluster == o.Cluster && m.Shards == o.Shards && m.Leaving == o.Leaving && m.Full == o.Full && slices.Equal(m.Roles, o.Roles)
+		m.Cluster == o.Cluster && m.Shards == o.Shards && m.Leaving == o.Leaving && m.Full == o.Full && slices.Equal(m.Roles, o.Roles)
 }

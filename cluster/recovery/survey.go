@@ -56,8 +56,8 @@ type Conf struct {
 	Members  []raftlog.Member `json:"members"`
 }
 
-// ErrNoCluster says that a directory holds no store of a cluster.
-var ErrNoCluster = errors.New("the directory belongs to no cluster")
+// errNoCluster says that a directory holds no store of a cluster.
+var errNoCluster = errors.New("the directory belongs to no cluster")
 
 // tailBytes bounds what is kept in memory of one log.
 const tailBytes = 1 << 20
@@ -70,7 +70,7 @@ func Survey(st *store.Store) (*Report, error) {
 		return nil, fmt.Errorf("survey: %w", err)
 	}
 	if !known {
-		return nil, ErrNoCluster
+		return nil, errNoCluster
 	}
 	r := &Report{Cluster: identity.ClusterID, Node: identity.NodeName, Store: identity.StoreUUID, Shards: identity.Shards}
 	for s := keys.Meta; s <= keys.Shard(identity.Shards); s++ {

@@ -29,28 +29,41 @@ func newApplier(st *store.Store, m *metrics, revisionsMax int) *applier {
 }
 
 // apply carries tasks out in their order and answers those who wait. The state is replaced as
-// a whole only between two batches: what was handed out before it must be written before it.
-func (a *applier) apply(ctx context.Context, tasks []*applyTask) error {
+// a whole only between two batches: what was handed out before it must be written before it. After an
+// error left is what was not carried out.
+func (a *applier) apply(ctx context.Context, tasks []*applyTask) (left []*applyTask, err error) {
 	for len(tasks) > 0 {
 		n := 0
 		for n < len(tasks) && tasks[n].install == nil && !tasks[n].drop {
 			n++
 		}
-		if err := a.applyEntries(tasks[:n]); err != nil {
-			return err
+		if err := a.applyEntries(ctx, tasks[:n]); err != nil {
+			return tasks, err
 		}
 		if n < len(tasks) {
 			if err := a.replace(ctx, tasks[n]); err != nil {
-				return err
+				return tasks[n:], err
 			}
 			n++
 		}
 		tasks = tasks[n:]
 	}
-	return nil
+	return nil, nil
 }
 
-func (a *applier) applyEntries(tasks []*applyTask) error {
+// leave answers those who wait for tasks that are not carried out in this life: what is committed is for the next one.
+func (a *applier) leave(tasks []*applyTask) {
+	for _, t := range tasks {
+		for _, o := range t.owners {
+			for _, done := range o.done {
+				done(ErrUnknown)
+				a.m.outcomes.WithLabelValues(outcome(ErrUnknown)).Inc()
+			}
+		}
+	}
+}
+
+func (a *applier) applyEntries(ctx context.Context, tasks []*applyTask) error {
 	if len(tasks) == 0 {
 		return nil
 	}
@@ -61,7 +74,7 @@ func (a *applier) applyEntries(tasks []*applyTask) error {
 			return fmt.Errorf("apply shard %d: %w", t.shard, err)
 		}
 	}
-	if err := b.Commit(pebble.NoSync); err != nil {
+	if err := a.st.CommitState(context.WithoutCancel(ctx), b); err != nil {
 		return fmt.Errorf("apply: %w", err)
 	}
 	a.revisions.rotate()

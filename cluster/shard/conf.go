@@ -39,7 +39,7 @@ const (
 )
 
 // Change is one part of a change of configuration. All changes of one call take effect together,
-// through a joint configuration when there are several; voters that leave are learners from there on,
+// through a joint configuration when there are several or a voter leaves; voters that leave are learners from there on,
 // and are taken out by a second change.
 type Change struct {
 	Kind    ChangeKind
@@ -165,6 +165,8 @@ func encodeChanges(g *group, changes []Change) (*raftpb.ConfChangeV2, error) {
 			members = append(members, raftlog.Member{Replica: uint64(ch.Replica), Node: ch.Node})
 		case demote:
 			kind = raftpb.ConfChangeAddLearnerNode
+			// Also when it is alone: only of a joint configuration does the leaving hear last that it is over (see parting).
+			cc.Transition = raftpb.ConfChangeTransitionJointImplicit.Enum()
 		case AddVoter:
 			kind = raftpb.ConfChangeAddNode
 		}

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"cmp"
 	"slices"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -286,12 +287,7 @@ func (c *core) collect() {
 			*batch = (*batch)[:0]
 		}
 	}
-	slices.SortFunc(c.out.sends, func(a, b send) int {
-		if a.node < b.node {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(c.out.sends, func(a, b send) int { return cmp.Compare(a.node, b.node) })
 	c.out.ticking = c.ticking
 }
 

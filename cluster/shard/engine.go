@@ -37,6 +37,8 @@ type engine struct {
 	waiting atomic.Int64 // bytes of writes without an outcome
 	full    atomic.Bool  // this node's disk is
 
+	cramped cramped // owned by who receives a snapshot, which is one at a time
+
 	mu    sync.RWMutex // guards leads
 	leads map[keys.Shard]Lead
 }
@@ -52,7 +54,7 @@ func openEngine(st *store.Store, tr transport.Transport, obs Observer, o Options
 	if err != nil {
 		return nil, fmt.Errorf("shard metrics: %w", err)
 	}
-	e := &engine{o: o, m: m, st: st, tr: tr, obs: obs, leads: map[keys.Shard]Lead{}}
+	e := &engine{o: o, m: m, st: st, tr: tr, obs: obs, leads: map[keys.Shard]Lead{}, cramped: cramped{}}
 	e.core = newCore(&e.o, m)
 	e.pace = rate.NewLimiter(rate.Inf, snapshotBurst)
 	if o.SnapshotBytesPerSecond > 0 {
@@ -217,7 +219,7 @@ func (e *engine) receiveSnapshot(ctx context.Context, from string, header []byte
 	if err != nil || message.GetType() != raftpb.MsgSnap {
 		return in, errBatch
 	}
-	file, err := snapshot.Receive(ctx, spacious{body, &e.full}, e.st.FS(), e.st.IncomingDir(), in.shard)
+	file, err := e.receiveFile(ctx, in.shard, body)
 	if err != nil {
 		result := "failed"
 		if errors.Is(err, ErrNoSpace) {
@@ -235,6 +237,23 @@ func (e *engine) receiveSnapshot(ctx context.Context, from string, header []byte
 	}})
 	in.file, in.message = file, message
 	return in, nil
+}
+
+// receiveFile takes a stream to this node's disk, unless it is known to have no space for it.
+func (e *engine) receiveFile(ctx context.Context, s keys.Shard, body io.Reader) (*snapshot.File, error) {
+	before := e.st.LastSpace()
+	if before.Known && e.cramped.refuses(s, before.FreeBytes) {
+		return nil, ErrNoSpace
+	}
+	file, err := snapshot.Receive(ctx, spacious{body, &e.full}, e.st.FS(), e.st.IncomingDir(), s)
+	filled := !before.Full && e.st.LastSpace().Full // by this attempt, as far as can be told
+	if before.Known {
+		e.cramped.tried(s, before.FreeBytes, err == nil || !filled)
+	}
+	if err != nil && filled {
+		err = errors.Join(ErrNoSpace, err)
+	}
+	return file, err
 }
 
 // spacious is a stream that ends with ErrNoSpace when the disk that it goes to is full.

@@ -161,7 +161,7 @@ func TestFenceOfEpoch(t *testing.T) {
 		entry := &raftpb.Entry{Term: new(c.term), Index: new(uint64(12)), Type: raftpb.EntryNormal.Enum(), Data: encodeEntry(Epoch(c.epoch), post(1, 7, c.base))}
 		got := errors.New("no answer")
 		task := &applyTask{shard: 1, entries: []*raftpb.Entry{entry}, owners: []owner{{0, []func(error){func(err error) { got = err }}}}}
-		if err := a.apply(t.Context(), []*applyTask{task}); err != nil || !errors.Is(got, c.want) {
+		if _, err := a.apply(t.Context(), []*applyTask{task}); err != nil || !errors.Is(got, c.want) {
 			t.Errorf("%+v: %v, %v", c, got, err)
 		}
 	}

@@ -97,20 +97,26 @@ func (h *Host) runSyncer() error {
 	return nil
 }
 
-// runApplier applies what was committed. A replica that cannot be replaced for want of space when the host
-// closes is the end: it, and what comes after it, is for the next Open.
+// runApplier applies what was committed. What finds no space when the host closes is the end: it, and what comes
+// after it, is for the next Open.
 func (h *Host) runApplier(ctx context.Context) error {
+	full := false
 	for open := true; open; {
 		<-h.apply.wake
 		var tasks []*applyTask
 		tasks, open = h.apply.take(nil)
+		if full {
+			h.applier.leave(tasks)
+			continue
+		}
 		if len(tasks) == 0 {
 			continue
 		}
-		err := h.applier.apply(ctx, tasks)
-		if errors.Is(err, store.ErrNoSpace) {
-			h.o.Logger.Warn("a replica was not replaced, the next start goes on with it", "err", err)
-			return nil
+		left, err := h.applier.apply(ctx, tasks)
+		if full = errors.Is(err, store.ErrNoSpace); full {
+			h.o.Logger.Warn("committed writes were not applied, the next start goes on with them", "err", err)
+			h.applier.leave(left)
+			continue
 		}
 		if err != nil {
 			h.o.Fatal(err)

@@ -52,7 +52,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		outcomes:    vec("parley_shard_proposals_total", "Proposals by outcome.", "outcome"),
 		entries:     counter("parley_shard_entries_total", "Log entries written."),
-		entryBytes:  counter("parley_shard_entry_bytes", "Payload bytes of log entries written."),
+		entryBytes:  counter("parley_shard_entry_bytes_total", "Payload bytes of log entries written."),
 		syncSeconds: histogram("parley_shard_sync_seconds", "Time of one log batch to become durable.", 50e-6),
 		syncBatch:   histogram("parley_shard_sync_batch_groups", "Groups in one log batch.", 1),
 		applyBatch:  histogram("parley_shard_apply_batch_writes", "Writes in one batch of state.", 1),

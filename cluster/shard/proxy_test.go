@@ -43,12 +43,23 @@ func (p *proxy) accept() {
 			_ = in.Close()
 			continue
 		}
-		p.mu.Lock()
-		p.conns[in], p.conns[out] = true, true
-		p.mu.Unlock()
+		if !p.keep(in, out) {
+			_, _ = in.Close(), out.Close()
+			return
+		}
 		p.group.Go(func() { p.pass(out, in) })
 		p.group.Go(func() { p.pass(in, out) })
 	}
+}
+
+// keep notes the two ends of a stream, for close to end; false when it has been.
+func (p *proxy) keep(in, out net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.conns[in], p.conns[out] = true, true
+	}
+	return !p.closed
 }
 
 func (p *proxy) pass(to, from net.Conn) {

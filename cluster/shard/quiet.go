@@ -54,7 +54,8 @@ func (c *core) countIdle() {
 // heartbeat could say. Each follower is told term and commit, and sleeps only if its own agree.
 func (c *core) quiesce(g *group) bool {
 	last, err := g.log.LastIndex()
-	if err != nil || len(g.pending)+len(g.waiting)+len(g.held)+g.reads.len() > 0 || g.change != nil || g.install != nil || len(g.unaware()) > 0 {
+	if err != nil || len(g.pending)+len(g.waiting)+len(g.held)+g.reads.len() > 0 ||
+		g.change != nil || g.install != nil || len(g.unaware()) > 0 {
 		return false
 	}
 	status := g.raft.BasicStatus()

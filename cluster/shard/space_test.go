@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,8 +16,11 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.etcd.io/raft/v3/raftpb"
 
 	"parley/cluster/transport"
+	"parley/persistence/snapshot"
+	"parley/persistence/store"
 )
 
 // filling is a file system in memory that can be full: then no table can be made any more. What a log has set
@@ -24,11 +28,13 @@ import (
 type filling struct {
 	*vfs.MemFS
 	full   atomic.Bool
-	hidden bool // as with a quota, it does not say what is left
+	hidden bool   // as with a quota, it does not say what is left
+	below  string // only tables in this directory find no space; empty = none does
+	more   uint64 // bytes that are free beyond half of it
 }
 
 func (f *filling) GetDiskUsage(string) (vfs.DiskUsage, error) {
-	u := vfs.DiskUsage{TotalBytes: 100 << 30, AvailBytes: 50 << 30}
+	u := vfs.DiskUsage{TotalBytes: 100 << 30, AvailBytes: 50<<30 + f.more}
 	if f.full.Load() && !f.hidden {
 		u.AvailBytes = 0
 	}
@@ -36,7 +42,7 @@ func (f *filling) GetDiskUsage(string) (vfs.DiskUsage, error) {
 }
 
 func (f *filling) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if f.full.Load() && strings.HasSuffix(name, ".sst") {
+	if f.full.Load() && strings.HasSuffix(name, ".sst") && strings.Contains(name, f.below) {
 		return nil, &fs.PathError{Op: "create", Path: name, Err: syscall.ENOSPC}
 	}
 	return f.MemFS.Create(name, c)
@@ -121,6 +127,64 @@ func testCloseOnAFullDisk(t *testing.T, hidden bool) {
 	h.stop()
 }
 
+// TestAnApplierOnAFullDisk: what is committed gathers in memory, up to a bound. Beyond that the applier waits until the disk
+// has space or the store is about to be closed; then who waits for it is told that nobody knows, once.
+func TestAnApplierOnAFullDisk(t *testing.T) {
+	disk := &filling{MemFS: vfs.NewMem(), hidden: true}
+	st := testStore(t, disk)
+	defer func() {
+		disk.full.Store(false)
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	m, err := newMetrics(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newApplier(st, m, 100)
+	disk.full.Store(true)
+	type end struct {
+		outcomes []error
+		err      error
+	}
+	ended := make(chan end, 1)
+	go func() {
+		var e end
+		for i := byte(0); e.err == nil && i < 100; i++ {
+			w := post(1, i, 0)
+			w.Ops[0].Value = make([]byte, 256<<10)
+			entry := &raftpb.Entry{Term: new(uint64(7)), Index: new(uint64(i + 1)), Type: raftpb.EntryNormal.Enum(), Data: encodeEntry(7, w)}
+			var left []*applyTask
+			left, e.err = a.apply(t.Context(), []*applyTask{{shard: 1, entries: []*raftpb.Entry{entry},
+				owners: []owner{{0, []func(error){func(err error) { e.outcomes = append(e.outcomes, err) }}}}}})
+			a.leave(left)
+		}
+		ended <- e
+	}()
+	hearStarved(t, st)
+	st.Hurry()
+	select {
+	case e := <-ended:
+		last := len(e.outcomes) - 1
+		if !errors.Is(e.err, store.ErrNoSpace) || last < 8 || last > 24 || !errors.Is(e.outcomes[last], ErrUnknown) || errors.Join(e.outcomes[:last]...) != nil {
+			t.Errorf("%v after the outcomes %v", e.err, e.outcomes)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the applier does not end")
+	}
+}
+
+// hearStarved waits until a write of a store has found no space.
+func hearStarved(t *testing.T, st *store.Store) {
+	t.Helper()
+	select {
+	case <-st.Starved():
+	case <-time.After(time.Minute):
+		t.Fatal("no write asks for space")
+	}
+}
+
 // TestADropOnAFullDisk: whoever has a replica dropped on a full disk need not wait for it, nobody else does, the
 // host can be closed meanwhile, and its next start drops what is left.
 func TestADropOnAFullDisk(t *testing.T) {
@@ -187,6 +251,66 @@ func TestASnapshotEndsWhenTheDiskIsFull(t *testing.T) {
 	full.Store(true)
 	if rest, err := io.ReadAll(stream); len(rest) > 0 || !errors.Is(err, ErrNoSpace) {
 		t.Errorf("%q was read, %v", rest, err)
+	}
+}
+
+// TestASnapshotThatDidNotFit is not read again before there is more space than there was, except now and then.
+func TestASnapshotThatDidNotFit(t *testing.T) {
+	from := testStore(t, vfs.NewMem())
+	if err := Bootstrap(t.Context(), from, "n1", 1); err != nil {
+		t.Fatal(err)
+	}
+	rows, err := from.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stream bytes.Buffer
+	_, err = snapshot.Write(t.Context(), &stream, rows, 1)
+	if err := errors.Join(err, rows.Close(), from.Close()); err != nil {
+		t.Fatal(err)
+	}
+	disk := &filling{MemFS: vfs.NewMem(), hidden: true, below: "incoming"}
+	st := testStore(t, disk)
+	n, err := OpenStepper(st, transport.NewMemory().Endpoint("n2"), newLeads(), testOptions("n2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := appendMessage(nil, 1, &raftpb.Message{Type: raftpb.MsgSnap.Enum(), To: new(uint64(12)), From: new(uint64(2)), Term: new(uint64(6))})
+	now := time.Unix(1000, 0)
+	receive := func() (read bool, err error) {
+		st.Space(now)
+		now = now.Add(time.Minute)
+		st.Space(now) // what was full has space again
+		body := bytes.NewReader(stream.Bytes())
+		in, err := n.receiveSnapshot(t.Context(), "n1", header, body)
+		if err == nil {
+			err = in.file.Remove()
+		}
+		return body.Len() < stream.Len(), err
+	}
+	disk.full.Store(true)
+	for i := range 2 * (crampedMax + 1) {
+		read, err := receive()
+		if !errors.Is(err, ErrNoSpace) || read != (i%(crampedMax+1) == 0) {
+			t.Fatalf("attempt %d: it was read: %v, %v", i, read, err)
+		}
+	}
+	disk.more = 1
+	if read, err := receive(); !errors.Is(err, ErrNoSpace) || !read {
+		t.Errorf("with more space: it was read: %v, %v", read, err)
+	}
+	disk.full.Store(false)
+	if read, err := receive(); !errors.Is(err, ErrNoSpace) || read {
+		t.Errorf("with as much as before: it was read: %v, %v", read, err)
+	}
+	disk.more = 2
+	for range 2 {
+		if read, err := receive(); err != nil || !read {
+			t.Errorf("with enough: it was read: %v, %v", read, err)
+		}
+	}
+	if err := errors.Join(n.Close(), st.Close()); err != nil {
+		t.Error(err)
 	}
 }
 

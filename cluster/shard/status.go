@@ -11,7 +11,7 @@ import (
 type Status struct {
 	Shard    keys.Shard
 	Replica  ReplicaID
-	Role     string // "leader", "follower", "candidate"
+	Role     string // RoleLeader, "follower", "candidate"
 	Leader   ReplicaID
 	Term     uint64
 	Commit   uint64
@@ -34,8 +34,15 @@ type ReplicaStatus struct {
 	Voter   bool
 	Match   uint64 // highest index known to be in its log
 	Active  bool   // heard of lately
-	State   string // how the leader feeds it: "probe", "replicate", "snapshot"
+	State   string // how the leader feeds it: "probe", StateReplicate, "snapshot"
 }
+
+const (
+	// RoleLeader is Status.Role of a replica that leads its shard in a term, as far as it knows.
+	RoleLeader = "leader"
+	// StateReplicate is ReplicaStatus.State of a follower whose log the leader knows: it gets each entry.
+	StateReplicate = "replicate"
+)
 
 func (c *core) onStatus(in statusRequest) {
 	g := c.groups[in.shard]
@@ -75,7 +82,7 @@ func (c *core) onStatus(in statusRequest) {
 func roleName(s raft.StateType) string {
 	switch s {
 	case raft.StateLeader:
-		return "leader"
+		return RoleLeader
 	case raft.StateFollower:
 		return "follower"
 	default:
@@ -86,7 +93,7 @@ func roleName(s raft.StateType) string {
 func stateName(s tracker.StateType) string {
 	switch s {
 	case tracker.StateReplicate:
-		return "replicate"
+		return StateReplicate
 	case tracker.StateSnapshot:
 		return "snapshot"
 	default:

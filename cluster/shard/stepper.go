@@ -2,7 +2,6 @@ package shard
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
@@ -186,7 +185,7 @@ func (s *Stepper) Apply(ctx context.Context) bool {
 	}
 	tasks := s.tasks
 	s.tasks = nil
-	if err := s.applier.apply(ctx, tasks); err != nil {
+	if _, err := s.applier.apply(ctx, tasks); err != nil {
 		s.o.Fatal(err)
 		return false
 	}
@@ -232,8 +231,7 @@ func (s *Stepper) Settle(ctx context.Context) {
 func (s *Stepper) Close() error {
 	s.inputs = append(s.inputs, closing{})
 	s.Step()
-	var errs []error
 	for s.SyncLog() { // Pebble holds what was written until it is waited for
 	}
-	return errors.Join(append(errs, s.tr.Close())...)
+	return s.tr.Close()
 }

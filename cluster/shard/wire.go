@@ -3,6 +3,7 @@ package shard
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -152,11 +153,14 @@ func (r *entryReader) entries(n int) []*raftpb.Entry {
 		entries[i] = slabs[i].set(raftpb.EntryType(r.byte()), term, index, r.bytes())
 		bytes += len(entries[i].Data)
 	}
-	own := make([]byte, 0, bytes)
-	for _, e := range entries {
-		if from := len(own); len(e.Data) > 0 {
-			own = append(own, e.Data...)
-			e.Data = own[from:len(own):len(own)]
+	own := slices.Grow([]byte(nil), bytes) // all the room that it takes: who keeps entries counts it
+	for i, e := range entries {
+		from, room := len(own), cap(own)
+		if own = append(own, e.Data...); i < n-1 {
+			room = len(own)
+		}
+		if len(e.Data) > 0 {
+			e.Data = own[from:len(own):room]
 		}
 	}
 	return entries

@@ -20,7 +20,7 @@ func (t *TCP) acceptLoop() error {
 			return nil
 		case err != nil:
 			t.o.Logger.Warn("accept failed", "err", err)
-			(&peer{transport: t}).pause(t.ctx, 0) // out of descriptors, most likely
+			t.pause(t.ctx, 0) // out of descriptors, most likely
 			continue
 		}
 		if !t.enter() {

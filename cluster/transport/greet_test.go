@@ -23,28 +23,32 @@ import (
 func nothing(io.Writer) error { return nil }
 
 // TestTCPRefusesAnOlderLife shows that a process that was replaced, or a copy of its disk, is not
-// heard any more.
+// heard any more; and that an empty disk under the same name is, whatever its clock shows.
 func TestTCPRefusesAnOlderLife(t *testing.T) {
 	addresses := book{}
 	b, heard := listen(t, "c", "b", addresses)
 	defer b.Close()
 	addresses["b"] = b.Addr().String()
 	for _, life := range []struct {
+		store       string
 		incarnation uint64
 		refused     bool
-	}{{5, false}, {5, false}, {4, true}, {6, false}, {5, true}} {
+	}{
+		{"first", 5, false}, {"first", 5, false}, {"first", 4, true}, {"first", 6, false}, {"first", 5, true},
+		{"second", 3, false}, {"second", 2, true}, {"second", 4, false},
+	} {
 		o := testOptions("c", "a")
-		o.Identity.Incarnation = life.incarnation
+		o.Identity.Store, o.Identity.Incarnation = life.store, life.incarnation
 		a, _ := listenWith(t, o, addresses)
 		err := a.SendSnapshot(t.Context(), "b", nil, nothing)
 		if errors.Is(err, ErrRefused) != life.refused || err != nil != life.refused {
-			t.Errorf("incarnation %d: %v", life.incarnation, err)
+			t.Errorf("%+v: %v", life, err)
+		}
+		if err == nil {
+			<-heard.snapshots
 		}
 		if err := a.Close(); err != nil {
 			t.Error(err)
-		}
-		if !life.refused {
-			<-heard.snapshots
 		}
 	}
 }

@@ -19,7 +19,7 @@ type Identity struct {
 	Cluster     string // cluster id
 	Node        string // node name
 	Store       string // uuid of the store
-	Incarnation uint64 // grows with every start of the node
+	Incarnation uint64 // grows with every start of the node with this store
 	// Versions are the cluster versions that the node speaks; none = those of this build.
 	Versions version.Range
 }

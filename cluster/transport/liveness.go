@@ -86,14 +86,22 @@ func (t *TCP) newest(node string) net.Conn {
 	return t.heard[node]
 }
 
+// life is one start of a node with one store.
+type life struct {
+	store       string
+	incarnation uint64
+}
+
 // supersedes notes a node's life, unless a later one has been seen: then the hello comes from a
-// process that was replaced, perhaps from a copy of its disk.
+// process that was replaced, perhaps from a copy of its disk. Lives of different stores have no order: who has
+// taken over the name of a node that was removed, on an empty disk, has a clock of its own, and Options.Admit
+// keeps out the one that was removed.
 func (t *TCP) supersedes(i Identity) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if i.Incarnation < t.lives[i.Node] {
+	if last := t.lives[i.Node]; i.Store == last.store && i.Incarnation < last.incarnation {
 		return false
 	}
-	t.lives[i.Node] = i.Incarnation
+	t.lives[i.Node] = life{i.Store, i.Incarnation}
 	return true
 }

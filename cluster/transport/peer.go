@@ -79,7 +79,7 @@ func (p *peer) run() error {
 		if err != nil {
 			p.transport.o.Logger.Debug("node not reached", "node", p.node, "err", err)
 			p.transport.drop(dropUnreachable, len(p.take(nil)))
-			p.pause(ctx, failures)
+			p.transport.pause(ctx, failures)
 			failures++
 			continue
 		}
@@ -143,10 +143,10 @@ func (t *TCP) beat() {
 	}
 }
 
-// pause waits after a failed dial, longer each time, with jitter so that a cluster does not
+// pause waits after so many failures in a row, longer each time, with jitter so that a cluster does not
 // dial in step.
-func (p *peer) pause(ctx context.Context, failures int) {
-	longest := p.transport.o.RedialAfter << min(failures, redialDoublings)
+func (t *TCP) pause(ctx context.Context, failures int) {
+	longest := t.o.RedialAfter << min(failures, redialDoublings)
 	timer := time.NewTimer(longest/2 + rand.N(longest/2+1))
 	defer timer.Stop()
 	select {

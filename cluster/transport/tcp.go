@@ -85,7 +85,7 @@ func (o TCPOptions) Validate() error {
 		return errors.New("transport options: limits must be above zero")
 	case o.BatchBytesMax < o.BufferBytes:
 		return errors.New("transport options: a peer's buffer would not fit a batch")
-	case o.BeatInterval <= 0 || o.SilentAfter <= o.BeatInterval || o.ProbeInterval <= 0 || o.DialTimeout <= 0 || o.RedialAfter <= 0 || o.StallAfter <= 0:
+	case min(o.BeatInterval, o.ProbeInterval, o.DialTimeout, o.RedialAfter, o.StallAfter) <= 0, o.SilentAfter <= o.BeatInterval:
 		return errors.New("transport options: times must be above zero, and silence longer than a beat")
 	case o.Logger == nil:
 		return errors.New("transport options: logger must be set")
@@ -119,7 +119,7 @@ type TCP struct {
 	peers   map[string]*peer
 	streams int
 	heard   map[string]net.Conn // the newest connection of batches from each node
-	lives   map[string]uint64   // the latest incarnation seen of each node
+	lives   map[string]life     // the latest seen of each node
 }
 
 // ListenTCP takes an address, host:port; port 0 lets the system choose. Nothing is accepted
@@ -129,7 +129,7 @@ func ListenTCP(address string, addresses Addresses, o TCPOptions) (*TCP, error) 
 		return nil, err
 	}
 	dropped := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "parley_transport_dropped_bytes", Help: "Bytes of batches that were not sent, by reason.",
+		Name: "parley_transport_dropped_bytes_total", Help: "Bytes of batches that were not sent, by reason.",
 	}, []string{"reason"})
 	refusals := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "parley_transport_streams_refused_total", Help: "Streams of other nodes, or of strangers, that were refused.",
@@ -148,8 +148,9 @@ func ListenTCP(address string, addresses Addresses, o TCPOptions) (*TCP, error) 
 	}
 	ctx, stop := context.WithCancelCause(context.Background())
 	return &TCP{
-		o: o, addresses: addresses, listener: listener, dropped: dropped, refusals: refusals, strangers: telemetry.NewSeldom(strangerEvery), ctx: ctx, stop: stop,
-		peers: map[string]*peer{}, heard: map[string]net.Conn{}, lives: map[string]uint64{},
+		o: o, addresses: addresses, listener: listener, ctx: ctx, stop: stop,
+		dropped: dropped, refusals: refusals, strangers: telemetry.NewSeldom(strangerEvery),
+		peers: map[string]*peer{}, heard: map[string]net.Conn{}, lives: map[string]life{},
 	}, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"parley/cluster/certs"
+	"parley/cmd/parley/settings"
 )
 
 func newCerts(t *terminal) *cobra.Command {
@@ -43,6 +44,9 @@ func newCertsIssue(t *terminal) *cobra.Command {
 	command := &cobra.Command{
 		Use: "issue NODE", Short: "Make the certificate of one node", Args: between(1, 1, "NODE"),
 		RunE: func(command *cobra.Command, args []string) error {
+			if err := settings.CheckNodeName(args[0]); err != nil {
+				return usagef("NODE %s", err)
+			}
 			authority, err := command.Flags().GetString("authority")
 			if err != nil {
 				return err

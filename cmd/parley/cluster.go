@@ -58,8 +58,8 @@ func newNode(t *terminal) *cobra.Command {
 type nodeVerb struct {
 	name, short, long string
 	ask               string // what will happen; %s is the node
-	// remaining says how much is left to do, and what; done when 0.
-	remaining func(s *admin.Status, node string) (int, string)
+	// remaining says what is left to do; empty when nothing is.
+	remaining func(s *admin.Status, node string) string
 }
 
 func nodeVerbs() []nodeVerb {
@@ -68,30 +68,39 @@ func nodeVerbs() []nodeVerb {
 		long: "Take the leaderships and clients from a node. It keeps its copies of the data and stays a member; stop it, work on\n" +
 			"it, start it, and take it back with 'parley node undrain NAME'.",
 		ask: "Node %s will hand over what it leads and send its clients to other nodes. It keeps its data.",
-		remaining: func(s *admin.Status, node string) (int, string) {
+		remaining: func(s *admin.Status, node string) string {
 			n, _ := find(s, node)
-			return n.Leads, "leaderships to hand over"
+			switch {
+			case n.Leads > 0:
+				return count(n.Leads, "leadership") + " to hand over"
+			case n.Away != nil && !*n.Away:
+				return "clients to send away"
+			}
+			return ""
 		},
 	}, {
 		name: "undrain", short: "Let a drained node lead again",
 		ask: "Node %s will lead shards and serve clients again.",
-		remaining: func(s *admin.Status, node string) (int, string) {
-			if n, ok := find(s, node); ok && n.State == "draining" {
-				return 1, "change to be seen"
+		remaining: func(s *admin.Status, node string) string {
+			if n, _ := find(s, node); n.State == "draining" || n.Away != nil && *n.Away {
+				return "it does not serve clients yet"
 			}
-			return 0, ""
+			return ""
 		},
 	}, {
 		name: "remove", short: "Move a node's replicas elsewhere and end its membership, for good",
 		long: "Move a node's replicas to other nodes and end its membership. This cannot be undone: its data directory is refused\n" +
 			"from then on. A node whose disk is lost is removed in the same way; then start a new one with an empty directory.",
 		ask: "Node %s will be removed for good: its replicas move to other nodes, and its data directory will be refused.",
-		remaining: func(s *admin.Status, node string) (int, string) {
-			n, ok := find(s, node)
-			if !ok {
-				return 0, ""
+		remaining: func(s *admin.Status, node string) string {
+			n, member := find(s, node)
+			switch {
+			case n.Holds > 0:
+				return count(n.Holds, "replica") + " to move"
+			case member:
+				return "its membership to end"
 			}
-			return max(n.Holds, 1), "replicas to move"
+			return ""
 		},
 	}}
 }
@@ -103,6 +112,17 @@ func find(s *admin.Status, node string) (admin.Node, bool) {
 		}
 	}
 	return admin.Node{}, false
+}
+
+// noMember says that a node is none, and which there are.
+func noMember(s *admin.Status, node string) error {
+	var names []string
+	for _, n := range s.Nodes {
+		if _, member := find(s, n.Name); member {
+			names = append(names, n.Name)
+		}
+	}
+	return fmt.Errorf("no member is called %q (members: %s)%s", node, strings.Join(names, ", "), didYouMean(node, names))
 }
 
 func clusterStatus(t *terminal, command *cobra.Command) error {
@@ -139,16 +159,20 @@ func printStatus(w io.Writer, s *admin.Status) error {
 	if err := printTable(w, []string{"node", "state", "roles", "leads", "holds", "lag", "http"}, rows); err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "\n%d shards, %d under-replicated, %d without a leader; %s\n",
-		s.Shards, s.UnderReplicatedShards, s.LeaderlessShards, tolerance(s.FailuresTolerated))
+	fmt.Fprintf(w, "\n%s, %d under-replicated, %d without a leader; %s\n",
+		count(s.Shards, "shard"), s.UnderReplicatedShards, s.LeaderlessShards, tolerance(s.FailuresTolerated))
 	if s.WaitingForSpace > 0 {
-		fmt.Fprintf(w, "%d shards lack a replica because every disk that could take it is full.\n", s.WaitingForSpace)
+		lack := "lack"
+		if s.WaitingForSpace == 1 {
+			lack = "lacks"
+		}
+		fmt.Fprintf(w, "%s %s a replica because every disk that could take it is full.\n", count(s.WaitingForSpace, "shard"), lack)
 	}
 	if len(s.Operations) == 0 {
 		_, err := fmt.Fprintln(w, "Nothing is under way.")
 		return err
 	}
-	fmt.Fprintf(w, "\n%d operations under way:\n", len(s.Operations))
+	fmt.Fprintf(w, "\n%s under way:\n", count(len(s.Operations), "operation"))
 	for _, o := range s.Operations {
 		about := "node " + o.Node
 		if o.Shard != nil {
@@ -182,7 +206,12 @@ func rebalance(t *terminal, command *cobra.Command) error {
 	if err := o.change(command.Context(), "rebalance", struct{}{}); err != nil {
 		return err
 	}
-	return watch(t, command, o, task{"rebalance", func(s *admin.Status) (int, string) { return spread(s), "leaderships out of balance" }})
+	return watch(t, command, o, task{"rebalance", func(s *admin.Status) string {
+		if n := spread(s); n > 0 {
+			return count(n, "leadership") + " out of balance"
+		}
+		return ""
+	}})
 }
 
 // spread is by how much the nodes that lead differ, beyond what cannot be avoided.
@@ -206,7 +235,7 @@ func changeNode(t *terminal, command *cobra.Command, v nodeVerb, node string) er
 		return err
 	}
 	defer o.close()
-	of := task{v.name + " " + node, func(s *admin.Status) (int, string) { return v.remaining(s, node) }}
+	of := task{v.name + " " + node, func(s *admin.Status) string { return v.remaining(s, node) }}
 	s, err := o.status(command.Context())
 	if err != nil {
 		return err
@@ -215,7 +244,10 @@ func changeNode(t *terminal, command *cobra.Command, v nodeVerb, node string) er
 	if !member && v.name == "remove" && slices.Contains(s.Removed, node) {
 		return done(command, of.name) // by an earlier run of this command
 	}
-	if err := confirm(t, command, fmt.Sprintf(v.ask, node)+fmt.Sprintf(" It leads %d shards and holds %d.", n.Leads, n.Holds)); err != nil {
+	if !member {
+		return noMember(s, node)
+	}
+	if err := confirm(t, command, fmt.Sprintf(v.ask, node)+fmt.Sprintf(" It leads %s and holds %d.", count(n.Leads, "shard"), n.Holds)); err != nil {
 		return err
 	}
 	body := map[string]bool{}

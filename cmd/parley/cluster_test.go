@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"parley/cmd/parley/settings"
 	"parley/edge/admin"
@@ -46,6 +49,15 @@ func TestClusterCommands(t *testing.T) {
 			t.Errorf("%v: exit %d, %s", c.line, code, errOut)
 		}
 	}
+	if _, _, errOut := sh.run("node", "drain", "nobody"); errOut != "Error: no member is called \"nobody\" (members: n1)\n" {
+		t.Errorf("what will be done with a node that is not there: %s", errOut)
+	}
+	if _, _, errOut := sh.run("node", "remove", "n1", "--yes"); strings.Contains(errOut, "parley setup") {
+		t.Errorf("the credentials were right: %s", errOut)
+	}
+	if _, _, errOut := sh.run("cluster", "status", "--api-secret", "wrong"); !strings.Contains(errOut, "parley setup") || strings.Contains(errOut, "keyfile") {
+		t.Errorf("a wrong secret: %s", errOut)
+	}
 
 	sh.answer = "no\n"
 	if code, _, errOut := sh.run("node", "drain", "n1"); code != exitFailed || !strings.Contains(errOut, "leads 65 shards and holds 65.\nGo on? [y/N]") ||
@@ -55,6 +67,65 @@ func TestClusterCommands(t *testing.T) {
 	sh.answer = ""
 
 	// Nobody can take the leaderships over: to drain begins, and taking back ends it.
-	match(t, sh.ok("node", "drain", "n1", "--yes", "--no-wait"), "Begun: drain n1.*\n")
-	match(t, sh.ok("node", "undrain", "n1", "--yes"), "Done: undrain n1\n")
+	ready := func() int { return get(t, n.Addresses().HTTPURL()+"/readyz", nil) }
+	within, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for range 3 {
+		match(t, sh.ok("node", "drain", "n1", "--yes", "--no-wait"), "Begun: drain n1.*\n")
+		for ready() == http.StatusOK {
+			if within.Err() != nil {
+				t.Fatal("the node does not notice that it is drained")
+			}
+		}
+		match(t, sh.ok("node", "undrain", "n1", "--yes"), "Done: undrain n1\n")
+		if status := ready(); status != http.StatusOK {
+			t.Errorf("taken back, it answers %d", status)
+		}
+	}
+}
+
+// TestWhatIsLeftToDo: no verb is done before everybody can see that it is.
+func TestWhatIsLeftToDo(t *testing.T) {
+	yes, no := true, false
+	of := func(nodes ...admin.Node) *admin.Status { return &admin.Status{Nodes: nodes} }
+	for i, c := range []struct {
+		verb, want string
+		s          *admin.Status
+	}{
+		{"drain", "2 leaderships to hand over", of(admin.Node{Name: "n1", State: "draining", Leads: 2, Away: &yes})},
+		{"drain", "clients to send away", of(admin.Node{Name: "n1", State: "draining", Away: &no})},
+		{"drain", "", of(admin.Node{Name: "n1", State: "draining", Away: &yes})},
+		{"drain", "", of(admin.Node{Name: "n1", State: "draining"})}, // an older build does not say it
+		{"undrain", "it does not serve clients yet", of(admin.Node{Name: "n1", State: "draining", Away: &yes})},
+		{"undrain", "it does not serve clients yet", of(admin.Node{Name: "n1", State: "up", Away: &yes})},
+		{"undrain", "", of(admin.Node{Name: "n1", State: "up", Away: &no})},
+		{"undrain", "", of(admin.Node{Name: "n1", State: "up"})},
+		{"remove", "1 replica to move", of(admin.Node{Name: "n1", State: "removing", Holds: 1})},
+		{"remove", "its membership to end", of(admin.Node{Name: "n1", State: "removing"})},
+		{"remove", "", of(admin.Node{Name: "n2", State: "up"})},
+	} {
+		for _, v := range nodeVerbs() {
+			if got := v.remaining(c.s, "n1"); v.name == c.verb && got != c.want {
+				t.Errorf("%d, %s: %q, want %q", i, c.verb, got, c.want)
+			}
+		}
+	}
+}
+
+// TestStatusTellsOfFullDisks: which nodes have one, and how many shards wait for one with space; and nothing of
+// that when there is none.
+func TestStatusTellsOfFullDisks(t *testing.T) {
+	s := &admin.Status{Nodes: []admin.Node{{Name: "n1", State: "up", DiskFull: true}, {Name: "n2", State: "draining"}}, WaitingForSpace: 3}
+	var full, ample strings.Builder
+	if err := printStatus(&full, s); err != nil {
+		t.Fatal(err)
+	}
+	match(t, full.String(), `(?s).*n1 +\| up, disk full .*n2 +\| draining .*\n3 shards lack a replica because every disk that could take it is full\.\n.*`)
+	s.Nodes[0].DiskFull, s.WaitingForSpace = false, 0
+	if err := printStatus(&ample, s); err != nil {
+		t.Fatal(err)
+	}
+	if text := ample.String(); strings.Contains(text, "full") || strings.Contains(text, "lack") {
+		t.Errorf("with space on all disks:\n%s", text)
+	}
 }

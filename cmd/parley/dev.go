@@ -72,7 +72,8 @@ func dev(t *terminal, command *cobra.Command) (err error) {
 		return errors.Join(err, n.Close())
 	}
 	defer func() { err = errors.Join(err, others.Close()) }()
-	if err := others.await(command.Context(), t.err, n.Addresses().HTTPURL(), node.Credentials{APIKey: d.kept.APIKey, APISecret: d.kept.APISecret}); err != nil {
+	operator := node.Credentials{APIKey: d.kept.APIKey, APISecret: d.kept.APISecret}
+	if err := others.await(command.Context(), newDisplay(t), n.Addresses().HTTPURL(), operator); err != nil {
 		return errors.Join(err, n.Close())
 	}
 	if err := announceDemo(command, n, d, others.urls(), s.DataDir); err != nil {
@@ -103,7 +104,9 @@ func devSettings(loaded settings.Loaded) (settings.Settings, func() error, error
 		return s, nil, usagef("roles: the demo's node keeps data and serves clients")
 	}
 	if loaded.Source("data-dir") != settings.FromDefault {
-		return s, func() error { return nil }, nil
+		dir, err := filepath.Abs(s.DataDir)
+		s.DataDir = dir
+		return s, func() error { return nil }, err
 	}
 	dir, err := os.MkdirTemp("", "parley-dev-")
 	if err != nil {

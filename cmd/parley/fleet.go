@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -52,8 +51,10 @@ func startFleet(t *terminal, first settings.Settings, join string, count int) (*
 	for i := 2; i <= count; i++ {
 		name := "node-" + strconv.Itoa(i)
 		dir := filepath.Join(first.DataDir, name)
-		command := exec.CommandContext(ctx, binary, "serve", "--"+parentFlag, strconv.Itoa(os.Getpid()), "--node-name", name, "--data-dir", dir, "--join", join,
-			"--http-addr", anyPort, "--gossip-addr", anyPort, "--rpc-addr", anyPort, "--raft-addr", anyPort, "--log-level", first.LogLevel, "--webhook-allow", strings.Join(first.WebhookAllow, ","))
+		command := exec.CommandContext(ctx, binary, "serve", "--"+parentFlag, strconv.Itoa(os.Getpid()),
+			"--node-name", name, "--data-dir", dir, "--join", join,
+			"--http-addr", anyPort, "--gossip-addr", anyPort, "--rpc-addr", anyPort, "--raft-addr", anyPort,
+			"--log-level", first.LogLevel, "--webhook-allow", strings.Join(first.WebhookAllow, ","))
 		command.Env = t.environ
 		command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 		command.WaitDelay = fleetStopAfter
@@ -71,7 +72,7 @@ func (f *fleet) start(command *exec.Cmd, dir string) error {
 		return fmt.Errorf("data-dir: %w", err)
 	}
 	// What an earlier run has left would be taken for the addresses of this one.
-	if err := os.Remove(filepath.Join(dir, "addresses.json")); err != nil && !os.IsNotExist(err) {
+	if err := os.Remove(filepath.Join(dir, node.AddressesFile)); err != nil && !os.IsNotExist(err) {
 		return fmt.Errorf("forget the addresses of an earlier run: %w", err)
 	}
 	log, err := os.Create(filepath.Join(dir, "node.log"))
@@ -98,7 +99,7 @@ func (f *fleet) Close() error {
 }
 
 // await shows the growth of the cluster until every shard has all its copies.
-func (f *fleet) await(ctx context.Context, w io.Writer, url string, c node.Credentials) error {
+func (f *fleet) await(ctx context.Context, shown *display, url string, c node.Credentials) error {
 	if len(f.dirs) == 0 {
 		return nil
 	}
@@ -109,15 +110,12 @@ func (f *fleet) await(ctx context.Context, w io.Writer, url string, c node.Crede
 	defer n.Close()
 	ticker := time.NewTicker(fleetLookEvery)
 	defer ticker.Stop()
-	last := ""
+	defer shown.end()
 	for {
 		s := &admin.Status{}
 		if err := n.Call(ctx, client.Basic(c.APIKey, c.APISecret), http.MethodGet, admin.Prefix+"status", nil, s); err == nil {
 			line, grown := f.growth(s)
-			if line != last {
-				fmt.Fprintln(w, line)
-				last = line
-			}
+			shown.tell(line)
 			if grown {
 				return nil
 			}
@@ -147,7 +145,7 @@ func (f *fleet) growth(s *admin.Status) (line string, grown bool) {
 // urls are where the further nodes listen for clients.
 func (f *fleet) urls() (urls []string) {
 	for _, dir := range f.dirs {
-		text, err := os.ReadFile(filepath.Join(dir, "addresses.json"))
+		text, err := os.ReadFile(filepath.Join(dir, node.AddressesFile))
 		var a node.Addresses
 		if err == nil && json.Unmarshal(text, &a) == nil {
 			urls = append(urls, a.HTTPURL())

@@ -61,8 +61,9 @@ func runImport(t *terminal, command *cobra.Command, o *importOptions, args []str
 		paths[i] = t.path(a)
 	}
 	x, err := export.Read(paths...)
-	if errors.Is(err, fs.ErrNotExist) {
-		return &usageError{err.Error()}
+	var missing *fs.PathError
+	if errors.As(err, &missing) && errors.Is(err, fs.ErrNotExist) {
+		return usagef("%s: there is no such file or folder", missing.Path)
 	}
 	if err != nil {
 		return err
@@ -70,7 +71,7 @@ func runImport(t *terminal, command *cobra.Command, o *importOptions, args []str
 	r := &importReport{DryRun: o.dryRun, Found: x.Count(), Warnings: x.Warnings, Errors: x.Fatal, Problems: x.Problems}
 	switch {
 	case x.Fatal > 0:
-		err = fmt.Errorf("nothing was imported: %d errors in the export", x.Fatal)
+		err = fmt.Errorf("nothing was imported: %s in the export", count(x.Fatal, "error"))
 	case !o.dryRun:
 		err = importAll(t, command, o, x, r)
 	}
@@ -147,8 +148,8 @@ func (r *importReport) tell(t *terminal, command *cobra.Command) error {
 	if r.DryRun || r.Errors > 0 {
 		verb, n = "Found", r.Found
 	}
-	_, err := fmt.Fprintf(command.OutOrStdout(), "%s: %d users, %d conversations, %d members, %d events (%d warnings, %d errors)\n",
-		verb, n.Users, n.Conversations, n.Members, n.Events, r.Warnings, r.Errors)
+	_, err := fmt.Fprintf(command.OutOrStdout(), "%s: %s, %s, %s, %s (%s, %s)\n", verb, count(n.Users, "user"), count(n.Conversations, "conversation"),
+		count(n.Members, "member"), count(n.Events, "event"), count(r.Warnings, "warning"), count(r.Errors, "error"))
 	if err == nil && r.Done > 0 {
 		_, err = fmt.Fprintf(command.OutOrStdout(), "Done before: %d users and conversations\n", r.Done)
 	}

@@ -81,11 +81,11 @@ func (w *importWorld) file(name string) string {
 // what they were, and life goes on from there. To run it again changes nothing.
 func TestImport(t *testing.T) {
 	w := newImportWorld(t)
-	match(t, w.ok("import", "--dry-run", w.answers), `Found: 2 users, 2 conversations, 3 members, 9 events \(1 warnings, 0 errors\)\n`)
+	match(t, w.ok("import", "--dry-run", w.answers), `Found: 2 users, 2 conversations, 3 members, 9 events \(1 warning, 0 errors\)\n`)
 	if _, err := os.Stat(filepath.Join(w.dir, "parley-import.journal")); err == nil {
 		t.Error("a dry run leaves a journal")
 	}
-	match(t, w.ok("import", w.answers), `Imported: 2 users, 2 conversations, 3 members, 9 events \(1 warnings, 0 errors\)\n`)
+	match(t, w.ok("import", w.answers), `Imported: 2 users, 2 conversations, 3 members, 9 events \(1 warning, 0 errors\)\n`)
 	w.isImported()
 
 	match(t, w.ok("import", w.answers), `Imported: 0 users, 0 conversations, 0 members, 0 events .*\nDone before: 4 .*\n`)

@@ -23,5 +23,8 @@ func system() *terminal {
 	if err != nil {
 		home = "." // no home, as in some containers: credentials then stand beside the work
 	}
-	return &terminal{in: os.Stdin, interactive: interactive(os.Stdin), out: os.Stdout, err: os.Stderr, environ: os.Environ(), dir: ".", home: home, now: time.Now}
+	return &terminal{
+		in: os.Stdin, interactive: interactive(os.Stdin), out: os.Stdout, err: os.Stderr,
+		environ: os.Environ(), dir: ".", home: home, now: time.Now,
+	}
 }

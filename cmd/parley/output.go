@@ -74,6 +74,14 @@ func dotted(path, key string) string {
 	return path + "." + key
 }
 
+// count is a number of things: 1 shard, 2 shards.
+func count(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return strconv.Itoa(n) + " " + thing
+}
+
 // printTable writes rows with their columns aligned; heads is nil for none.
 func printTable(w io.Writer, heads []string, rows [][]string) error {
 	all := rows

@@ -33,7 +33,8 @@ func TestPrintTable(t *testing.T) {
 }
 
 func TestParsePairs(t *testing.T) {
-	got, err := parsePairs([]string{"name=a=b", `channel={"type":"app"}`, "properties.ttl=60", "properties.custom_data.x=1", "list=[1,2]", "empty="})
+	got, err := parsePairs([]string{"name=a=b", `channel={"type":"app"}`, "properties.ttl=60", "properties.custom_data.x=1", "list=[1,2]", "empty="},
+		[]string{"name", "channel", "properties.ttl", "properties.custom_data", "list", "empty"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ const argsMax = 64 // key=value arguments of one command
 func newUserCreate(t *terminal) *cobra.Command {
 	return newCreate(t, creation{
 		use: "user:create [name=NAME] [display_name=…] [image_url=…]", alias: "uc", short: "Create a user",
-		path: "/beta/users", said: "User created: ",
+		path: "/beta/users", said: "User created: ", parameters: []string{"name", "display_name", "image_url", "properties.custom_data", "channels"},
 	})
 }
 
@@ -22,18 +22,25 @@ func newConversationCreate(t *terminal) *cobra.Command {
 	return newCreate(t, creation{
 		use: "conversation:create [name=NAME] [display_name=…]", alias: "cc", short: "Create a conversation",
 		path: "/beta/conversations", said: "Conversation created: ",
+		parameters: []string{
+			"name", "display_name", "image_url", "numbers", "properties.ttl", "properties.type", "properties.custom_sort_key", "properties.custom_data",
+			"callback.url", "callback.event_mask", "callback.method", "callback.params",
+		},
 	})
 }
 
 // creation is what distinguishes the commands that create something from key=value arguments.
-type creation struct{ use, alias, short, path, said string }
+type creation struct {
+	use, alias, short, path, said string
+	parameters                    []string // see parsePairs
+}
 
 func newCreate(t *terminal, c creation) *cobra.Command {
 	command := &cobra.Command{
 		Use: c.use, Aliases: []string{c.alias}, Short: c.short,
 		Args: between(0, argsMax, "key=value …"),
 		RunE: func(command *cobra.Command, args []string) error {
-			body, err := parsePairs(args)
+			body, err := parsePairs(args, c.parameters)
 			if err != nil {
 				return err
 			}
@@ -49,13 +56,18 @@ func newCreate(t *terminal, c creation) *cobra.Command {
 	return command
 }
 
+// memberParameters are what a membership may be given.
+func memberParameters() []string {
+	return []string{"action", "user_id", "user_name", "member_id", "channel", "media", "knocking_id", "member_id_inviting"}
+}
+
 func newMemberAdd(t *terminal) *cobra.Command {
 	command := &cobra.Command{
 		Use: "member:add CONVERSATION user_id=USR-… [action=join|invite] [channel='{\"type\":\"app\"}']", Aliases: []string{"ma"},
 		Short: "Add a user to a conversation",
 		Args:  between(2, argsMax, "CONVERSATION user_id=USR-…"),
 		RunE: func(command *cobra.Command, args []string) error {
-			body, err := parsePairs(args[1:])
+			body, err := parsePairs(args[1:], memberParameters())
 			if err != nil {
 				return err
 			}

@@ -88,9 +88,21 @@ func hint(command *cobra.Command, err error) string {
 	case exitUnreachable:
 		return "Is the node running ('parley serve')? Name another with --url or PARLEY_URL."
 	case exitRefused:
-		return "Give the API key and secret with 'parley setup KEY SECRET' or PARLEY_API_KEY and PARLEY_API_SECRET; the application's key with 'parley app:create' or --app-id and --keyfile."
+		return refusedHint(command)
 	}
 	return ""
+}
+
+// refusedHint says where the credentials of a command come from: some sign a token with an application's key,
+// the others have an API key and secret.
+func refusedHint(command *cobra.Command) string {
+	if command.Name() == "setup" {
+		return "A node prints its API key and secret at its very first start."
+	}
+	if command.Flags().Lookup("keyfile") != nil && command.Flags().Lookup("public-key") == nil {
+		return "The application and its key are those in ./.parley-app ('parley app:create' writes it), or what --app-id and --keyfile name."
+	}
+	return "The API key and secret are what 'parley setup KEY SECRET' saved, PARLEY_API_KEY and PARLEY_API_SECRET, or --api-key and --api-secret."
 }
 
 func newRoot(t *terminal) *cobra.Command {
@@ -104,11 +116,12 @@ func newRoot(t *terminal) *cobra.Command {
 	root.SetOut(t.out)
 	root.SetErr(t.err)
 	root.SetGlobalNormalizationFunc(dashes)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%s", err) })
+	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().Bool("json", false, "print one JSON value instead of text")
 	root.PersistentFlags().BoolP("verbose", "v", false, "print everything that the node answered")
 	root.AddCommand(newServe(t), newDev(t), newSetup(t), newAppCreate(t), newTokenGenerate(t), newUserCreate(t),
-		newConversationCreate(t), newMemberAdd(t), newMemberList(t), newImport(t), newCluster(t), newNode(t), newWebhook(t), newCerts(t), newBench(t), newHealth(t), newConfig(t), newVersion(t))
+		newConversationCreate(t), newMemberAdd(t), newMemberList(t), newImport(t), newCluster(t), newNode(t), newWebhook(t),
+		newCerts(t), newBench(t), newHealth(t), newConfig(t), newVersion(t))
 	root.SetHelpCommand(newHelp())
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
@@ -160,11 +173,28 @@ func strict(command *cobra.Command) {
 }
 
 func unknownCommand(group *cobra.Command, name string) error {
-	text := fmt.Sprintf("%s: unknown command %q", group.CommandPath(), name)
-	if near := group.SuggestionsFor(name); len(near) > 0 {
-		text += "; did you mean " + strings.Join(near, " or ") + "?"
+	var names []string
+	for _, c := range group.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
 	}
-	return &usageError{text}
+	return usagef("%s: unknown command %q%s", group.CommandPath(), name, didYouMean(name, names))
+}
+
+// flagError is what is wrong with a command's flags.
+func flagError(command *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) || unknown.GetSpecifiedShortnames() != "" {
+		return usagef("%s", err)
+	}
+	var names []string
+	command.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, "--"+f.Name)
+		}
+	})
+	return usagef("%s%s", err, didYouMean("--"+unknown.GetSpecifiedName(), names))
 }
 
 // dashes lets the old command line's --app_id stand for --app-id.

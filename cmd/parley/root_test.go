@@ -100,7 +100,21 @@ func TestUsageErrors(t *testing.T) {
 		{"config check --gossip-addr 10.0.0.1:1", "loopback"},
 		{"dev --http-addr 0.0.0.0:0", "loopback"},
 		{"user:create name", "key=value"},
-		{"user:create a=1 a.b=2", "both as a value and as an object"},
+		{"user:create channels=1 channels.b=2", "both as a value and as an object"},
+		{"user:create channels.b=2 channels=1", "both as a value and as an object"},
+		{"user:create channels.b.c=2 channels.b=1", "both as a value and as an object"},
+		{"user:create name=x name=y", "Error: name is given twice"},
+		{"import no-such-export", "no-such-export: there is no such file or folder"},
+		{"user:create nme=x", `unknown key "nme"; did you mean name?`},
+		{"user:create properties.custom=x", `unknown key "properties.custom"; did you mean properties.custom_data?`},
+		{"conversation:create properties.tl=5", "did you mean properties.ttl?"},
+		{"member:add CON-1 usr_id=x", "did you mean user_id?"},
+		{"user:create far-from-all=x", "unknown key \"far-from-all\"\n"},
+		{"clustr", "did you mean cluster?"},
+		{"cluster stauts", "did you mean status?"},
+		{"node undrian n1", "did you mean undrain?"},
+		{"quite-another", "unknown command \"quite-another\"\n"},
+		{"node remove n1 --froce", "unknown flag: --froce; did you mean --force?"},
 		{"member:add CON-1 channel={", "not valid JSON"},
 		{"jwt:generate sub=x", "application"},
 		{"jwt:generate application_id=a", "private key"},
@@ -151,7 +165,7 @@ func TestUnreachableAndUnauthorized(t *testing.T) {
 	if code, _, errOut := s.run("app:create", "x", "--api-key=k", "--api-secret=s"); code != exitUnreachable || !strings.Contains(errOut, "parley serve") {
 		t.Errorf("without node: exit %d, %q", code, errOut)
 	}
-	if code, _, errOut := s.run("user:create"); code != exitRefused || !strings.Contains(errOut, "app:create") {
+	if code, _, errOut := s.run("user:create"); code != exitRefused || !strings.HasPrefix(errOut, "Error: there is no application here\n") || !strings.Contains(errOut, "app:create") {
 		t.Errorf("without application: exit %d, %q", code, errOut)
 	}
 	s.keyFile("private.key")

@@ -31,13 +31,19 @@ func newServe(t *terminal) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			reload := make(chan os.Signal, 1)   // one that waits stands for any number
-			if loaded.Settings.CertsDir != "" { // without files to read it means what it means to any program
+			reload := make(chan os.Signal, 1) // one that waits stands for any number
+			// Without files to read again a supervisor's reload changes nothing. Only at a terminal does the
+			// signal then mean what it means to any program: that this was closed.
+			if loaded.Settings.CertsDir != "" || !t.interactive {
 				signal.Notify(reload, syscall.SIGHUP)
 				defer signal.Stop(reload)
 			}
 			return withParent(command, func(ctx context.Context) error {
 				n, err := open(t, ctx, node.Options{Settings: loaded.Settings, Reload: reload})
+				if errors.Is(err, node.ErrStopped) { // as it was asked to: no failure to whoever supervises it
+					_, err = fmt.Fprintln(t.err, err)
+					return err
+				}
 				if err != nil {
 					return err
 				}
@@ -114,10 +120,19 @@ func announce(command *cobra.Command, n *node.Node, dataDir string) error {
 	printPlaces(w, n, dataDir)
 	if c.Fresh {
 		fmt.Fprintf(w, "\nFirst start: here are your API key and secret. The secret is not shown again.\n\n"+
-			"  API key      %s\n  API secret   %s\n\n  Keep them for the command line:\n    parley setup %s %s\n", c.APIKey, c.APISecret, c.APIKey, c.APISecret)
+			"  API key      %s\n  API secret   %s\n\n  Keep them for the command line:\n    parley setup %s %s%s\n",
+			c.APIKey, c.APISecret, c.APIKey, c.APISecret, elsewhere(url))
 	}
 	_, err := fmt.Fprintf(w, "\nStop with Ctrl-C.\n")
 	return err
+}
+
+// elsewhere is what commands need to know of a node that is not where they look for it.
+func elsewhere(url string) string {
+	if url == defaultURL() {
+		return ""
+	}
+	return " --url " + url
 }
 
 func printPlaces(w io.Writer, n *node.Node, dataDir string) {

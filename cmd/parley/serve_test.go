@@ -171,7 +171,7 @@ func TestServe(t *testing.T) {
 	data := filepath.Join(sh.dir, "data")
 	r := sh.serve("serve", "--data-dir", data, "--http-addr", anyPort, "--admin-addr", anyPort)
 	var a node.Addresses
-	text, err := os.ReadFile(filepath.Join(data, "addresses.json"))
+	text, err := os.ReadFile(filepath.Join(data, node.AddressesFile))
 	if err == nil {
 		err = json.Unmarshal(text, &a)
 	}

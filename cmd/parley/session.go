@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,13 +19,11 @@ import (
 type target struct {
 	node        *client.Client
 	credentials client.Credentials
-	application client.Application
-	token       string // of an administrator of the application; set by asAdministrator
 }
 
 // addTargetFlags declares what names a node and proves who asks.
 func addTargetFlags(command *cobra.Command) {
-	command.Flags().String("url", "", "HTTP address of any node (default $PARLEY_URL, else http://"+settings.Default().HTTPAddr+")")
+	command.Flags().String("url", "", "HTTP address of any node (default $PARLEY_URL, else "+defaultURL()+")")
 	command.Flags().String("api-key", "", "API key (default $PARLEY_API_KEY, else what 'parley setup' saved)")
 	command.Flags().String("api-secret", "", "API secret (default $PARLEY_API_SECRET, else what 'parley setup' saved)")
 }
@@ -34,6 +33,9 @@ func addApplicationFlags(command *cobra.Command) {
 	command.Flags().String("app-id", "", "application (default: the one in ./.parley-app)")
 	command.Flags().String("keyfile", "", "the application's private key (default: the one in ./.parley-app)")
 }
+
+// defaultURL is where a node is that was not told where to be.
+func defaultURL() string { return "http://" + settings.Default().HTTPAddr }
 
 // openTarget resolves flags, then variables, then files.
 func openTarget(t *terminal, command *cobra.Command) (*target, error) {
@@ -56,7 +58,7 @@ func openTarget(t *terminal, command *cobra.Command) (*target, error) {
 		APISecret: choose("api-secret", "PARLEY_API_SECRET", saved.APISecret),
 	}
 	if credentials.URL == "" {
-		credentials.URL = "http://" + settings.Default().HTTPAddr
+		credentials.URL = defaultURL()
 	}
 	node, err := client.New(credentials.URL)
 	if err != nil {
@@ -68,7 +70,7 @@ func openTarget(t *terminal, command *cobra.Command) (*target, error) {
 // asOperator is the authorization for calls about applications.
 func (g *target) asOperator() (client.Authorization, error) {
 	if g.credentials.APIKey == "" || g.credentials.APISecret == "" {
-		return "", fmt.Errorf("no API key and secret: %w", client.ErrRefused)
+		return "", &missingError{"there is no API key and secret"}
 	}
 	return client.Basic(g.credentials.APIKey, g.credentials.APISecret), nil
 }
@@ -125,14 +127,21 @@ func callAsAdministrator(t *terminal, command *cobra.Command, method, path strin
 	return call(command.Context(), g, client.Bearer(token), method, path, in)
 }
 
+// missingError says which credentials a command lacks. It matches client.ErrRefused, as if the node had missed them.
+type missingError struct{ text string }
+
+func (e *missingError) Error() string { return e.text }
+
+func (e *missingError) Is(target error) bool { return target == client.ErrRefused }
+
 // complete says what is missing to speak for an application. One that was made with a public key alone has
 // its private key elsewhere.
 func complete(a client.Application) error {
 	switch {
 	case a.ID == "":
-		return fmt.Errorf("no application here: %w", client.ErrRefused)
+		return &missingError{"there is no application here"}
 	case a.PrivateKey == "":
-		return fmt.Errorf("no private key of application %s here, name it with --keyfile: %w", a.ID, client.ErrRefused)
+		return &missingError{fmt.Sprintf("the private key of application %s is not here: name its file with --keyfile", a.ID)}
 	}
 	return nil
 }
@@ -154,13 +163,16 @@ func field(object json.RawMessage, name string) string {
 }
 
 // parsePairs turns key=value arguments into a JSON object: dotted keys nest, and a value that
-// starts with a bracket is JSON.
-func parsePairs(args []string) (map[string]any, error) {
+// starts with a bracket is JSON. known are the keys that there are; what is below one of them is free.
+func parsePairs(args, known []string) (map[string]any, error) {
 	object := map[string]any{}
 	for _, arg := range args {
 		key, text, ok := strings.Cut(arg, "=")
 		if !ok || key == "" {
 			return nil, usagef("%q: must be key=value", arg)
+		}
+		if !isKnown(key, known) {
+			return nil, usagef("unknown key %q%s", key, didYouMean(key, known))
 		}
 		var value any = text
 		if strings.HasPrefix(text, "{") || strings.HasPrefix(text, "[") {
@@ -169,10 +181,17 @@ func parsePairs(args []string) (map[string]any, error) {
 			}
 		}
 		if err := put(object, strings.Split(key, "."), value); err != nil {
-			return nil, usagef("%s: %s", key, err)
+			return nil, &usageError{err.Error()}
 		}
 	}
 	return object, nil
+}
+
+// isKnown says whether a key is one that is known, stands below one, or holds some.
+func isKnown(key string, known []string) bool {
+	return slices.ContainsFunc(known, func(k string) bool {
+		return key == k || strings.HasPrefix(key, k+".") || strings.HasPrefix(k, key+".")
+	})
 }
 
 func put(object map[string]any, path []string, value any) error {
@@ -187,6 +206,13 @@ func put(object map[string]any, path []string, value any) error {
 		}
 		object = inner
 	}
-	object[path[len(path)-1]] = value
+	last := path[len(path)-1]
+	if there, taken := object[last]; taken {
+		if _, nested := there.(map[string]any); nested {
+			return fmt.Errorf("%s is given both as a value and as an object", last)
+		}
+		return fmt.Errorf("%s is given twice", last)
+	}
+	object[last] = value
 	return nil
 }

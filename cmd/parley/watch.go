@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -78,7 +79,15 @@ func interactive(in *os.File) bool {
 		return false
 	}
 	nowhere, err := os.Stat(os.DevNull)
-	return err != nil || !os.SameFile(now, nowhere)
+	return err != nil || !sameDevice(now, nowhere)
+}
+
+// sameDevice compares what two files stand for: a supervised service has a /dev of its own, and its standard
+// input is the null device of another.
+func sameDevice(a, b os.FileInfo) bool {
+	one, ok := a.Sys().(*syscall.Stat_t)
+	two, too := b.Sys().(*syscall.Stat_t)
+	return ok && too && one.Rdev == two.Rdev
 }
 
 // confirm says what will happen and asks, unless --yes. Where nobody can answer it does not ask: a
@@ -111,8 +120,8 @@ const (
 // task is something that the cluster does, and how to see how far it is.
 type task struct {
 	name string
-	// remaining says how much is left to do, and what; done when 0.
-	remaining func(*admin.Status) (int, string)
+	// remaining says what is left to do; empty when nothing is.
+	remaining func(*admin.Status) string
 }
 
 // watch shows how much remains until nothing does. To interrupt it stops the watching alone; the
@@ -121,22 +130,21 @@ func watch(t *terminal, command *cobra.Command, o *operator, of task) error {
 	ctx := command.Context()
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
-	last, misses := -1, 0
+	shown, misses := newDisplay(t), 0
+	defer shown.end()
 	for {
 		s, err := o.status(ctx)
 		if ctx.Err() != nil {
-			return fmt.Errorf("%s goes on without this command; give it again to watch: %w", of.name, ctx.Err())
+			return fmt.Errorf("%s goes on without this command; give it again to watch", of.name)
 		}
 		if err == nil {
 			misses = 0
-			left, unit := of.remaining(s)
-			if left == 0 {
+			left := of.remaining(s)
+			if left == "" {
+				shown.end()
 				return done(command, of.name)
 			}
-			if left != last {
-				fmt.Fprintf(t.err, "%s: %d %s\n", of.name, left, unit)
-				last = left
-			}
+			shown.tell(of.name + ": " + left)
 		} else if misses++; misses >= watchMisses {
 			return fmt.Errorf("%s goes on, but nobody says how far it is; give the command again to watch: %w", of.name, err)
 		} else {

@@ -9,11 +9,11 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"strconv"
 	"time"
 
 	"parley/actors/driver"
 	"parley/edge/auth"
+	"parley/edge/web"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 )
@@ -144,9 +144,7 @@ func (h *Handler) refuse(w http.ResponseWriter, err error) {
 	if e.Code == code.InvalidCredentials {
 		w.Header().Set("WWW-Authenticate", `Basic realm="parley"`)
 	}
-	if e.RetryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
-	}
+	web.SetRetryAfter(w.Header(), e, e.HTTPStatus())
 	h.answer(w, e.HTTPStatus(), refusal{string(e.Code), e.Message})
 }
 

@@ -32,7 +32,8 @@ type Node struct {
 	Name       string    `json:"name"`
 	State      string    `json:"state"`
 	Live       bool      `json:"live"`
-	DiskFull   bool      `json:"disk_full"` // it takes on nothing new until there is space
+	DiskFull   bool      `json:"disk_full"`      // it takes on nothing new until there is space
+	Away       *bool     `json:"away,omitempty"` // it sends clients to other nodes, and /readyz says no, because it was drained; absent = it does not say
 	Roles      []string  `json:"roles"`
 	Versions   [2]int    `json:"versions"` // of the cluster that its build speaks, the oldest and the newest
 	StoreUUID  string    `json:"store_uuid,omitempty"`
@@ -84,6 +85,9 @@ func nodeOf(store *eventv1.Store, p *driver.Picture) Node {
 		StoreUUID: store.Uuid, HTTP: store.Http, Gossip: store.Gossip, RPC: store.Rpc, Raft: store.Raft, JoinedAt: time.UnixMilli(store.JoinedMs).UTC(),
 	}
 	spoken := placement.Spoken(store)
+	if away, said := p.Away[store.Node]; said {
+		n.Away = &away
+	}
 	n.Versions = [2]int{int(spoken.Oldest), int(spoken.Newest)}
 	if len(n.Roles) == 0 {
 		n.Roles = []string{driver.RoleEdge, driver.RoleShards}
@@ -128,10 +132,10 @@ func (s *Status) operations(p *driver.Picture) {
 		switch {
 		case store.State == eventv1.StoreState_STORE_STATE_DRAINING && led > 0:
 			s.Operations = append(s.Operations, Operation{Kind: "drain", Node: store.Node, Remaining: led,
-				Detail: fmt.Sprintf("%d leaderships to hand over", led)})
+				Detail: fmt.Sprintf("leaderships to hand over: %d", led)})
 		case store.State == eventv1.StoreState_STORE_STATE_REMOVING:
 			s.Operations = append(s.Operations, Operation{Kind: "remove", Node: store.Node, Remaining: held,
-				Detail: fmt.Sprintf("%d replicas to move", held)})
+				Detail: fmt.Sprintf("replicas to move: %d", held)})
 		}
 	}
 	for i := range p.View.Shards {

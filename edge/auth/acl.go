@@ -61,6 +61,26 @@ func parseACL(raw json.RawMessage) (*ACL, error) {
 	return acl, nil
 }
 
+// ruleBytes and stringBytes are what a rule and a string take in memory beside what they point to.
+const (
+	ruleBytes   = 56
+	stringBytes = 16
+)
+
+// bytes is what a takes in memory, roughly.
+func (a *ACL) bytes() int {
+	n := cap(a.rules) * ruleBytes
+	for i := range a.rules {
+		for _, list := range [...][]string{a.rules[i].segments, a.rules[i].methods} {
+			n += cap(list) * stringBytes
+			for _, s := range list {
+				n += len(s)
+			}
+		}
+	}
+	return n
+}
+
 func (g *grant) filtered() bool {
 	if g == nil {
 		return false
@@ -93,8 +113,8 @@ func parseRule(pattern string, g *grant) (rule, error) {
 	return r, nil
 }
 
-// Allows says whether method may be used on path, a clean decoded path: one leading slash, no
-// empty, "." or ".." segment. HEAD is as good as GET.
+// Allows says whether method may be used on path, a clean path whose segments are decoded: one leading
+// slash, no empty segment, a slash within a segment written as %2F. HEAD is as good as GET.
 func (a *ACL) Allows(method, path string) bool {
 	rest, ok := strings.CutPrefix(path, "/")
 	if !ok {

@@ -38,7 +38,8 @@ type Options struct {
 	LifetimeMax   time.Duration // exp - iat may be this much, inclusive
 	LifetimeNoExp time.Duration // a token without exp ends this long after iat
 	Leeway        time.Duration // by how much iat and nbf may lie in the future
-	TokensKept    int           // verified tokens remembered
+	TokensBytes   int           // of memory for verified tokens, at most twice that
+	KeysKept      int           // public keys remembered, at most twice as many
 	UserFresh     time.Duration // how long a user found by name is taken to still exist; 0 = it is looked up every time
 	SecretsKept   int           // verified API secrets remembered
 	DerivationMax int           // API secrets being checked or waiting for it; more are refused
@@ -53,7 +54,8 @@ func DefaultOptions() Options {
 		LifetimeMax:   24 * time.Hour,
 		LifetimeNoExp: 15 * time.Minute,
 		Leeway:        time.Minute,
-		TokensKept:    16 << 10,
+		TokensBytes:   8 << 20, // of those that official SDKs have, more than ten thousand
+		KeysKept:      1024,
 		UserFresh:     0, // a deleted user's token must not act, not even for a moment
 		SecretsKept:   256,
 		DerivationMax: 32,
@@ -71,8 +73,8 @@ func (o Options) Validate() error {
 		return errors.New("LifetimeMax and LifetimeNoExp must be positive, the latter not the larger")
 	case o.Leeway < 0 || o.Leeway > time.Minute:
 		return fmt.Errorf("Leeway %v: 0 to 1m", o.Leeway)
-	case o.TokensKept < 1 || o.SecretsKept < 1 || o.DerivationMax < 1:
-		return errors.New("TokensKept, SecretsKept and DerivationMax must be positive")
+	case o.TokensBytes < 1 || o.KeysKept < 1 || o.SecretsKept < 1 || o.DerivationMax < 1:
+		return errors.New("TokensBytes, KeysKept, SecretsKept and DerivationMax must be positive")
 	case o.UserFresh < 0:
 		return fmt.Errorf("UserFresh %v: not negative", o.UserFresh)
 	case o.Now == nil || o.Registerer == nil:

@@ -50,7 +50,7 @@ func TestOptionsAreValidated(t *testing.T) {
 		"tiny tokens":    func(o *Options) { o.TokenBytesMax = 1 },
 		"no lifetime":    func(o *Options) { o.LifetimeMax = 0 },
 		"long leeway":    func(o *Options) { o.Leeway = time.Hour },
-		"no memory":      func(o *Options) { o.TokensKept = 0 },
+		"no memory":      func(o *Options) { o.TokensBytes = 0 },
 		"negative fresh": func(o *Options) { o.UserFresh = -1 },
 		"no clock":       func(o *Options) { o.Now = nil },
 	} {

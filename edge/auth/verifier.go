@@ -37,6 +37,20 @@ type verified struct {
 	userUntil time.Time // until then the user is taken to exist
 }
 
+// verifiedBytes is what a token takes in memory beside its strings and its list, roughly: itself, its
+// claims, and its place in a map.
+const verifiedBytes = 360
+
+// bytes is what t takes in memory, roughly. The keys are not its own.
+func (t *verified) bytes() int {
+	c := t.claims
+	n := verifiedBytes + len(c.ApplicationID) + len(c.UserID) + len(c.UserName) + len(c.TokenID)
+	if c.ACL != nil {
+		n += c.ACL.bytes()
+	}
+	return n
+}
+
 // New makes a Verifier that looks applications and users up in directory.
 func New(directory Directory, o Options) (*Verifier, error) {
 	if err := o.Validate(); err != nil {
@@ -48,10 +62,14 @@ func New(directory Directory, o Options) (*Verifier, error) {
 		// Claims are validated here, not by the library: exp may be a string, and the codes differ.
 		parser:  jwt.NewParser(jwt.WithValidMethods([]string{"RS256"}), jwt.WithoutClaimsValidation(), jwt.WithStrictDecoding()),
 		metrics: newMetrics(),
-		tokens:  limit.NewRecent[[sha256.Size]byte, *verified](o.TokensKept, nil),
-		keys:    limit.NewRecent[string, *rsa.PublicKey](o.TokensKept, nil),
+		tokens:  limit.NewWeighed(o.TokensBytes, func(_ [sha256.Size]byte, t *verified) int { return t.bytes() }),
+		keys:    limit.NewRecent[string, *rsa.PublicKey](o.KeysKept, nil),
 	}
-	for _, m := range []*prometheus.CounterVec{v.metrics.verified, v.metrics.refused} {
+	held := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "parley_edge_tokens_bytes",
+		Help: "Verified tokens kept in memory.",
+	}, func() float64 { return float64(v.tokens.Weight()) })
+	for _, m := range []prometheus.Collector{v.metrics.verified, v.metrics.refused, held} {
 		if err := o.Registerer.Register(m); err != nil {
 			return nil, err
 		}

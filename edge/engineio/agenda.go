@@ -36,7 +36,7 @@ func (a *agenda) hasten(c *Conn, at time.Time) {
 	switch {
 	case p.gone:
 	case !p.ready:
-		p.at = earlier(p.at, at)
+		p.at = Earlier(p.at, at)
 	case p.index < 0:
 		p.at = at
 		heap.Push(&a.due, c)
@@ -58,7 +58,7 @@ func (a *agenda) hasten(c *Conn, at time.Time) {
 func (a *agenda) begin(c *Conn, at time.Time) {
 	a.mu.Lock()
 	c.appointment.ready = true
-	at = earlier(c.appointment.at, at)
+	at = Earlier(c.appointment.at, at)
 	a.mu.Unlock()
 	a.hasten(c, at)
 }

@@ -92,11 +92,10 @@ func (c *Conn) Offer(frames []byte, ready func()) bool {
 	if ws := c.socket.Load(); ws != nil {
 		return ws.Offer(frames, ready)
 	}
-	const lowPart = 4
 	switch {
 	case c.closing:
 		return false
-	case c.queued > c.server.options.QueueBytesMax/lowPart:
+	case c.queued > c.server.options.QueueBytesMax/socket.LowPart:
 		c.ready = ready
 		return false
 	case len(frames) > 0:
@@ -287,10 +286,10 @@ func (c *Conn) visit(now time.Time) time.Time {
 		next = c.pingAt
 	}
 	if polling {
-		next = earlier(next, c.heard.Add(o.PingInterval+o.PingTimeout))
+		next = Earlier(next, c.heard.Add(o.PingInterval+o.PingTimeout))
 	}
 	if c.closing {
-		next = earlier(next, c.closeBy)
+		next = Earlier(next, c.closeBy)
 	}
 	c.mu.Unlock()
 	if silent || late {
@@ -300,13 +299,13 @@ func (c *Conn) visit(now time.Time) time.Time {
 	if ping {
 		c.Send(pingFrame)
 	}
-	return earlier(next, c.handler.Due(now))
+	return Earlier(next, c.handler.Due(now))
 }
 
 var pingFrame = frame(string(typePing))
 
-// earlier is the earlier of two times, of which the zero time means never.
-func earlier(a, b time.Time) time.Time {
+// Earlier is the earlier of two times, of which the zero time means never, as in Handler.Due.
+func Earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
 	}

@@ -134,6 +134,25 @@ func (g *Gate) Enter(ctx context.Context, r Rank) (leave func(), err error) {
 	return nil, g.sendAway(r, after)
 }
 
+// Insist is Enter for who does not heed when it is told to come back: it stays away for that time by
+// itself and asks again, until ctx ends.
+func (g *Gate) Insist(ctx context.Context, r Rank) (leave func(), err error) {
+	for {
+		leave, err = g.Enter(ctx, r)
+		refused, _ := code.Of(err)
+		if refused == nil {
+			return leave, err
+		}
+		away := time.NewTimer(refused.RetryAfter)
+		select {
+		case <-away.C:
+		case <-ctx.Done():
+			away.Stop()
+			return nil, err
+		}
+	}
+}
+
 // leave gives the place of t to who is next.
 func (g *Gate) leave(t *turn) {
 	g.mu.Lock()

@@ -89,6 +89,42 @@ func TestWhoWaitsInVainIsToldWhenToComeBack(t *testing.T) {
 	})
 }
 
+// TestWhoInsistsComesInByItself: it is sent away, as there is no room to wait in, and comes again; when
+// its time is over it is told so.
+func TestWhoInsistsComesInByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := DefaultOptions()
+		o.InsideMin, o.InsideMax, o.TurnMax, o.WaitingMax = 1, 1, time.Hour, 0
+		g := newGate(t, o)
+		leave, err := g.Enter(t.Context(), Login)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hurried, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if _, err := g.Insist(hurried, Login); !code.Has(err, code.Unavailable) || hurried.Err() == nil {
+			t.Fatalf("%v, %v", err, hurried.Err())
+		}
+		in := make(chan error, 1)
+		go func() {
+			leave, err := g.Insist(t.Context(), Login)
+			in <- err
+			leave()
+		}()
+		synctest.Wait()
+		leave()
+		synctest.Wait()
+		select {
+		case <-in:
+			t.Fatal("it has not been sent away")
+		default:
+		}
+		if err := <-in; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestLineIsMeasured: this Go tells how long goroutines wait for a processor.
 func TestLineIsMeasured(t *testing.T) {
 	var l line

@@ -16,7 +16,7 @@ func (r *room) deliver(f *nodev1.Fanout) {
 	case *nodev1.Fanout_Soft:
 		r.writer.broadcast(r, func(d dialect.Dialect, dst []byte) []byte { return d.Soft(dst, r.address.id, b.Soft) })
 	case *nodev1.Fanout_Cursor:
-		r.writer.broadcast(r, func(d dialect.Dialect, dst []byte) []byte { return d.Cursor(dst, r.address.id, b.Cursor) })
+		r.moved(f)
 	case *nodev1.Fanout_Membership:
 		r.writer.broadcast(r, func(d dialect.Dialect, dst []byte) []byte { return d.Membership(dst, b.Membership) })
 		for _, s := range r.everyone() {

@@ -44,6 +44,7 @@ type Options struct {
 	RoomBytesMax    int           // bytes of one conversation and dialect that wait for a pass
 	HeldMax         int           // events kept above a gap, per conversation
 	RecentMax       int           // newest events kept for catching up without a read
+	CursorsEvery    time.Duration // how often cursors are told in a large conversation, at most
 	SessionResume   time.Duration // how long a session outlives its connection
 	SessionsPerUser int           // connected to all edges together
 	Logger          *slog.Logger
@@ -58,6 +59,7 @@ func DefaultOptions() Options {
 		Grace:   30 * time.Second,
 		Refresh: 30 * time.Second, AskWithin: 5 * time.Second, AsksMax: 64,
 		CatchUpMax: 10_000, PageBytes: 256 << 10, RoomBytesMax: 1 << 20, HeldMax: 256, RecentMax: 32,
+		CursorsEvery:  time.Second,
 		SessionResume: 5 * time.Minute, SessionsPerUser: 100,
 		Logger: slog.New(slog.DiscardHandler),
 	}
@@ -66,7 +68,7 @@ func DefaultOptions() Options {
 // Validate says what is wrong with o.
 func (o Options) Validate() error {
 	switch {
-	case o.Grace <= 0 || o.Refresh <= 0 || o.AskWithin <= 0 || o.SessionResume <= 0:
+	case o.Grace <= 0 || o.Refresh <= 0 || o.AskWithin <= 0 || o.SessionResume <= 0 || o.CursorsEvery <= 0:
 		return errors.New("hub: times must be positive")
 	case o.AsksMax < 1 || o.RoomBytesMax < 1 || o.HeldMax < 1 || o.SessionsPerUser < 1 || o.PageBytes < 1:
 		return errors.New("hub: limits must be positive")

@@ -26,7 +26,7 @@ func TestOptionsAreChecked(t *testing.T) {
 	for name, change := range map[string]func(*Options){
 		"grace": func(o *Options) { o.Grace = 0 }, "refresh": func(o *Options) { o.Refresh = -1 },
 		"asks": func(o *Options) { o.AsksMax = 0 }, "recent": func(o *Options) { o.RecentMax = -1 },
-		"page": func(o *Options) { o.PageBytes = 0 }, "logger": func(o *Options) { o.Logger = nil },
+		"cursors": func(o *Options) { o.CursorsEvery = 0 }, "page": func(o *Options) { o.PageBytes = 0 }, "logger": func(o *Options) { o.Logger = nil },
 	} {
 		o := DefaultOptions()
 		change(&o)

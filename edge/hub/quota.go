@@ -34,8 +34,7 @@ const freeParts = 8
 // never both admit.
 //
 // A session that goes on from elsewhere counts there already, as long as its old connection has not been
-// noticed to be gone. The edge that has it lets go of it, and it is admitted in its own place. A client may
-// have come back there before that edge is asked: so it keeps what began later than conn, by their clocks.
+// noticed to be gone. The edge that has it lets go of it, and it is admitted in its own place.
 func (h *Hub) OpenSession(ctx context.Context, wanted Session, conn Replaced) (s Session, resumed bool, err error) {
 	now := time.Now()
 	if s, resumed = h.sessions.takeOver(wanted, conn, now); resumed {
@@ -74,7 +73,7 @@ func (h *Hub) free() int {
 // without a question on each.
 func (h *Hub) admit(ctx context.Context, wanted Session, now time.Time, here, free int) error {
 	all := here
-	for _, there := range h.others.Connected(ctx, wanted.Application, questionAbout(wanted, now)) {
+	for _, there := range h.askOthers(ctx, wanted, now) {
 		switch {
 		case there.GetHandedOver():
 			return nil // as many as before
@@ -92,33 +91,6 @@ func (h *Hub) admit(ctx context.Context, wanted Session, now time.Time, here, fr
 		return tooManySessions(most)
 	}
 	return nil
-}
-
-// tellMoved asks the other edges to let go of a session for which nobody needs to wait. That it takes
-// time, or is left out while many are told, does no harm: the edge notices itself that the client is gone.
-func (h *Hub) tellMoved(wanted Session, now time.Time) {
-	if h.others == nil || !wanted.moves() {
-		return
-	}
-	select {
-	case h.tells <- struct{}{}:
-	default:
-		h.metrics.untold.Inc()
-		return
-	}
-	h.spawn(func() {
-		defer func() { <-h.tells }()
-		h.others.Connected(h.ctx, wanted.Application, questionAbout(wanted, now))
-	})
-}
-
-// questionAbout is what the other edges are asked about a session that is to be opened now.
-func questionAbout(wanted Session, now time.Time) *nodev1.ListSessions {
-	q := &nodev1.ListSessions{User: wanted.User, Connected: true}
-	if wanted.moves() {
-		q.Moving, q.Since = wanted.ID, now.UnixNano()
-	}
-	return q
 }
 
 func tooManySessions(most int) error {
@@ -169,58 +141,4 @@ func (g *registry) free(key address) {
 	if g.reserved[key]--; g.reserved[key] == 0 {
 		delete(g.reserved, key)
 	}
-}
-
-// lingers is how long a session that was let go of keeps its place: longer than a question to the edges
-// takes. Who has asked the edge to which it goes before it was there must find it here.
-const lingers = time.Second
-
-// departure is the place of a session that was let go of.
-type departure struct {
-	user  address
-	until time.Time
-}
-
-// letGo takes a session away from its connection, if it has one, because it goes on at another edge, since
-// a time by that edge's clock. It waits for its client then, like any that has lost its connection. If its
-// connection began later, the client has come back from there, and the question is of the past.
-func (g *registry) letGo(moving Session, since int64, now time.Time) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	l := g.find(moving)
-	if l == nil || l.conn == nil || l.since.UnixNano() > since {
-		return false
-	}
-	l.conn.Replaced()
-	l.conn, l.session.DisconnectedAt = nil, now
-	user := address{moving.Application, moving.User}
-	g.reserved[user]++
-	g.departures = append(g.departures, departure{user, now.Add(lingers)})
-	return true
-}
-
-// left gives the places back that sessions have left behind. Guarded by mu.
-func (g *registry) left(now time.Time) {
-	for len(g.departures) > 0 && !now.Before(g.departures[0].until) {
-		g.free(g.departures[0].user)
-		g.departures = g.departures[1:]
-	}
-}
-
-// Connected lists the ids of a user's sessions that are connected to this edge now, oldest first, and
-// an empty one for each that is about to be, or has just been. If the session that moves was connected
-// here it is handed over.
-func (h *Hub) Connected(application string, q *nodev1.ListSessions) *nodev1.Reply {
-	g := h.sessions
-	moved := q.GetMoving() != "" && g.letGo(Session{ID: q.GetMoving(), Application: application, User: q.GetUser()}, q.GetSince(), time.Now())
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	key := address{application, q.GetUser()}
-	var ids []string
-	for _, l := range g.byUser[key] {
-		if l.conn != nil {
-			ids = append(ids, l.session.ID)
-		}
-	}
-	return &nodev1.Reply{Sessions: append(ids, make([]string, g.reserved[key])...), HandedOver: moved}
 }

@@ -225,6 +225,16 @@ func TestASessionThatComesBackCounts(t *testing.T) {
 	}
 }
 
+// age makes the connections of a hub a minute older. One that follows at another edge is later for certain then, however
+// long the answer takes that says so.
+func (h *Hub) age() {
+	h.sessions.mu.Lock()
+	defer h.sessions.mu.Unlock()
+	for _, l := range h.sessions.byID {
+		l.since = l.since.Add(-time.Minute)
+	}
+}
+
 // goesOn is ann's session as its client asks for it at another edge.
 func goesOn(session string) Session {
 	s := ann
@@ -242,11 +252,18 @@ func TestAtTheLimitASessionMoves(t *testing.T) {
 	if _, _, err := hubs[1].OpenSession(t.Context(), goesOn(unknown), &holder{}); !code.Has(err, code.TooManySessions) {
 		t.Errorf("an id that nobody has makes room: %v", err)
 	}
-	for _, thief := range []*nodev1.ListSessions{{User: "USR-b", Moving: ids[0]}, {User: "USR-a"}, {User: "USR-a", Moving: unknown}} {
+	its := hubs[0].Connected("app", &nodev1.ListSessions{User: "USR-a", Moving: ids[0]}).GetMoving().GetConnection()
+	let := []uint64{its}
+	for _, thief := range []*nodev1.ListSessions{{User: "USR-b", Moving: ids[0], LetGo: let}, {User: "USR-a", LetGo: let},
+		{User: "USR-a", Moving: unknown, LetGo: let}, {User: "USR-a", Moving: ids[0], LetGo: []uint64{its - 1, its + 1}}} {
 		if hubs[0].Connected("app", thief).GetHandedOver() || conns[0].replaced {
 			t.Errorf("%v is handed over", thief)
 		}
 	}
+	if hubs[0].Connected("app", &nodev1.ListSessions{User: "USR-b", Moving: ids[0]}).GetMoving() != nil {
+		t.Error("another user is told of the connection")
+	}
+	hubs[0].age()
 	next := &holder{}
 	if s, _, err := hubs[1].OpenSession(t.Context(), goesOn(ids[0]), next); err != nil || s.ID != ids[0] {
 		t.Fatalf("%v: %v", s, err)
@@ -254,7 +271,7 @@ func TestAtTheLimitASessionMoves(t *testing.T) {
 	if !conns[0].replaced || conns[1].replaced {
 		t.Error("the old edge tells the wrong connection")
 	}
-	again := &nodev1.ListSessions{User: "USR-a", Moving: ids[0]}
+	again := &nodev1.ListSessions{User: "USR-a", Moving: ids[0], LetGo: let}
 	if hubs[0].Connected("app", again).GetHandedOver() {
 		t.Error("it is handed over twice")
 	}
@@ -267,10 +284,12 @@ func TestAtTheLimitASessionMoves(t *testing.T) {
 	}
 
 	// It may come back, and is the same there; also when its client cannot decide where to stay.
+	hubs[1].age()
 	if _, resumed, err := hubs[0].OpenSession(t.Context(), goesOn(ids[0]), &holder{}); !resumed || err != nil || !next.replaced {
 		t.Errorf("back at the first edge: %v, %v, and the second lets go of it: %v", resumed, err, next.replaced)
 	}
 	for i := range 6 {
+		hubs[i%2].age()
 		if _, _, err := hubs[1-i%2].OpenSession(t.Context(), goesOn(ids[0]), &holder{}); err != nil {
 			t.Errorf("move %d: %v", i, err)
 		}
@@ -299,6 +318,7 @@ func TestASilentEdgeKeepsItsPart(t *testing.T) {
 func TestAPlaceIsNotGivenTwiceWhileItMoves(t *testing.T) {
 	hubs, others := edges(t, 3, 6)
 	ids, _ := hubs[0].open(t, 3)
+	hubs[0].age()
 	hubs[1].open(t, 1)
 	hubs[2].open(t, 2)
 	others[2].hubs = hubs[1:2] // asked first
@@ -360,6 +380,7 @@ func TestAnEdgeIsToldThatItsSessionMoved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	hubs[0].age()
 	if _, _, err := hubs[1].OpenSession(t.Context(), goesOn(s.ID), &holder{}); err != nil {
 		t.Fatal(err)
 	}

@@ -111,8 +111,8 @@ func (g *registry) applications() []string {
 func (g *registry) signedByOthers(application string, keys []auth.Fingerprint) (list []Revocable, first int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, l := range g.byID {
-		if l.session.Application != application || slices.Contains(keys, l.session.SignedBy) {
+	for l := range g.ofTenant[application] {
+		if slices.Contains(keys, l.session.SignedBy) {
 			continue
 		}
 		conn, ok := l.conn.(Revocable)

@@ -76,6 +76,7 @@ type room struct {
 	ahead   []*Subscription              // stand above last, or wait for known
 	paused  []*Subscription              // behind, and wait for their connection
 	size    int                          // subscribers, in whatever state
+	tide    tide
 
 	writer writer
 }
@@ -305,6 +306,7 @@ func (r *room) tick() {
 		}
 		r.world.wake(r, rest)
 	}
+	r.tellCursors()
 	if !r.known || r.doubtful {
 		r.ask()
 	}

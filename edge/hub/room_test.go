@@ -35,7 +35,6 @@ func TestEverySubscriberGetsADenseSequence(t *testing.T) {
 			l     *listener
 			sub   *Subscription
 			after uint64
-			until uint64 // head when it unsubscribed; 0 = still there
 		}
 		var members []*member
 		var links []*link

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -55,13 +56,14 @@ type registry struct {
 	resume  time.Duration
 	perUser int
 
-	mu         sync.Mutex
-	byID       map[string]*live                // guarded by mu
-	byUser     map[address][]*live             // guarded by mu; in order of creation
-	ofTenant   map[string]int                  // guarded by mu; how many, by application
-	reserved   map[address]int                 // guarded by mu; places of sessions that are about to be opened, or are leaving
-	departures []departure                     // guarded by mu; by their time
-	closed     *limit.Recent[string, struct{}] // sessions that ended for good
+	mu          sync.Mutex
+	byID        map[string]*live                // guarded by mu
+	byUser      map[address][]*live             // guarded by mu; in order of creation
+	ofTenant    map[string]map[*live]struct{}   // guarded by mu; by application
+	reserved    map[address]int                 // guarded by mu; places of sessions that are about to be opened, or are leaving
+	departures  []departure                     // guarded by mu; by their time
+	connections uint64                          // guarded by mu; counts all that there were, from a number of its own in each life of the edge
+	closed      *limit.Recent[string, struct{}] // sessions that ended for good
 }
 
 // closedKept is how many sessions are remembered to have ended for good.
@@ -72,13 +74,17 @@ type live struct {
 	session Session
 	conn    Replaced  // nil = disconnected
 	since   time.Time // when conn began
+	number  uint64    // of conn, among all that this edge has
 	revoked bool      // the connection was told so, and may not have come to an end yet
 }
 
 func newRegistry(resume time.Duration, perUser int) *registry {
-	return &registry{resume: resume, perUser: perUser, byID: map[string]*live{}, byUser: map[address][]*live{}, ofTenant: map[string]int{},
-		reserved: map[address]int{}, closed: limit.NewRecent[string, struct{}](closedKept, nil)}
+	return &registry{resume: resume, perUser: perUser, byID: map[string]*live{}, byUser: map[address][]*live{}, ofTenant: map[string]map[*live]struct{}{},
+		reserved: map[address]int{}, connections: rand.Uint64() >> 1, closed: limit.NewRecent[string, struct{}](closedKept, nil)}
 }
+
+// SessionResume is for how long a session outlives its connection.
+func (h *Hub) SessionResume() time.Duration { return h.options.SessionResume }
 
 // open is OpenSession as far as this edge knows.
 func (g *registry) open(wanted Session, conn Replaced, now time.Time) (Session, bool, error) {
@@ -99,10 +105,14 @@ func (g *registry) open(wanted Session, conn Replaced, now time.Time) (Session, 
 	default:
 		wanted.ID, wanted.CreatedAt = id.NewAt(id.Session, now), now
 	}
-	l := &live{session: wanted, conn: conn, since: now}
+	l := &live{session: wanted}
+	g.connect(l, conn, now)
 	g.byID[wanted.ID] = l
 	g.byUser[key] = append(g.byUser[key], l)
-	g.ofTenant[wanted.Application]++
+	if g.ofTenant[wanted.Application] == nil {
+		g.ofTenant[wanted.Application] = map[*live]struct{}{}
+	}
+	g.ofTenant[wanted.Application][l] = struct{}{}
 	return wanted, false, nil
 }
 
@@ -119,10 +129,16 @@ func (g *registry) resumeWith(l *live, wanted Session, conn Replaced, now time.T
 	if l.conn != nil {
 		l.conn.Replaced()
 	}
-	l.conn, l.since, l.revoked = conn, now, false
+	g.connect(l, conn, now)
 	l.session.DisconnectedAt = time.Time{}
 	l.session.Device, l.session.SignedBy = wanted.Device, wanted.SignedBy
 	return l.session
+}
+
+// connect gives a session its connection. Guarded by mu.
+func (g *registry) connect(l *live, conn Replaced, now time.Time) {
+	g.connections++
+	l.conn, l.since, l.number, l.revoked = conn, now, g.connections, false
 }
 
 // began is when a session of another edge began that may go on here; zero for any other. Guarded
@@ -174,7 +190,7 @@ func (g *registry) close(sessionID string, conn Replaced, forget bool, now time.
 func (g *registry) forget(l *live) {
 	key := address{l.session.Application, l.session.User}
 	delete(g.byID, l.session.ID)
-	if g.ofTenant[l.session.Application]--; g.ofTenant[l.session.Application] == 0 {
+	if delete(g.ofTenant[l.session.Application], l); len(g.ofTenant[l.session.Application]) == 0 {
 		delete(g.ofTenant, l.session.Application)
 	}
 	g.byUser[key] = slices.DeleteFunc(g.byUser[key], func(o *live) bool { return o == l })

@@ -35,10 +35,23 @@ type Rate struct {
 	Burst     float64
 }
 
+// idleMin is how long a bucket is remembered at least that is not used: to forget the full ones more often
+// would only make work.
+const idleMin = time.Minute
+
+// life is after what time a bucket that is not used is surely full.
+func (r Rate) life() time.Duration { return max(idleMin, r.takes(r.Burst)) }
+
+// takes is how long it takes until some more has come, never 0.
+func (r Rate) takes(some float64) time.Duration {
+	const forever = 1e9 // seconds; a Duration holds nine times that
+	return max(1, time.Duration(math.Ceil(min(some/r.PerSecond, forever)*float64(time.Second))))
+}
+
 // Options are the tunables of Limits. Start from DefaultOptions.
 type Options struct {
 	Rates      [scopes]Rate // by Scope
-	Buckets    int          // buckets remembered per scope; a forgotten bucket is a full one
+	Buckets    int          // buckets remembered per scope, at most twice as many; a forgotten bucket is a full one
 	Now        func() time.Time
 	Registerer prometheus.Registerer
 }
@@ -77,6 +90,7 @@ func (o Options) Validate() error {
 type Limits struct {
 	options Options
 	buckets [scopes]*Recent[string, bucket]
+	lives   [scopes]time.Duration // after which a bucket that is not used is surely full
 	refused *prometheus.CounterVec
 	forgot  prometheus.Counter
 }
@@ -103,15 +117,29 @@ func New(o Options) (*Limits, error) {
 			Help: "Token buckets dropped because too many were in use.",
 		}),
 	}
+	held := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "parley_edge_limit_buckets_current",
+		Help: "Token buckets remembered: those that were in use in the last two minutes.",
+	}, l.held)
 	for s := range l.buckets {
 		l.buckets[s] = NewRecent[string, bucket](o.Buckets, func(n int) { l.forgot.Add(float64(n)) })
+		l.lives[s] = o.Rates[s].life()
 	}
-	for _, c := range []prometheus.Collector{l.refused, l.forgot} {
+	for _, c := range []prometheus.Collector{l.refused, l.forgot, held} {
 		if err := o.Registerer.Register(c); err != nil {
 			return nil, err
 		}
 	}
 	return l, nil
+}
+
+// held is how many buckets are remembered.
+func (l *Limits) held() float64 {
+	n := 0
+	for _, b := range l.buckets {
+		n += b.Len()
+	}
+	return float64(n)
 }
 
 // Allow takes cost out of the bucket of key, or refuses with code.RateLimited, which says when
@@ -122,10 +150,11 @@ func (l *Limits) Allow(s Scope, key string, cost float64) error {
 	}
 	var wait time.Duration
 	rate, now := l.options.Rates[s], l.options.Now()
+	l.buckets[s].Expire(now, l.lives[s])
 	l.buckets[s].Update(key, func(b bucket, have bool) bucket {
 		b = b.fill(have, rate, now)
 		if cost = min(cost, rate.Burst); b.level < cost {
-			wait = time.Duration((cost - b.level) / rate.PerSecond * float64(time.Second))
+			wait = rate.takes(cost - b.level)
 			return b
 		}
 		b.level -= cost
@@ -141,11 +170,12 @@ func (l *Limits) Allow(s Scope, key string, cost float64) error {
 // work whose outcome decides whether Allow is called.
 func (l *Limits) Spent(s Scope, key string) error {
 	rate, now := l.options.Rates[s], l.options.Now()
+	l.buckets[s].Expire(now, l.lives[s])
 	b, have := l.buckets[s].Get(key)
 	if b = b.fill(have, rate, now); key == "" || b.level >= 1 {
 		return nil
 	}
-	return l.refuse(s, time.Duration((1-b.level)/rate.PerSecond*float64(time.Second)))
+	return l.refuse(s, rate.takes(1-b.level))
 }
 
 func (b bucket) fill(have bool, rate Rate, now time.Time) bucket {

@@ -250,3 +250,119 @@ func TestPauseFillsTheBucketNoFurtherThanItsBurst(t *testing.T) {
 		c.now = c.now.Add(time.Hour)
 	}
 }
+
+// What is full again is not remembered: a node's memory follows who is there now, and not everybody who
+// ever was.
+func TestFullBucketsAreForgotten(t *testing.T) {
+	l, c := newLimits(t, nil)
+	const rounds, each = 30, 100
+	for round := range rounds {
+		for i := range each {
+			for s := range scopes {
+				if err := l.Allow(s, fmt.Sprint(round, "/", i), 1); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		c.now = c.now.Add(30 * time.Second)
+	}
+	if n := l.held(); n > 4*each*float64(scopes) {
+		t.Errorf("%v buckets are held, of which %v were used in the last two minutes", n, 4*each*float64(scopes))
+	}
+	if n := testutil.ToFloat64(l.forgot); n != 0 {
+		t.Errorf("%v are said to have given way to others", n)
+	}
+}
+
+// Whoever pauses gets no more than whoever does not, however seldom he comes.
+func TestPausesGiveNothingAway(t *testing.T) {
+	for _, rate := range []Rate{{PerSecond: 0.01, Burst: 3}, {PerSecond: 1, Burst: 100}, {PerSecond: 1e-12, Burst: 2}} {
+		rapid.Check(t, func(t *rapid.T) {
+			now := time.Unix(0, 0)
+			o := DefaultOptions()
+			o.Rates[Token], o.Now = rate, func() time.Time { return now }
+			l, err := New(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			level := rate.Burst // a bucket that is never forgotten
+			for range rapid.IntRange(1, 100).Draw(t, "requests") {
+				pause := rapid.IntRange(0, 200).Draw(t, "pause")
+				now = now.Add(time.Duration(pause) * time.Second)
+				level = min(rate.Burst, level+float64(pause)*rate.PerSecond)
+				if rapid.Bool().Draw(t, "another") {
+					_ = l.Allow(Token, "b", 1) // whoever comes has what is old forgotten
+					continue
+				}
+				if l.Allow(Token, "a", 1) == nil {
+					level--
+				}
+				if level < -1e-6 {
+					t.Fatalf("%v more than there was", -level)
+				}
+			}
+		})
+	}
+}
+
+// What was used within life is remembered; what was not used for twice that, with somebody coming in
+// between, is not.
+func TestRecentExpires(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const life = 10 * time.Second
+		r, now := NewRecent[int, int](1000, nil), time.Unix(0, 0)
+		used := map[int]time.Time{}
+		for step := range rapid.IntRange(1, 200).Draw(t, "steps") {
+			now = now.Add(time.Duration(rapid.IntRange(0, 4).Draw(t, "seconds")) * time.Second)
+			r.Expire(now, life)
+			k := rapid.IntRange(0, 20).Draw(t, "key")
+			_, ok := r.Get(k)
+			last, known := used[k]
+			switch {
+			case ok && (!known || now.Sub(last) >= 3*life): // a generation ends with the first use after its time
+				t.Fatalf("%d is remembered after %v", k, now.Sub(last))
+			case !ok && known && now.Sub(last) < life:
+				t.Fatalf("%d is forgotten after %v", k, now.Sub(last))
+			}
+			r.Put(k, step)
+			used[k] = now
+		}
+	})
+}
+
+// The weight is that of what is held, whatever became of it, and at most twice the size, but for one
+// value that alone is more.
+func TestRecentWeighs(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		const heaviest = 5
+		size := rapid.IntRange(1, 30).Draw(t, "size")
+		r := NewWeighed(size, func(_, v int) int { return v })
+		now := time.Unix(0, 0)
+		for range rapid.IntRange(1, 200).Draw(t, "steps") {
+			k, v := rapid.IntRange(0, 20).Draw(t, "key"), rapid.IntRange(1, heaviest).Draw(t, "value")
+			switch rapid.IntRange(0, 4).Draw(t, "verb") {
+			case 0, 1:
+				r.Put(k, v)
+				if got, ok := r.Get(k); !ok || got != v {
+					t.Fatalf("%d is %d, %v, not %d", k, got, ok, v)
+				}
+			case 2:
+				r.Delete(k)
+			case 3:
+				r.Get(k)
+			case 4:
+				now = now.Add(time.Second)
+				r.Expire(now, 5*time.Second)
+			}
+			sum := 0
+			for _, g := range []generation[int, int]{r.young, r.old} {
+				for _, v := range g.values {
+					sum += v
+				}
+			}
+			if r.Weight() != sum || sum > 2*max(size, heaviest) {
+				t.Fatalf("size %d: %d are said to be held, and %d are", size, r.Weight(), sum)
+			}
+		}
+	})
+}

@@ -32,12 +32,6 @@ import (
 	"parley/edge/media/probe"
 )
 
-// Verifier checks bearer tokens; *auth.Verifier is one.
-type Verifier interface {
-	// Verify says who a token speaks for, or refuses it with a coded error.
-	Verify(ctx context.Context, token string) (*auth.Claims, error)
-}
-
 // Objects is a store for the bytes of blobs outside of the cluster; *objects.Store is one.
 type Objects interface {
 	// Put stores an object. bytes may be read more than once.
@@ -95,7 +89,7 @@ func (o Options) Validate() error {
 // Parts are what a Handler is wired to.
 type Parts struct {
 	Cluster  api.Blobs
-	Verifier Verifier
+	Verifier *auth.Verifier
 	Limits   *limit.Limits
 	Objects  Objects // nil = the bytes of blobs are kept in the cluster
 }

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // client sends a receipt and hears what became of it.
 type client struct {
 	t    *testing.T
-	api  *api.API
+	api  *api.Service
 	user *nodev1.Principal
 	room string
 	held chan func() // a receipt that travels alone waits here; nil = it goes at once
@@ -47,14 +47,14 @@ func (c *client) Done(_ *nodev1.Reply, err error) { c.told <- err }
 
 // counter notes how many receipts left together.
 type counter struct {
-	*api.API
+	*api.Service
 	groups []int // written while the receipts before are on their way
 }
 
 // AdvanceCursors implements receipt.Cluster.
 func (c *counter) AdvanceCursors(ctx context.Context, app, room string, cursors []*nodev1.UserCursor, done func(*nodev1.Reply, error)) {
 	c.groups = append(c.groups, len(cursors))
-	c.API.AdvanceCursors(ctx, app, room, cursors, done)
+	c.Service.AdvanceCursors(ctx, app, room, cursors, done)
 }
 
 // TestQueue: what comes while a receipt of a large conversation is on its way leaves together, is stored,
@@ -73,7 +73,7 @@ func TestQueue(t *testing.T) {
 			tenant.Join(room, api.UserRef{ID: u.Id})
 		}
 	}
-	count := &counter{API: a}
+	count := &counter{Service: a}
 	o := receipt.DefaultOptions()
 	o.InFlight = 1
 	q, err := receipt.New(t.Context(), count, o)

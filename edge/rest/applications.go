@@ -18,6 +18,7 @@ import (
 	eventv1 "parley/proto/event/v1"
 	"parley/proto/id"
 	nodev1 "parley/proto/node/v1"
+	"parley/proto/stamp"
 )
 
 // applicationBody is what an application may be given.
@@ -84,7 +85,7 @@ func readApplication(c *call, a *eventv1.Application) error {
 	a.Name = value(name)
 	if raw := in.raw("capabilities"); raw != nil {
 		a.Capabilities = raw
-		a.EventUrl = readEventURL(in.object("capabilities"))
+		a.EventUrl = c.readEventURL(in.object("capabilities"))
 	}
 	if raw := in.raw("privacy"); raw != nil {
 		a.Privacy = raw
@@ -96,12 +97,14 @@ func readApplication(c *call, a *eventv1.Application) error {
 }
 
 // readEventURL finds the webhook for conversation events and checks every webhook.
-func readEventURL(capabilities *input) *eventv1.Webhook {
+func (c *call) readEventURL(capabilities *input) *eventv1.Webhook {
 	var found *eventv1.Webhook
 	for _, kind := range []string{"messages", "voice", "rtc"} { // the last one found wins: rtc is the conversations' own
 		hooks := capabilities.object(kind).object("webhooks")
 		for _, name := range []string{"answer_url", "inbound_url", "status_url", "event_url"} {
-			if w := readWebhook(hooks.object(name)); w != nil && name == "event_url" {
+			hook := hooks.object(name)
+			if w := readWebhook(hook); w != nil && name == "event_url" {
+				c.checkTarget(hook, "address", w.Address)
 				found = w
 			}
 		}
@@ -113,17 +116,27 @@ func readWebhook(in *input) *eventv1.Webhook {
 	if in == nil {
 		return nil
 	}
-	address := value(in.anyText("address", imageURLMax))
-	checkWebURL(in, "address", address)
-	return &eventv1.Webhook{Address: address, HttpMethod: cmp.Or(in.choice("http_method", "POST", "GET"), "POST")}
+	return &eventv1.Webhook{Address: in.webURL("address"), HttpMethod: cmp.Or(in.choice("http_method", "POST", "GET"), "POST")}
 }
 
-func checkWebURL(in *input, name, address string) {
+// webURL gives a URL of the web; empty when there is none, or another one.
+func (in *input) webURL(name string) string {
+	address := value(in.anyText(name, imageURLMax))
+	if u, err := url.Parse(address); address != "" && (err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http")) {
+		in.fault(name, "must be a valid uri")
+		return ""
+	}
+	return address
+}
+
+// checkTarget notes a fault when events could never be told to an address: they would wait for their whole
+// life, and nobody would hear why.
+func (c *call) checkTarget(in *input, name, address string) {
 	if address == "" {
 		return
 	}
-	if u, err := url.Parse(address); err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
-		in.fault(name, "must be a valid uri")
+	if err := c.targets.Check(address); err != nil {
+		in.fault(name, "is %s", err)
 	}
 }
 
@@ -190,7 +203,7 @@ func (h *Handler) rotateWebhookSecret(ctx context.Context, c *call) (any, error)
 	}
 	out := webhookSecret{Secret: webhook.SecretText(a.WebhookSecrets.Current)}
 	if len(a.WebhookSecrets.Previous) > 0 {
-		out.PreviousUntil = stamp(now.Add(webhook.PreviousFor).UnixMilli())
+		out.PreviousUntil = stamp.Of(now.Add(webhook.PreviousFor).UnixMilli())
 	}
 	return out, nil
 }

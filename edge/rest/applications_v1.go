@@ -100,11 +100,10 @@ func readOldApplication(c *call, a *eventv1.Application) error {
 	a.Name = value(name)
 	a.Type = cmp.Or(value(in.anyText("type", shortTextMax)), a.Type, "rtc")
 	hook := func(kind string) *eventv1.Webhook {
-		address := value(in.anyText(kind+"_url", imageURLMax))
-		checkWebURL(in, kind+"_url", address)
-		return &eventv1.Webhook{Address: address, HttpMethod: cmp.Or(in.choice(kind+"_method", "POST", "GET"), "POST")}
+		return &eventv1.Webhook{Address: in.webURL(kind + "_url"), HttpMethod: cmp.Or(in.choice(kind+"_method", "POST", "GET"), "POST")}
 	}
 	answer, event := hook("answer"), hook("event")
+	c.checkTarget(in, "event_url", event.Address)
 	if answer.Address != "" || event.Address != "" {
 		a.EventUrl, a.Capabilities = event, capabilitiesOf(answer, event)
 	}

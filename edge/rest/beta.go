@@ -7,6 +7,7 @@ import (
 
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
+	"parley/proto/stamp"
 )
 
 // arrayMax is how many users or conversations a plain array of the first generation holds.
@@ -105,7 +106,7 @@ func (h *Handler) betaGetConversation(ctx context.Context, c *call) (any, error)
 	}
 	out := betaConversation{
 		UUID: k.Id, Name: k.Name, DisplayName: k.DisplayName, ImageURL: k.ImageUrl,
-		Timestamp: stamps{stamp(k.CreatedMs), stamp(k.UpdatedMs), stamp(k.DeletedMs)}, SequenceNumber: r.GetHead().GetSequence(),
+		Timestamp: stamps{stamp.Of(k.CreatedMs), stamp.Of(k.UpdatedMs), stamp.Of(k.DeletedMs)}, SequenceNumber: r.GetHead().GetSequence(),
 		Members: each(members, betaMemberOf), Links: selfLink{link{c.link("conversations", k.Id)}},
 		Embedded: betaLegs{betaLegLinks{[]object{}}},
 	}
@@ -121,7 +122,7 @@ func (h *Handler) betaGetConversation(ctx context.Context, c *call) (any, error)
 func betaMemberOf(m *eventv1.Member) betaConversationMember {
 	return betaConversationMember{
 		MemberID: m.GetId(), UserID: m.GetUser().GetUserId(), Name: m.GetUser().GetName(), State: memberStates[m.GetState()],
-		Timestamp: memberStamps{stamp(m.GetInvitedMs()), stamp(m.GetJoinedMs()), stamp(m.GetLeftMs())},
+		Timestamp: memberStampsOf(m),
 		InvitedBy: m.GetInvitedBy(), Initiator: betaInitiatorsOf(m), Channel: m.GetChannel(), Media: m.GetMedia(),
 	}
 }
@@ -140,7 +141,7 @@ func betaInitiatorOf(i *eventv1.Initiator) *betaInitiator {
 func (c *call) betaMember(conv string, m *eventv1.Member) betaMember {
 	return betaMember{
 		ID: m.GetId(), UserID: m.GetUser().GetUserId(), Name: m.GetUser().GetName(), State: memberStates[m.GetState()],
-		Timestamp: memberStamps{stamp(m.GetInvitedMs()), stamp(m.GetJoinedMs()), stamp(m.GetLeftMs())},
+		Timestamp: memberStampsOf(m),
 		Channel:   m.GetChannel(), Href: c.link("conversations", conv, "members", m.GetId()), Initiator: betaInitiatorsOf(m),
 	}
 }
@@ -217,7 +218,7 @@ func (h *Handler) betaListMembers(ctx context.Context, c *call) (any, error) {
 func (c *call) betaEvent(conv string, v *nodev1.EventView) betaEvent {
 	e := v.GetEvent()
 	out := betaEvent{
-		ID: e.GetSequence(), Type: e.GetType(), From: e.GetFromMember(), To: e.GetTo(), Body: bodyOf(e), Timestamp: stamp(e.GetTimestampMs()),
+		ID: e.GetSequence(), Type: e.GetType(), From: e.GetFromMember(), To: e.GetTo(), Body: bodyOf(e), Timestamp: stamp.Of(e.GetTimestampMs()),
 		Href: c.link("conversations", conv, "events", strconv.FormatUint(e.GetSequence(), 10)),
 	}
 	if r := receiptsOf(v.GetReceipts()); r != nil {
@@ -233,10 +234,10 @@ func (h *Handler) betaPostEvent(ctx context.Context, c *call) (any, error) {
 	}
 	e := r.GetEvent().GetEvent()
 	if e == nil {
-		return betaPosted{Timestamp: stamp(r.GetTimestampMs())}, nil
+		return betaPosted{Timestamp: stamp.Of(r.GetTimestampMs())}, nil
 	}
 	href := c.link("conversations", conv, "events", strconv.FormatUint(e.GetSequence(), 10))
-	return betaPosted{e.GetSequence(), stamp(e.GetTimestampMs()), href}, nil
+	return betaPosted{e.GetSequence(), stamp.Of(e.GetTimestampMs()), href}, nil
 }
 
 func (h *Handler) betaGetEvent(ctx context.Context, c *call) (any, error) {
@@ -342,7 +343,7 @@ func (h *Handler) betaListUserConversations(ctx context.Context, c *call) (any, 
 	for i, k := range r.Conversations {
 		items[i] = betaUserConversation{
 			ID: k.GetId(), Name: k.GetName(), DisplayName: k.GetDisplayName(), ImageURL: k.GetImageUrl(),
-			Timestamp: stamps{Created: stamp(k.GetCreatedMs())}, State: memberStates[r.Memberships[i].GetState()],
+			Timestamp: stamps{Created: stamp.Of(k.GetCreatedMs())}, State: memberStates[r.Memberships[i].GetState()],
 			MemberID: r.Memberships[i].GetMemberId(), SequenceNumber: r.Heads[i].GetSequence(),
 			Href: c.link("users", usr, "conversations", k.GetId()),
 		}

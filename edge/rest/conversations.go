@@ -12,9 +12,9 @@ import (
 
 // Limits of names and links, in characters.
 const (
-	nameMax        = 100
-	displayNameMax = 50
-	imageURLMax    = 2048
+	nameMax        = actor.NameCharactersMax
+	displayNameMax = actor.DisplayNameCharactersMax
+	imageURLMax    = actor.ImageURLCharactersMax
 	shortTextMax   = 200 // type, custom_sort_key, event_mask entries and the like
 )
 
@@ -47,7 +47,7 @@ func readConversation(c *call) (*nodev1.UpdateConversation, error) {
 	}
 	u.Properties = readProperties(c, in.object("properties"))
 	u.Numbers = readNumbers(in)
-	u.Callback = readCallback(in.object("callback"))
+	u.Callback = c.readCallback(in.object("callback"))
 	for _, name := range toldOnly {
 		in.get(name)
 	}
@@ -92,12 +92,14 @@ func readNumbers(in *input) []byte {
 	return raw
 }
 
-func readCallback(in *input) *eventv1.Callback {
+func (c *call) readCallback(in *input) *eventv1.Callback {
 	if in == nil {
 		return nil
 	}
+	address := value(in.uri("url", imageURLMax))
+	c.checkTarget(in, "url", address)
 	return &eventv1.Callback{
-		Url: value(in.uri("url", imageURLMax)), EventMask: value(in.anyText("event_mask", 0)),
+		Url: address, EventMask: value(in.anyText("event_mask", 0)),
 		Method: in.choice("method", "POST", "GET"), Params: in.raw("params"),
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"parley/proto/code"
 	nodev1 "parley/proto/node/v1"
+	"parley/proto/stamp"
 )
 
 // eventBody is an event that a client sends.
@@ -46,7 +47,7 @@ func (h *Handler) postEvent(ctx context.Context, c *call) (any, error) {
 		return nil, err
 	}
 	if r.GetEvent().GetEvent() == nil {
-		return relayed{stamp(r.GetTimestampMs())}, nil
+		return relayed{stamp.Of(r.GetTimestampMs())}, nil
 	}
 	return c.event(conv, r.Event), nil
 }

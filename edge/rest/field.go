@@ -202,9 +202,9 @@ func (in *input) moment(name string) int64 {
 	return 0
 }
 
-// required notes a fault when a member is absent.
+// required notes a fault when a member is absent or null.
 func (in *input) required(name string, present bool) {
-	if !present && len(in.members[name]) == 0 {
+	if !present && in.get(name) == nil {
 		in.fault(name, "is required")
 	}
 }

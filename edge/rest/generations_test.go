@@ -207,6 +207,29 @@ func TestChatEvents(t *testing.T) {
 	if kind, text := page.text("_embedded", "events", 1, "type"), page.text("_embedded", "events", 1, "body", "text"); kind != "message" || text != "old" {
 		t.Errorf("a text is told as %s %q", kind, text)
 	}
+	if body := page.at("_embedded", "events", 4, "body").(object); body["message_type"] != "text" || body["text"] != "" || body["timestamp"] == nil {
+		t.Errorf("a deleted message is told as %v", body)
+	}
+
+	// They stop at what they can not read: it is not told, and the walk goes on behind it.
+	for _, body := range []object{
+		{"message_type": "random"}, // 7
+		{"message_type": "location", "location": object{"latitude": 51.5, "longitude": "-0.1"}}, // 8
+	} {
+		w.call("POST", "/v0.3/conversations/"+con+"/events", w.admin(), object{"type": "message", "from": mem, "body": body}).want(201)
+	}
+	walk := "/v0.3/conversations/" + con + "/events?filter_group_type=ChatEvents&page_size=1&start_id=7"
+	page = w.call("GET", walk, w.as("ann"), nil).want(200)
+	if told := page.list("_embedded", "events"); len(told) != 0 {
+		t.Errorf("told %v", told)
+	}
+	page = w.call("GET", page.text("_links", "next", "href"), w.as("ann"), nil).want(200)
+	if got := page.text("_embedded", "events", 0, "body", "location", "latitude"); got != "51.5" {
+		t.Errorf("a place is told as %s", page.raw)
+	}
+	if got := page.at("_embedded", "events", 0, "body", "location", "latitude"); got != any("51.5") {
+		t.Errorf("a coordinate is told as %v", got)
+	}
 }
 
 // The calls that everybody begins with have examples that can be copied.

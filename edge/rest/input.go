@@ -6,9 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/url"
-	"sort"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -131,13 +132,8 @@ func formJSON(raw string, o *Options) ([]byte, error) {
 	if len(values) > o.JSONMembers {
 		return nil, code.New(code.ValidationFail, "The form has more than %d fields.", o.JSONMembers)
 	}
-	keys := make([]string, 0, len(values))
-	for k := range values {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys) // so that the same form gives the same answer
 	root := make(map[string]any)
-	for _, k := range keys {
+	for _, k := range slices.Sorted(maps.Keys(values)) { // so that the same form gives the same answer
 		if err := putField(root, strings.Split(k, "."), values[k], o.JSONDepth); err != nil {
 			return nil, code.Invalid(k, err.Error())
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -110,10 +111,13 @@ func FuzzCleanPaths(f *testing.F) {
 		if !ok {
 			return
 		}
-		for _, s := range segments {
-			if s == "" || s == "." || s == ".." || strings.ContainsAny(s, "/\\\x00") {
+		for i, s := range segments {
+			if raw := strings.Split(escaped, "/")[i+1]; s == "" || raw == "." || raw == ".." || strings.ContainsFunc(s, unicode.IsControl) {
 				t.Errorf("%q has the segment %q", escaped, s)
 			}
+		}
+		if n := strings.Count(place{segments: segments}.path(), "/"); n != len(segments) {
+			t.Errorf("%q has %d segments, and passes for %d", escaped, len(segments), n)
 		}
 	})
 }

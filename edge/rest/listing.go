@@ -72,18 +72,14 @@ func (h *Handler) pageEvents(ctx context.Context, c *call) (l listing, err error
 	return c.settled(p, r, conv), nil
 }
 
-// asChat shows the events of a page as the clients know them that ask for chat events.
+// asChat shows the events of a page as the clients know them that ask for chat events. What they can not read
+// is left out; its place in the list stays, so that a page without anything to show has neighbours.
 func asChat(r *nodev1.Reply) {
-	events, positions := r.Events, r.Positions
-	r.Events, r.Positions = nil, nil
-	for i, v := range events {
-		shown, ok := nexmo.AsChat(v)
-		if !ok {
-			continue
-		}
-		r.Events = append(r.Events, shown)
-		if i < len(positions) {
-			r.Positions = append(r.Positions, positions[i])
+	events := r.Events
+	r.Events = nil
+	for _, v := range events {
+		if shown, ok := nexmo.AsChat(v); ok {
+			r.Events = append(r.Events, shown)
 		}
 	}
 }

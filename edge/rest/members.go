@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"parley/actors/api"
+	actor "parley/actors/conversation"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
@@ -68,9 +69,6 @@ var changeActions = map[string]nodev1.MemberAction{
 	"left": nodev1.MemberAction_MEMBER_ACTION_LEAVE, "leave": nodev1.MemberAction_MEMBER_ACTION_LEAVE,
 }
 
-// appChannel is the channel of a member that names none: the application itself.
-const appChannel = `{"type":"app"}`
-
 // readMember reads whom to add and how.
 func readMember(c *call) (api.UserRef, *nodev1.AddMember, error) {
 	in := c.body
@@ -82,7 +80,7 @@ func readMember(c *call) (api.UserRef, *nodev1.AddMember, error) {
 		KnockingId: value(in.anyText("knocking_id", idMax)), MemberIdInviting: value(in.anyText("member_id_inviting", idMax)),
 	}
 	if len(add.Channel) == 0 {
-		add.Channel = []byte(appChannel)
+		add.Channel = []byte(actor.AppChannel)
 	}
 	ref := api.UserRef{ID: value(in.text("user_id", idMax)), Name: value(in.text("user_name", nameMax))}
 	if u := in.object("user"); u != nil {

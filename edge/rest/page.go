@@ -110,6 +110,7 @@ func reverse(r *nodev1.Reply) {
 	slices.Reverse(r.Events)
 	slices.Reverse(r.Memberships)
 	slices.Reverse(r.Conversations)
+	slices.Reverse(r.Heads)
 	slices.Reverse(r.Users)
 	slices.Reverse(r.Positions)
 }

@@ -2,18 +2,14 @@ package rest
 
 import (
 	"strconv"
-	"time"
 
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
+	"parley/proto/stamp"
 )
 
-// stamp writes Unix milliseconds as the API does; zero is nothing.
-func stamp(ms int64) string {
-	if ms == 0 {
-		return ""
-	}
-	return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z")
+func memberStampsOf(m *eventv1.Member) memberStamps {
+	return memberStamps{stamp.Of(m.GetInvitedMs()), stamp.Of(m.GetJoinedMs()), stamp.Of(m.GetLeftMs())}
 }
 
 func (c *call) conversation(k *eventv1.Conversation, head *eventv1.Head) conversation {
@@ -23,7 +19,7 @@ func (c *call) conversation(k *eventv1.Conversation, head *eventv1.Head) convers
 func (c *call) conversationCore(k *eventv1.Conversation, head *eventv1.Head) conversationCore {
 	out := conversationCore{
 		ID: k.GetId(), Name: k.GetName(), DisplayName: k.GetDisplayName(), ImageURL: k.GetImageUrl(), State: "ACTIVE",
-		Timestamp: stamps{stamp(k.GetCreatedMs()), stamp(k.GetUpdatedMs()), stamp(k.GetDeletedMs())},
+		Timestamp: stamps{stamp.Of(k.GetCreatedMs()), stamp.Of(k.GetUpdatedMs()), stamp.Of(k.GetDeletedMs())},
 		Numbers:   k.GetNumbers(),
 		Links:     selfLink{link{c.link("conversations", k.GetId())}},
 	}
@@ -98,7 +94,7 @@ func (c *call) memberCore(conversationID string, m *eventv1.Member) memberCore {
 	out := memberCore{
 		ID: m.GetId(), ConversationID: conversationID, Embedded: memberEmbedded{c.memberUser(m.GetUser())},
 		State:     memberStates[m.GetState()],
-		Timestamp: memberStamps{stamp(m.GetInvitedMs()), stamp(m.GetJoinedMs()), stamp(m.GetLeftMs())},
+		Timestamp: memberStampsOf(m),
 		Channel:   m.GetChannel(), Media: m.GetMedia(), KnockingID: m.GetKnockingId(),
 		InvitedBy: m.GetInvitedBy(), MemberIDInviting: m.GetMemberIdInviting(),
 		Links: selfLink{link{c.link("conversations", conversationID, "members", m.GetId())}},
@@ -123,7 +119,7 @@ func (c *call) event(conversationID string, v *nodev1.EventView) event {
 	e := v.GetEvent()
 	out := event{
 		ID: e.GetSequence(), Type: e.GetType(), From: e.GetFromMember(), To: e.GetTo(), Body: bodyOf(e),
-		State: receiptsOf(v.GetReceipts()), Timestamp: stamp(e.GetTimestampMs()),
+		State: receiptsOf(v.GetReceipts()), Timestamp: stamp.Of(e.GetTimestampMs()),
 		Links: selfLink{link{c.link("conversations", conversationID, "events", strconv.FormatUint(e.GetSequence(), 10))}},
 	}
 	if c.generation != v1 {
@@ -144,7 +140,7 @@ func (c *call) event(conversationID string, v *nodev1.EventView) event {
 // bodyOf is the event's body. Of a deleted event only the time of its deletion is left.
 func bodyOf(e *eventv1.Event) object {
 	if e.GetDeletedMs() != 0 {
-		return object(`{"timestamp":{"deleted":"` + stamp(e.GetDeletedMs()) + `"}}`)
+		return object(`{"timestamp":{"deleted":"` + stamp.Of(e.GetDeletedMs()) + `"}}`)
 	}
 	return e.GetBody()
 }
@@ -156,10 +152,10 @@ func receiptsOf(list []*eventv1.Receipt) *receipts {
 	r := &receipts{DeliveredTo: make(map[string]string), SeenBy: make(map[string]string)}
 	for _, one := range list {
 		if one.GetDeliveredMs() != 0 {
-			r.DeliveredTo[one.GetMemberId()] = stamp(one.GetDeliveredMs())
+			r.DeliveredTo[one.GetMemberId()] = stamp.Of(one.GetDeliveredMs())
 		}
 		if one.GetSeenMs() != 0 {
-			r.SeenBy[one.GetMemberId()] = stamp(one.GetSeenMs())
+			r.SeenBy[one.GetMemberId()] = stamp.Of(one.GetSeenMs())
 		}
 	}
 	return r

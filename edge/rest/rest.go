@@ -21,20 +21,9 @@ import (
 	"parley/edge/auth"
 	"parley/edge/docs"
 	"parley/edge/limit"
+	"parley/internal/guard"
 	nodev1 "parley/proto/node/v1"
 )
-
-// Verifier checks bearer tokens; *auth.Verifier is one.
-type Verifier interface {
-	// Verify says who a token speaks for, or refuses it with a coded error.
-	Verify(ctx context.Context, token string) (*auth.Claims, error)
-}
-
-// Keys checks the operator's API keys; *auth.Keys is one.
-type Keys interface {
-	// Verify gives nil for a good pair and a coded error otherwise.
-	Verify(ctx context.Context, key, secret string) error
-}
 
 // Sessions knows who is connected.
 type Sessions interface {
@@ -93,15 +82,24 @@ func (o Options) Validate() error {
 	return nil
 }
 
-// Parts are what a Handler is wired to. All are needed but Refresher: without it there is no
-// session whose token could be refreshed.
+// Targets judges the URLs that events are to be told to; *guard.Guard is one.
+type Targets interface {
+	// Check says why a URL can never be the target of a request, as far as that can be seen without
+	// resolving its host. The error is worded for the caller, to stand behind "is".
+	Check(raw string) error
+}
+
+// Parts are what a Handler is wired to. All are needed but Refresher, without which there is no
+// session whose token could be refreshed, and Targets, without which webhooks may be on the public
+// internet alone.
 type Parts struct {
 	Cluster   api.Cluster
-	Verifier  Verifier
-	Keys      Keys
+	Verifier  *auth.Verifier
+	Keys      *auth.Keys // the operator's
 	Limits    *limit.Limits
 	Sessions  Sessions
 	Refresher Refresher
+	Targets   Targets
 }
 
 // Handler serves the API. It is safe for use from any goroutine and owns none.
@@ -121,6 +119,13 @@ func New(p Parts, o Options) (*Handler, error) {
 	}
 	if p.Cluster == nil || p.Verifier == nil || p.Keys == nil || p.Limits == nil || p.Sessions == nil {
 		return nil, errors.New("rest: every part is needed")
+	}
+	if p.Targets == nil {
+		public, err := guard.New(guard.DefaultOptions())
+		if err != nil {
+			return nil, err
+		}
+		p.Targets = public
 	}
 	h := &Handler{Parts: p, options: o, docs: docs.Handler()}
 	table := h.table()

@@ -5,11 +5,13 @@ import (
 	"net/url"
 	"sort"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
-// router finds the operation of a path. Paths are split and decoded once; what is not clean is
-// not found, so no spelling of a path reaches further than the plain one.
+// router finds the operation of a path. Paths are split and then decoded, once; what is not clean is
+// not found, so no spelling of a path reaches further than the plain one. A name in a path may have any
+// character that a name may have: what is escaped in it is a part of the name.
 type router struct {
 	root *node
 }
@@ -85,8 +87,18 @@ func (r *router) find(escaped string) (p place, ok bool) {
 	return p, len(p.node.methods) > 0
 }
 
+// path is the path with every segment as one: a slash within it stays escaped.
+func (p place) path() string {
+	var b strings.Builder
+	for _, s := range p.segments {
+		b.WriteString("/")
+		b.WriteString(strings.ReplaceAll(s, "/", "%2F"))
+	}
+	return b.String()
+}
+
 // clean splits and decodes a path once, and refuses every segment that another reader of the
-// path might take for something else.
+// path might take for something else: unescaped dots, and control characters.
 func clean(escaped string) ([]string, bool) {
 	rest, ok := strings.CutPrefix(escaped, "/")
 	if !ok {
@@ -95,8 +107,7 @@ func clean(escaped string) ([]string, bool) {
 	segments := strings.Split(rest, "/")
 	for i, s := range segments {
 		decoded, err := url.PathUnescape(s)
-		if err != nil || decoded == "" || decoded == "." || decoded == ".." || !utf8.ValidString(decoded) ||
-			strings.ContainsFunc(decoded, func(r rune) bool { return r < ' ' || r == 0x7f || r == '/' || r == '\\' }) {
+		if err != nil || s == "" || s == "." || s == ".." || !utf8.ValidString(decoded) || strings.ContainsFunc(decoded, unicode.IsControl) {
 			return nil, false
 		}
 		segments[i] = decoded

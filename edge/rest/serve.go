@@ -31,13 +31,14 @@ type call struct {
 	body       *input
 	query      *input
 	faults     faults // shared by body and query
+	targets    Targets
 	key        string // Idempotency-Key
 }
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a := &answer{Writer: web.NewWriter(w)}
-	c := &call{request: r, writer: w, id: web.NewRequestID(), generation: generationOf(r.URL.Path)}
+	c := &call{request: r, writer: w, id: web.NewRequestID(), generation: generationOf(r.URL.Path), targets: h.Targets}
 	defer h.finish(a, c, h.options.Now())
 	web.Protect(a.Header())
 	if origins.Allow(a.Header(), r) {
@@ -118,7 +119,7 @@ func (h *Handler) admitToken(ctx context.Context, c *call, p place) error {
 		return err
 	}
 	if c.operation.scheme == bearer {
-		if err := c.claims.Allows(c.request.Method, "/"+strings.Join(p.segments, "/")); err != nil {
+		if err := c.claims.Allows(c.request.Method, p.path()); err != nil {
 			return err
 		}
 	}
@@ -135,7 +136,7 @@ func (h *Handler) admitToken(ctx context.Context, c *call, p place) error {
 		return err
 	}
 	if c.operation.adminOnly && !c.who.Admin {
-		return code.New(code.Permission, "Only an administrator's token, one without sub, may %s %s.", c.request.Method, "/"+strings.Join(p.segments, "/"))
+		return code.New(code.Permission, "Only an administrator's token, one without sub, may %s %s.", c.request.Method, p.path())
 	}
 	return nil
 }

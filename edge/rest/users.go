@@ -39,11 +39,17 @@ func readUser(c *call) (*nodev1.UpdateUser, error) {
 			p.closed()
 		}
 	}
+	for _, name := range userToldOnly {
+		in.get(name)
+	}
 	if c.generation.strict {
 		in.closed()
 	}
 	return u, c.faults.err()
 }
+
+// userToldOnly are the members of a user that can not be given. They are ignored, as those of a conversation are.
+var userToldOnly = []string{"id", "_links"}
 
 // userID is the user of the path; "me" is the asker. One generation also takes its name.
 func (h *Handler) userID(ctx context.Context, c *call) (string, error) {

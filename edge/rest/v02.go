@@ -5,6 +5,7 @@ import (
 
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
+	"parley/proto/stamp"
 )
 
 // The second generation put lists into pages, one level deeper than those after it, and left the
@@ -80,7 +81,7 @@ type membersOf02 struct {
 func (c *call) conversation02(k *eventv1.Conversation) conversation02 {
 	return conversation02{
 		ID: k.GetId(), Name: k.GetName(), DisplayName: k.GetDisplayName(), ImageURL: k.GetImageUrl(),
-		Timestamp: stamps{Created: stamp(k.GetCreatedMs())}, Links: selfLink{link{c.link("conversations", k.GetId())}},
+		Timestamp: stamps{Created: stamp.Of(k.GetCreatedMs())}, Links: selfLink{link{c.link("conversations", k.GetId())}},
 	}
 }
 

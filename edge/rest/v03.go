@@ -7,6 +7,7 @@ import (
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
+	"parley/proto/stamp"
 )
 
 // conversation03 is a conversation as v0.3 tells it.
@@ -77,7 +78,7 @@ func (h *Handler) getConversation03(ctx context.Context, c *call) (any, error) {
 		channel := object(m.GetChannel())
 		out.Embedded = &own03{membership03{
 			ID: m.GetId(), State: memberStates[m.GetState()],
-			Timestamp: memberStamps{stamp(m.GetInvitedMs()), stamp(m.GetJoinedMs()), stamp(m.GetLeftMs())},
+			Timestamp: memberStampsOf(m),
 			Channel:   &channel, Embedded: &memberEmbedded{c.memberUser(m.GetUser())},
 		}}
 	}
@@ -112,7 +113,7 @@ func (h *Handler) listUserConversations03(ctx context.Context, c *call) (any, er
 		items[i] = c.conversation03(k, heads[i])
 		items[i].Embedded = &own03{membership03{
 			ID: m.GetMemberId(), State: memberStates[m.GetState()],
-			Timestamp: memberStamps{stamp(m.GetInvitedMs()), stamp(m.GetJoinedMs()), stamp(m.GetLeftMs())},
+			Timestamp: memberStamps{stamp.Of(m.GetInvitedMs()), stamp.Of(m.GetJoinedMs()), stamp.Of(m.GetLeftMs())},
 		}}
 	}
 	return page[conversationsOf03]{l.size, conversationsOf03{items}, l.links}, nil

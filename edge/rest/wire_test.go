@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -93,6 +94,55 @@ func (w *world) walk(t *testing.T, path, kind string, want []string, size int) {
 	}
 	if strings.Join(got, " ") != strings.Join(want, " ") {
 		t.Errorf("walked %v\nwant %v", got, want)
+	}
+}
+
+// TestWhatWasReadCanBeSentBack: a client that changes something in what it has read sends the rest as it is.
+func TestWhatWasReadCanBeSentBack(t *testing.T) {
+	w := newWorld(t, settings{})
+	for _, path := range []string{
+		"/v1/users/" + w.newUser("ann"), "/v1/conversations/" + w.newConversation(w.admin(), object{"display_name": "Tea"}),
+	} {
+		method := "PATCH"
+		if strings.Contains(path, "conversations") {
+			method = "PUT"
+		}
+		read := w.call("GET", path, w.admin(), nil).want(200).at().(object)
+		read["display_name"] = "Changed"
+		if got := w.call(method, path, w.admin(), read).want(200).text("display_name"); got != "Changed" {
+			t.Errorf("%s: %s", path, got)
+		}
+	}
+}
+
+// TestAPageBackwardsIsWhole: what is told beside the items of a page goes with them when it is turned round.
+func TestAPageBackwardsIsWhole(t *testing.T) {
+	w := newWorld(t, settings{})
+	ann := w.newUser("ann")
+	heads := map[string]string{}
+	for i := range 5 {
+		con := w.newConversation(w.admin(), object{})
+		w.join(con, ann)
+		for range i {
+			w.say(con, w.as("ann"), "x")
+		}
+		heads[con] = fmt.Sprint(i + 1)
+	}
+	for _, tc := range []struct{ path, kind string }{
+		{"/v1/users/", "conversations"}, {"/v0.3/users/", "conversations"}, {"/v0.2/users/", "data.conversations"},
+	} {
+		page := w.call("GET", tc.path+ann+"/conversations?page_size=3", w.as("ann"), nil).want(200)
+		page = w.call("GET", page.text("_links", "next", "href"), w.as("ann"), nil).want(200)
+		page = w.call("GET", page.text("_links", "prev", "href"), w.as("ann"), nil).want(200)
+		path := []any{"_embedded"}
+		for name := range strings.SplitSeq(tc.kind, ".") {
+			path = append(path, name)
+		}
+		for i, con := range ids(page, tc.kind) {
+			if got := page.text(append(slices.Clone(path), i, "sequence_number")...); got != heads[con] {
+				t.Errorf("%s: conversation %d of the page has the sequence number %s, want %s", tc.path, i, got, heads[con])
+			}
+		}
 	}
 }
 
@@ -213,7 +263,7 @@ func TestErrorForms(t *testing.T) {
 		{"TRACE", "/v1/users", "http:error:method-not-allowed", 405}, {"PATCH", "/v2/applications", "http:error:method-not-allowed", 405},
 		{"GET", "/v1/users//", "http:error:not-found", 404}, {"GET", "/v1/users/", "http:error:not-found", 404}, {"GET", "/v1/./users", "http:error:not-found", 404},
 		{"GET", "/v1/users/%2e%2e/users", "http:error:not-found", 404}, {"GET", "/v1/users%2fme", "http:error:not-found", 404},
-		{"GET", "/v1/users/a%2fb", "http:error:not-found", 404}, {"GET", "/v1/users/%00", "http:error:not-found", 404}, {"GET", "/v1/users;x", "http:error:not-found", 404},
+		{"GET", "/v1/users/a%2fb", "user:error:not-found", 404}, {"GET", "/v1/users/%00", "http:error:not-found", 404}, {"GET", "/v1/users;x", "http:error:not-found", 404},
 		{"GET", "/V1/users", "http:error:not-found", 404}, {"GET", "/v1/Users", "http:error:not-found", 404}, {"GET", "/v1/users/%c0%ae%c0%ae", "http:error:not-found", 404},
 		{"GET", "/v1/users/USR-x", "user:error:not-found", 404}, {"GET", "/v1/users/%252f", "user:error:not-found", 404},
 		{"GET", "/v1/conversations/CON-x", "conversation:error:not-found", 404}, {"GET", "/v1/users?%zz", "http:error:validation-fail", 400},

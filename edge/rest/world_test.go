@@ -43,7 +43,7 @@ func (s sessions) Sessions(_ context.Context, _, user string) ([]string, error) 
 // refresher implements rest.Refresher: the user of the token has the session, or not.
 type refresher struct {
 	sessions sessions
-	verifier rest.Verifier
+	verifier *auth.Verifier
 }
 
 func (r refresher) RenewSession(ctx context.Context, renew *nodev1.RenewSession) error {
@@ -74,6 +74,7 @@ type tenant struct {
 type settings struct {
 	options func(*rest.Options)
 	limits  func(*limit.Options)
+	targets rest.Targets // nil = the public internet
 }
 
 func newWorld(t testing.TB, s settings) *world {
@@ -106,7 +107,7 @@ func (w *world) serve(node *runtime.Runtime, s settings) {
 	must(w.t, err)
 	buckets, err := limit.New(limits)
 	must(w.t, err)
-	w.handler, err = rest.New(rest.Parts{Cluster: node.API(), Verifier: verifier, Keys: keys, Limits: buckets, Sessions: w.sessions, Refresher: refresher{w.sessions, verifier}}, options)
+	w.handler, err = rest.New(rest.Parts{Cluster: node.API(), Verifier: verifier, Keys: keys, Limits: buckets, Sessions: w.sessions, Refresher: refresher{w.sessions, verifier}, Targets: s.targets}, options)
 	must(w.t, err)
 	server := httptest.NewUnstartedServer(w.handler)
 	server.Config.WriteTimeout = 5 * time.Minute // as edge/server has it: it sets the deadline anew with each request

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -180,6 +182,17 @@ func (s *Server) serve(l net.Listener, h http.Handler) {
 	})
 }
 
+// serveClient keeps from the mux what it would redirect to a cleaner path: names may have slashes and dots,
+// and a browser follows no redirect of a request with a token. The API knows every spelling.
 func (s *Server) serveClient(w http.ResponseWriter, r *http.Request) {
+	if h := s.mounted.Load(); h != nil && h.API != nil && unclean(r.URL.Path) {
+		h.API.ServeHTTP(w, r)
+		return
+	}
 	s.mux.Load().ServeHTTP(w, r)
+}
+
+func unclean(p string) bool {
+	clean := path.Clean(p)
+	return strings.HasPrefix(p, "/") && p != clean && p != clean+"/"
 }

@@ -64,6 +64,23 @@ func get(t *testing.T, address net.Addr, path string) (int, string) {
 	return r.StatusCode, string(body) + r.Header.Get("Location")
 }
 
+// TestPathsAreNotCleaned: what is no path, or has slashes and dots in a name, is answered by the API and not
+// by a redirect, which browsers do not follow when the request has a token.
+func TestPathsAreNotCleaned(t *testing.T) {
+	s := open(t, options("127.0.0.1:0"))
+	s.Mount(handlers(true, ""))
+	for _, path := range []string{"//v1/users", "/v1//users", "/v0.3/users/%2E%2E", "/v0.3/users/a%2F%2Fb", "/v1/image/../users", "/v1/./users/", "//rtc/", "/%2E%2E/"} {
+		if status, what := get(t, s.Addr(), path); status != 200 || what != "api" {
+			t.Errorf("%s: %d %s", path, status, what)
+		}
+	}
+	for path, want := range map[string]string{"/rtc/": "sockets", "/v1/image/x": "images", "/v1/users/": "api"} {
+		if status, what := get(t, s.Addr(), path); status != 200 || what != want {
+			t.Errorf("%s: %d %s", path, status, what)
+		}
+	}
+}
+
 func TestBeforeMount(t *testing.T) {
 	s := open(t, options("127.0.0.1:0"))
 	for _, a := range []net.Addr{s.Addr(), s.AdminAddr()} {

@@ -2,8 +2,8 @@ package socket
 
 import "time"
 
-// lowPart is the part of QueueBytesMax up to which Offer takes more.
-const lowPart = 4
+// LowPart divides QueueBytesMax into as many parts; Offer takes more while no more than one of them waits.
+const LowPart = 4
 
 // slow is what a connection remembers while its peer takes less than it is sent.
 type slow struct {
@@ -21,7 +21,7 @@ func (c *Conn) slowly() *slow {
 }
 
 // little says whether so little waits that an offer is taken. Guarded by mu.
-func (c *Conn) little() bool { return c.counted() <= c.server.options.QueueBytesMax/lowPart }
+func (c *Conn) little() bool { return c.counted() <= c.server.options.QueueBytesMax/LowPart }
 
 // Offer queues complete frames if no more than a quarter of QueueBytesMax waits for the peer, and
 // says whether it did. If not, ready is called once when that is so, or never if the connection

@@ -98,6 +98,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	return s, nil
 }
 
+// Options are those that the Server was made with.
+func (s *Server) Options() Options { return s.options }
+
 // Pump gives the writers, for others that write to many connections in one pass.
 func (s *Server) Pump() *Pump { return s.pump }
 

@@ -50,7 +50,7 @@ type served struct {
 func serve(t *testing.T, tls bool, change func(*Options)) *served {
 	t.Helper()
 	o := DefaultOptions()
-	o.CloseWithin = time.Second
+	o.HelloWithin, o.CloseWithin = time.Hour, time.Second // nobody says hello
 	if change != nil {
 		change(&o)
 	}
@@ -241,9 +241,9 @@ func TestReadLimit(t *testing.T) {
 func TestTime(t *testing.T) {
 	begin := time.Now()
 	t.Run("no hello", func(t *testing.T) {
-		s := serve(t, false, nil)
+		s := serve(t, false, func(o *Options) { o.HelloWithin, o.PingInterval = time.Minute, time.Hour })
 		c, _ := s.dial(t)
-		s.tick(begin.Add(8 * time.Second))
+		s.tick(begin.Add(30 * time.Minute))
 		if _, _, err := read(t, c); websocket.CloseStatus(err) != websocket.StatusCode(LoginTimeout) {
 			t.Error(err)
 		}
@@ -439,7 +439,7 @@ func TestFragmentsAndPipelining(t *testing.T) {
 // TestThousandSockets sends each of many connections its own stream from many goroutines.
 func TestThousandSockets(t *testing.T) {
 	const sockets, frames = 1000, 20
-	s := serve(t, false, func(o *Options) { o.HelloWithin = time.Hour }) // nobody says hello
+	s := serve(t, false, nil)
 	clients := make([]*websocket.Conn, sockets)
 	servers := make([]*echo, sockets)
 	for i := range clients {

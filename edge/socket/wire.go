@@ -35,27 +35,36 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, fmt.Errorf("hijack: %w", err)
 	}
 	h.conn.net = under
-	if tcp, ok := under.(*net.TCPConn); ok {
-		h.conn.raw, err = tcp.SyscallConn()
-		if err != nil {
-			_ = under.Close()
-			return nil, nil, fmt.Errorf("hijack: %w", err)
-		}
-	}
-	w := (*wire)(h.conn)
-	early, err := io.ReadAll(io.LimitReader(buffered.Reader, int64(buffered.Reader.Buffered())))
+	reader, err := h.conn.adopt(buffered.Reader)
 	if err != nil {
 		_ = under.Close()
 		return nil, nil, fmt.Errorf("hijack: %w", err)
 	}
+	w := (*wire)(h.conn)
+	return w, bufio.NewReadWriter(reader, bufio.NewWriterSize(w, writeBufferBytes)), nil
+}
+
+// adopt takes the connection over from the HTTP server, and gives what reads it from now on: first what
+// the server has read already.
+func (c *Conn) adopt(server *bufio.Reader) (_ *bufio.Reader, err error) {
+	if tcp, ok := c.net.(*net.TCPConn); ok {
+		if c.raw, err = tcp.SyscallConn(); err != nil {
+			return nil, err
+		}
+	}
+	early, err := io.ReadAll(io.LimitReader(server, int64(server.Buffered())))
+	if err != nil {
+		return nil, err
+	}
+	w := (*wire)(c)
 	reader := bufio.NewReaderSize(w, max(readBufferBytes, len(early)))
 	if len(early) > 0 {
 		reader.Reset(&prefixed{early: early, rest: w})
 		if _, err := reader.Peek(len(early)); err != nil {
-			return nil, nil, fmt.Errorf("hijack: %w", err)
+			return nil, err
 		}
 	}
-	return w, bufio.NewReadWriter(reader, bufio.NewWriterSize(w, writeBufferBytes)), nil
+	return reader, nil
 }
 
 // prefixed reads what the HTTP server had read too much, then the connection.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"parley/actors/api"
+	actor "parley/actors/conversation"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
@@ -186,9 +187,6 @@ func (r *request) number(name string) uint64 {
 	return n
 }
 
-// appChannel is the channel of a member that chats from an application.
-var appChannel = []byte(`{"type":"app"}`)
-
 func (c *call) join(ctx context.Context) (any, error) {
 	conv, err := c.conversation(http.MethodPost, "/members")
 	if err != nil {
@@ -196,7 +194,7 @@ func (c *call) join(ctx context.Context) (any, error) {
 	}
 	ref := api.UserRef{ID: c.request.field("user_id"), Name: c.request.field("user_name")}
 	r, err := c.handler.Cluster.AddMember(ctx, c.session.principal, conv, c.request.key(), ref, &nodev1.AddMember{
-		Action: nodev1.MemberAction_MEMBER_ACTION_JOIN, Channel: appChannel, MemberId: c.request.field("member_id"),
+		Action: nodev1.MemberAction_MEMBER_ACTION_JOIN, Channel: []byte(actor.AppChannel), MemberId: c.request.field("member_id"),
 	})
 	if err != nil {
 		return nil, err
@@ -214,7 +212,7 @@ func (c *call) invite(ctx context.Context) (any, error) {
 		return nil, code.Invalid("user_name", "or user_id is required")
 	}
 	r, err := c.handler.Cluster.AddMember(ctx, c.session.principal, conv, c.request.key(), ref, &nodev1.AddMember{
-		Action: nodev1.MemberAction_MEMBER_ACTION_INVITE, Channel: appChannel, Media: c.request.object("media"),
+		Action: nodev1.MemberAction_MEMBER_ACTION_INVITE, Channel: []byte(actor.AppChannel), Media: c.request.object("media"),
 	})
 	if err != nil {
 		return nil, err
@@ -255,7 +253,8 @@ func (c *call) deleteEvent(ctx context.Context) (any, error) {
 	if sequence == 0 {
 		return nil, code.New(code.EventNotFound, "body.event_id names no event")
 	}
-	r, err := c.handler.Cluster.DeleteEvent(ctx, c.session.principal, conv, c.request.key(), &nodev1.DeleteEvent{Sequence: sequence, From: c.request.sender()})
+	target := &nodev1.DeleteEvent{Sequence: sequence, From: c.request.sender()}
+	r, err := c.handler.Cluster.DeleteEvent(ctx, c.session.principal, conv, c.request.key(), target)
 	if err != nil {
 		return nil, err
 	}

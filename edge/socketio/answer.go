@@ -111,10 +111,10 @@ func errorName(kind string, c code.Code) string {
 		return family + ":error:not-joined"
 	case content && c == code.EventPermission:
 		return family + ":error:invalid-member"
-	case kind == "push:register" || kind == "push:unregister":
-		return kind + ":error"
 	case c == code.MissingToken:
 		return string(code.InvalidToken)
+	case (kind == "push:register" || kind == "push:unregister") && c != code.SessionInvalid && c != code.ExpiredToken:
+		return kind + ":error" // without a session they are refused as everything is
 	}
 	return string(c)
 }

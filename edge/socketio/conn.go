@@ -98,7 +98,10 @@ func (c *conn) connect() {
 	}
 	c.wire.Send(controlFrame(typeConnect, string(sid)))
 	if c.query != nil {
-		c.apart(func(ctx context.Context) { c.loginByQuery(ctx) })
+		c.mu.Lock()
+		c.loginBy = time.Time{} // it has asked in time; the rest is for the node to do, in bounded time
+		c.mu.Unlock()
+		c.apart(func(context.Context) { c.loginByQuery() })
 	}
 }
 
@@ -126,7 +129,7 @@ func (c *conn) event(p packet) {
 func (c *conn) take(r *request) {
 	switch r.kind {
 	case "session:login":
-		c.apart(func(ctx context.Context) { c.loginByEvent(ctx, r) })
+		c.apart(func(context.Context) { c.loginByEvent(r) })
 		return
 	case "session:update-token":
 		c.apart(func(ctx context.Context) { c.updateToken(ctx, r) })
@@ -249,7 +252,7 @@ func (c *conn) Due(now time.Time) time.Time {
 	s, next := c.session, c.holdBy
 	idle := !c.loginBy.IsZero() && !now.Before(c.loginBy)
 	if !idle {
-		next = sooner(next, c.loginBy)
+		next = engineio.Earlier(next, c.loginBy)
 	}
 	c.mu.Unlock()
 	for _, r := range late {
@@ -261,15 +264,7 @@ func (c *conn) Due(now time.Time) time.Time {
 	if s == nil {
 		return next
 	}
-	return sooner(next, s.due(now))
-}
-
-// sooner is the earlier of two times, of which the zero time means never.
-func sooner(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
+	return engineio.Earlier(next, s.due(now))
 }
 
 // Closed implements engineio.Handler.

@@ -38,7 +38,7 @@ func (s *session) follow(ctx context.Context) {
 	feed := h.Hub.Follow(s.principal.GetApplicationId(), s.principal.GetUserId(), s.dialect, s)
 	s.mu.Lock()
 	s.feed = feed
-	gone := s.phase.Load() == over
+	gone := s.phase.is(over)
 	s.mu.Unlock()
 	if gone {
 		h.Hub.Abandon(feed)
@@ -84,7 +84,7 @@ func (s *session) Missed() {
 
 // work has what waits worked on. Guarded by mu.
 func (s *session) work() {
-	if !s.working && s.phase.Load() != over {
+	if !s.working && !s.phase.is(over) {
 		s.working = s.conn.handler.spawn(s.workOff)
 	}
 }
@@ -95,7 +95,7 @@ func (s *session) workOff() {
 		s.mu.Lock()
 		missed, changes := s.missed, s.changes
 		s.missed, s.changes = false, nil
-		if !missed && len(changes) == 0 || s.phase.Load() == over {
+		if !missed && len(changes) == 0 || s.phase.is(over) {
 			s.working = false
 			s.mu.Unlock()
 			return
@@ -273,7 +273,7 @@ func (f *followed) later(j joining) {
 func (s *session) keepFollowing(conversation string, sub *hub.Subscription, position uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.phase.Load() == over || s.follows[conversation] != nil {
+	if s.phase.is(over) || s.follows[conversation] != nil {
 		return false
 	}
 	if sub.Over() {

@@ -35,11 +35,15 @@ func TestARetryBeforeTheLoginIsAnswered(t *testing.T) {
 type stuck struct {
 	api.Cluster
 	asked chan struct{} // closed when it was
+	ended chan struct{} // closed when who asked has given up
 	first sync.Once
 }
 
 func (s *stuck) GetConversation(ctx context.Context, _ *nodev1.Principal, _ string, _ bool) (*nodev1.Reply, error) {
-	s.first.Do(func() { close(s.asked) })
+	s.first.Do(func() {
+		close(s.asked)
+		context.AfterFunc(ctx, func() { close(s.ended) })
+	})
 	<-ctx.Done()
 	return nil, context.Cause(ctx)
 }
@@ -47,7 +51,7 @@ func (s *stuck) GetConversation(ctx context.Context, _ *nodev1.Principal, _ stri
 // TestHurryEndsCommands: closing the sockets waits for a command on its way, and not for its time when there is
 // no more of it.
 func TestHurryEndsCommands(t *testing.T) {
-	s := &stuck{asked: make(chan struct{})}
+	s := &stuck{asked: make(chan struct{}), ended: make(chan struct{})}
 	n := newNode(t, tune{
 		cluster: func(c api.Cluster) api.Cluster { s.Cluster = c; return s },
 		socket:  func(o *socketio.Options) { o.CommandWithin = time.Hour },
@@ -58,6 +62,11 @@ func TestHurryEndsCommands(t *testing.T) {
 	grace, cancel := context.WithCancel(t.Context())
 	defer context.AfterFunc(grace, n.handler.Hurry)()
 	cancel()
+	select {
+	case <-s.ended:
+	case <-time.After(time.Minute):
+		t.Fatal("the command goes on")
+	}
 	closed := make(chan error, 1)
 	go func() { closed <- n.sockets.Close(grace) }()
 	select {

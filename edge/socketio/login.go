@@ -3,12 +3,11 @@ package socketio
 import (
 	"context"
 	"encoding/json"
-	"net/http"
 	"time"
 
-	"parley/actors/api"
 	"parley/edge/auth"
 	"parley/edge/dialect/nexmo"
+	"parley/edge/gate"
 	"parley/edge/hub"
 	"parley/edge/limit"
 	"parley/edge/socket"
@@ -31,28 +30,43 @@ type wish struct {
 	dialect                nexmo.Dialect
 }
 
-// loginByQuery logs in with the handshake's query. A refusal is the first event, and the last.
-func (c *conn) loginByQuery(ctx context.Context) {
+// loginByQuery logs in with the handshake's query. A refusal is the first event, and the last, after which
+// these SDKs do not come back by themselves. So one that is about this moment alone is not told: the
+// connection is lost, and they try again in two seconds.
+func (c *conn) loginByQuery() {
 	q := c.query
 	r := &request{kind: "session:login"}
-	err := c.login(ctx, r, wish{q.token, q.session, q.device, nexmo.Dialect{Generation: q.generation, Acks: q.acks}})
-	if err != nil {
+	err := c.login(r, wish{q.token, q.session, q.device, nexmo.Dialect{Generation: q.generation, Acks: q.acks}})
+	if err == nil {
+		return
+	}
+	refused, coded := code.Of(err)
+	if coded && !refused.Code.Passing() {
 		c.refuse(r, nil, err)
 		c.wire.Send(controlFrame(typeDisconnect, ""))
 		c.wire.Close(socket.LoginRefused)
+		return
 	}
+	if !coded {
+		c.handler.options.Logger.Error("login failed", "error", err)
+	}
+	c.wire.Close(socket.Overloaded)
 }
 
-// loginByEvent logs in at /rtc/. A refusal leaves the connection open for another try.
-func (c *conn) loginByEvent(ctx context.Context, r *request) {
+// loginByEvent logs in at /rtc/. A refusal leaves the connection open for another try, whatever it is
+// about: most of these SDKs have forgotten their token by now, and would come back to a lost connection
+// without a login.
+func (c *conn) loginByEvent(r *request) {
 	generation := nexmo.GenerationOf(r.field("SDK_version"))
-	err := c.login(ctx, r, wish{
+	err := c.login(r, wish{
 		token: r.field("token"), device: r.field("device_id"), dialect: nexmo.Dialect{Generation: generation},
 	})
 	if err != nil {
 		c.refuse(r, nil, err)
 		return
 	}
+	ctx, cancel := c.handler.command()
+	defer cancel()
 	for _, held := range c.release() {
 		c.mu.Lock()
 		s := c.session
@@ -66,7 +80,7 @@ func (c *conn) loginByEvent(ctx context.Context, r *request) {
 	}
 }
 
-// serveHeld is serve for a request that waited, within the login's own command.
+// serveHeld is serve for a request that waited; all that did share one command.
 func (c *conn) serveHeld(ctx context.Context, s *session, r *request) {
 	run := actions[r.kind]
 	if run == nil {
@@ -80,10 +94,18 @@ func (c *conn) serveHeld(ctx context.Context, s *session, r *request) {
 	c.answer(ctx, s, r, run)
 }
 
-// login opens a session and answers. No state is made before the token is found good. A login of
-// the same user on the same connection renews what is there: some SDKs log in twice.
-func (c *conn) login(ctx context.Context, r *request, w wish) error {
-	claims, err := c.verify(ctx, w.token)
+// login waits for its turn, opens a session and answers. No state is made before the token is found good.
+// A login of the same user on the same connection renews what is there: some SDKs log in twice.
+func (c *conn) login(r *request, w wish) error {
+	leave, err := c.handler.turn(c.handler.ctx, gate.Login)
+	if err != nil {
+		c.count(err)
+		return err
+	}
+	defer leave()
+	ctx, cancel := c.handler.command()
+	defer cancel()
+	claims, _, err := c.handler.door.Admit(ctx, w.token, c.peer)
 	if err != nil {
 		c.count(err)
 		return err
@@ -122,11 +144,7 @@ func (c *conn) count(err error) {
 // happens after the answer is missed.
 func (c *conn) start(ctx context.Context, claims *auth.Claims, w wish) (*session, error) {
 	h := c.handler
-	user, err := h.Cluster.GetUser(ctx, claims.Principal(), api.UserRef{ID: claims.UserID})
-	if err != nil {
-		return nil, err
-	}
-	s := newSession(c, claims, user.GetName(), w.dialect)
+	s := newSession(c, claims, w.dialect)
 	s.device = w.device
 	opened, resumed, err := h.Hub.OpenSession(ctx, hub.Session{
 		ID: w.session, Application: claims.ApplicationID, User: claims.UserID, UserName: claims.UserName, Device: w.device, Elsewhere: true,
@@ -174,36 +192,15 @@ func (c *conn) part(s *session) {
 // greet answers a login.
 func (c *conn) greet(r *request, s *session, pending []json.RawMessage) {
 	body := appendJSON(nil, welcome{
-		ID: s.id, UserID: s.principal.GetUserId(), Name: s.name,
+		ID: s.id, UserID: s.principal.GetUserId(), Name: s.principal.GetUserName(),
 		APIKey: s.principal.GetApplicationId(), ApplicationID: s.principal.GetApplicationId(), Pending: pending,
 	})
 	c.wire.Send(eventFrame("session:success", success(r.rid, "", body)))
 }
 
-// verify checks a token and that it may log in. Too many bad ones of an address are refused unread.
-func (c *conn) verify(ctx context.Context, token string) (*auth.Claims, error) {
-	h := c.handler
-	if err := h.Limits.Spent(limit.Guess, c.peer); err != nil {
-		return nil, err
-	}
-	claims, err := h.Verifier.Verify(ctx, token)
-	if e, ok := code.Of(err); ok && e.HTTPStatus() == http.StatusUnauthorized {
-		if spent := h.Limits.Allow(limit.Guess, c.peer, 1); spent != nil {
-			return nil, spent
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	if claims.Admin() {
-		return nil, code.New(code.Permission, "a session needs a user's token (with sub); this one is the application's")
-	}
-	return claims, claims.Allows(http.MethodPost, "/v1/sessions")
-}
-
 // updateToken moves the session's end, or takes a session up again whose token has expired.
 func (c *conn) updateToken(ctx context.Context, r *request) {
-	claims, err := c.verify(ctx, r.field("token"))
+	claims, _, err := c.handler.door.Admit(ctx, r.field("token"), c.peer)
 	if err != nil {
 		c.refuse(r, nil, err)
 		return

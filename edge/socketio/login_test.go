@@ -74,8 +74,8 @@ func TestRequestsBeforeLoginAreHeldForIt(t *testing.T) {
 func TestRequestsWithoutLoginAreRefusedInTime(t *testing.T) {
 	n := newNode(t, tune{socket: func(o *socketio.Options) { o.HoldWithin, o.HeldMax = 20*time.Millisecond, 2 }})
 	c := n.old()
-	for range 3 { // two are held, the third is too many
-		c.send("user:conversations", nil)
+	for _, kind := range []string{"user:conversations", "push:register", "rtc:new"} { // two are held, the third is too many
+		c.send(kind, nil)
 	}
 	seen := map[any]bool{}
 	for range 3 {

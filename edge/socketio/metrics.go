@@ -17,7 +17,8 @@ type metrics struct {
 	dropped   *prometheus.CounterVec // by reason
 }
 
-func newMetrics(r prometheus.Registerer) (metrics, error) {
+// newMetrics makes them; kept gives the bytes of what is kept of disconnected sessions.
+func newMetrics(r prometheus.Registerer, kept func() float64) (metrics, error) {
 	m := metrics{
 		sessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "parley_socketio_open_sessions", Help: "Sessions logged in now, by generation of their SDK."}, []string{"generation"}),
@@ -37,7 +38,9 @@ func newMetrics(r prometheus.Registerer) (metrics, error) {
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.sessions, m.logins, m.requests, m.held, m.malformed, m.acks, m.dropped} {
+	memory := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "parley_socketio_kept_bytes", Help: "Positions of disconnected sessions kept in memory."}, kept)
+	for _, c := range []prometheus.Collector{m.sessions, m.logins, m.requests, m.held, m.malformed, m.acks, m.dropped, memory} {
 		if err := r.Register(c); err != nil {
 			return m, fmt.Errorf("register socketio metrics: %w", err)
 		}

@@ -150,7 +150,7 @@ func TestALogoutMakesRoom(t *testing.T) {
 // TestAForgottenPositionIsNoGap: a node remembers only so many disconnected sessions. One that it has
 // forgotten goes on as one of another node would, and not as if it had missed nothing.
 func TestAForgottenPositionIsNoGap(t *testing.T) {
-	n := newNode(t, tune{socket: func(o *socketio.Options) { o.SessionsKept = 1 }})
+	n := newNode(t, tune{socket: func(o *socketio.Options) { o.KeptBytes = 1 }})
 	n.users("ann", "bob", "cid", "dan")
 	conversation := n.conversation("ann", "bob")
 	b := n.newer(n.token("bob", time.Hour), "")

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"parley/actors/api"
+	"parley/edge/gate"
 	"parley/edge/hub"
 	"parley/edge/limit"
 	"parley/edge/receipt"
@@ -35,9 +36,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // node is a whole node with both socket paths on a real port.
 type node struct {
 	t       testing.TB
-	cluster *api.API
+	cluster *api.Service
 	sockets *socket.Server
 	hub     *hub.Hub
+	gate    *gate.Gate
 	handler *socketio.Handler
 	metrics *prometheus.Registry
 	url     string // http://…
@@ -52,22 +54,24 @@ type tune struct {
 	socket  func(*socketio.Options)
 	receipt func(*receipt.Options)
 	limits  func(*limit.Options)
+	gate    func(*gate.Options)
 	hub     func(*hub.Options)
 	cluster func(api.Cluster) api.Cluster // what the handler asks in place of the node's own
 }
 
 func newNode(t testing.TB, tunes ...tune) *node {
 	t.Helper()
-	o, wo, ro := edge.DefaultOptions(t), socketio.DefaultOptions(), receipt.DefaultOptions()
+	o, wo, ro, g := edge.DefaultOptions(t), socketio.DefaultOptions(), receipt.DefaultOptions(), gate.DefaultOptions()
 	metrics := prometheus.NewRegistry()
 	wo.Logger, wo.Engine.CloseWithin = o.Node.Logger, time.Second
-	o.Sockets.Registerer, o.Hub.Registerer, wo.Registerer = metrics, metrics, metrics
+	o.Sockets.Registerer, o.Hub.Registerer, wo.Registerer, g.Registerer = metrics, metrics, metrics, metrics
 	for _, tn := range tunes {
 		apply(tn.sockets, &o.Sockets)
 		apply(tn.hub, &o.Hub)
 		apply(tn.socket, &wo)
 		apply(tn.receipt, &ro)
 		apply(tn.limits, &o.Limits)
+		apply(tn.gate, &g)
 	}
 	e := edge.Open(t, o)
 	var cluster api.Cluster = e.Node.API()
@@ -77,19 +81,20 @@ func newNode(t testing.TB, tunes ...tune) *node {
 		}
 	}
 	queue := must(receipt.New(t.Context(), cluster, ro))(t)
+	door := must(gate.New(t.Context(), g))(t)
 	handler := must(socketio.New(t.Context(), socketio.Parts{
-		Cluster: cluster, Sockets: e.Sockets, Hub: e.Hub, Verifier: e.Verifier, Limits: e.Limits, Receipts: queue}, wo))(t)
+		Cluster: cluster, Sockets: e.Sockets, Hub: e.Hub, Verifier: e.Verifier, Limits: e.Limits, Receipts: queue, Gate: door}, wo))(t)
 	mux := http.NewServeMux()
 	mux.Handle("/rtc/{$}", handler)
 	mux.Handle("/v2/rtc/{$}", handler)
 	server := httptest.NewServer(mux)
 	t.Cleanup(func() {
-		e.Close(func(ctx context.Context) error { return errors.Join(handler.Close(ctx), queue.Close()) })
+		e.Close(func(ctx context.Context) error { return errors.Join(handler.Close(ctx), queue.Close(), door.Close()) })
 		server.Close()
 		http.DefaultClient.CloseIdleConnections()
 	})
 	tenant := solo.NewTenant(t, e.Node.API(), "")
-	return &node{t: t, cluster: e.Node.API(), sockets: e.Sockets, hub: e.Hub, handler: handler, metrics: metrics,
+	return &node{t: t, cluster: e.Node.API(), sockets: e.Sockets, hub: e.Hub, gate: door, handler: handler, metrics: metrics,
 		url: server.URL, tenant: tenant, app: tenant.ID, admin: tenant.Admin}
 }
 
@@ -362,16 +367,14 @@ func (c *client) packet() (string, error) {
 
 // read gives the next event.
 func (c *client) read() (event, error) {
-	for {
-		p, err := c.packet()
-		if err != nil {
-			return event{}, err
-		}
-		if !strings.HasPrefix(p, "42") {
-			return event{name: "packet " + p}, nil
-		}
-		return c.decode(p[2:])
+	p, err := c.packet()
+	if err != nil {
+		return event{}, err
 	}
+	if !strings.HasPrefix(p, "42") {
+		return event{name: "packet " + p}, nil
+	}
+	return c.decode(p[2:])
 }
 
 func (c *client) decode(text string) (event, error) {

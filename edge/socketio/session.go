@@ -5,30 +5,17 @@ import (
 	"encoding/json"
 	"maps"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"parley/edge/auth"
 	"parley/edge/dialect"
 	"parley/edge/dialect/nexmo"
+	"parley/edge/engineio"
 	"parley/edge/hub"
 	"parley/edge/limit"
 	"parley/edge/socket"
 	"parley/proto/code"
 	nodev1 "parley/proto/node/v1"
-)
-
-// phase is how far a session is.
-//
-//	gated ──the login is answered──▶ open ──▶ over
-//
-// Gated events wait: the answer to the login must be the first event that a client sees.
-type phase = int32
-
-const (
-	gated phase = iota
-	open
-	over
 )
 
 // session is one user's login on a connection. It follows all conversations that the user has
@@ -38,7 +25,6 @@ type session struct {
 	conn      *conn
 	id        string // SES-…; empty until then
 	principal *nodev1.Principal
-	name      string
 	device    string // of the login; empty = none was told
 	dialect   nexmo.Dialect
 	resumed   bool
@@ -46,7 +32,7 @@ type session struct {
 	since     time.Time     // when it began; resumed: when the connection before this ended; moved: what is older is known
 	synced    chan struct{} // closed when the conversations are followed for the first time
 
-	phase atomic.Int32
+	phase phases
 	line  hub.Line // the hub's
 
 	mu        sync.Mutex
@@ -88,9 +74,9 @@ var (
 	_ hub.Revocable = (*session)(nil)
 )
 
-func newSession(c *conn, claims *auth.Claims, name string, d nexmo.Dialect) *session {
+func newSession(c *conn, claims *auth.Claims, d nexmo.Dialect) *session {
 	return &session{
-		conn: c, claims: claims, principal: claims.Principal(), name: name, dialect: d, synced: make(chan struct{}),
+		conn: c, claims: claims, principal: claims.Principal(), dialect: d, synced: make(chan struct{}),
 		since: time.Now(), follows: map[string]*followed{}, byAck: map[uint64]*followed{},
 	}
 }
@@ -173,14 +159,14 @@ func (s *session) allows(method, path string) error {
 // opened lets events through: the login is answered.
 func (s *session) opened() {
 	s.mu.Lock()
-	if s.phase.Load() != gated {
+	if !s.phase.is(gated) {
 		s.mu.Unlock()
 		return
 	}
 	s.conn.wire.Send(s.waiting)
 	s.waiting = nil
-	s.phase.Store(open)
-	due, ready := sooner(s.retryAt, s.claims.ExpiresAt), s.ready
+	s.phase.become(open)
+	due, ready := engineio.Earlier(s.retryAt, s.claims.ExpiresAt), s.ready
 	s.ready = nil
 	s.mu.Unlock()
 	if ready != nil {
@@ -192,7 +178,7 @@ func (s *session) opened() {
 
 // Send implements hub.Subscriber.
 func (s *session) Send(frame []byte) {
-	if s.phase.Load() == open {
+	if s.phase.is(open) {
 		s.conn.wire.Send(frame)
 		return
 	}
@@ -201,7 +187,7 @@ func (s *session) Send(frame []byte) {
 
 // SendNow implements hub.Subscriber.
 func (s *session) SendNow(frame []byte) {
-	if s.phase.Load() == open {
+	if s.phase.is(open) {
 		s.conn.wire.SendNow(frame)
 		return
 	}
@@ -210,16 +196,16 @@ func (s *session) SendNow(frame []byte) {
 
 // Offer implements hub.Paced. What was missed comes after the answer to the login.
 func (s *session) Offer(frames []byte, ready func()) bool {
-	if s.phase.Load() == gated {
+	if s.phase.is(gated) {
 		s.mu.Lock()
-		if s.phase.Load() == gated {
+		if s.phase.is(gated) {
 			s.ready = ready
 			s.mu.Unlock()
 			return false
 		}
 		s.mu.Unlock()
 	}
-	return s.phase.Load() == open && s.conn.wire.Offer(frames, ready)
+	return s.phase.is(open) && s.conn.wire.Offer(frames, ready)
 }
 
 // Line implements hub.Paced.
@@ -231,8 +217,8 @@ func (s *session) wait(frame []byte) {
 	defer s.mu.Unlock()
 	const waitingMax = 1 << 20
 	switch {
-	case s.phase.Load() == over:
-	case s.phase.Load() == open:
+	case s.phase.is(over):
+	case s.phase.is(open):
 		s.conn.wire.Send(frame)
 	case len(s.waiting)+len(frame) > waitingMax:
 		s.conn.handler.metrics.dropped.WithLabelValues("gate_full").Inc() // the client finds the gap
@@ -263,7 +249,7 @@ func (s *session) Ended(sub *hub.Subscription) {
 
 // terminate ends everything: the user, or the application, is gone.
 func (s *session) terminate() {
-	if s.phase.Load() == over {
+	if s.phase.is(over) {
 		return
 	}
 	s.conn.wire.Send(eventFrame("session:terminated", []byte(`{"body":{}}`)))
@@ -293,7 +279,7 @@ func (s *session) handOver() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.replaced = true
-	if s.id != "" && s.phase.Load() != over {
+	if s.id != "" && !s.phase.is(over) {
 		s.keep()
 	}
 }
@@ -326,7 +312,7 @@ func (s *session) keep() {
 func (s *session) due(now time.Time) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.phase.Load() != open {
+	if !s.phase.is(open) {
 		return time.Time{}
 	}
 	if !now.Before(s.claims.ExpiresAt) {
@@ -337,7 +323,7 @@ func (s *session) due(now time.Time) time.Time {
 		s.retryAt, s.missed = time.Time{}, true
 		s.work()
 	}
-	return sooner(s.retryAt, s.claims.ExpiresAt)
+	return engineio.Earlier(s.retryAt, s.claims.ExpiresAt)
 }
 
 // acknowledged notes how far the client has got.
@@ -374,7 +360,7 @@ func (s *session) close(forget bool) {
 func (s *session) end(forget bool) (before phase, follows map[string]*followed, feed *hub.Subscription) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if before = s.phase.Swap(over); before == over {
+	if before = s.phase.become(over); before == over {
 		return over, nil, nil
 	}
 	if !forget && !s.replaced {
@@ -391,9 +377,8 @@ func (s *session) Renew(ctx context.Context, token string) error {
 	if err != nil {
 		return err
 	}
-	if !s.same(claims) {
+	if !s.same(claims) || !s.renew(claims) {
 		return code.New(code.SessionNotFound, "No such session is connected.")
 	}
-	s.renew(claims)
 	return nil
 }

@@ -5,9 +5,9 @@ import (
 	"strconv"
 
 	"parley/edge/dialect"
-	"parley/edge/dialect/nexmo"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
+	"parley/proto/stamp"
 )
 
 // The bodies of answers, as the SDKs of 2017 to 2019 read them.
@@ -32,7 +32,7 @@ type conversationItem struct {
 func itemOf(k *eventv1.Conversation, m *eventv1.Membership, head *eventv1.Head) conversationItem {
 	return conversationItem{
 		ID: k.GetId(), Name: k.GetName(), DisplayName: k.GetDisplayName(), MemberID: m.GetMemberId(),
-		State: dialect.State(m.GetState()), Sequence: head.GetSequence(), Timestamp: times{Created: stamp(k.GetCreatedMs())},
+		State: dialect.State(m.GetState()), Sequence: head.GetSequence(), Timestamp: times{Created: stamp.Of(k.GetCreatedMs())},
 	}
 }
 
@@ -61,7 +61,7 @@ type created struct {
 }
 
 func createdOf(k *eventv1.Conversation) created {
-	return created{k.GetId(), k.GetName(), k.GetDisplayName(), times{Created: stamp(k.GetCreatedMs())}}
+	return created{k.GetId(), k.GetName(), k.GetDisplayName(), times{Created: stamp.Of(k.GetCreatedMs())}}
 }
 
 type conversation struct {
@@ -96,7 +96,7 @@ func conversationOf(r *nodev1.Reply) conversation {
 	k := r.GetConversation()
 	out := conversation{
 		ID: k.GetId(), Name: k.GetName(), DisplayName: k.GetDisplayName(), ImageURL: k.GetImageUrl(),
-		Timestamp: times{Created: stamp(k.GetCreatedMs())}, Sequence: r.GetHead().GetSequence(), Numbers: json.RawMessage("{}"),
+		Timestamp: times{Created: stamp.Of(k.GetCreatedMs())}, Sequence: r.GetHead().GetSequence(), Numbers: json.RawMessage("{}"),
 		Properties: properties{k.GetProperties().GetCustomData()}, Members: make([]listedMember, 0, len(r.GetMembers())),
 	}
 	if len(k.GetNumbers()) > 0 {
@@ -131,7 +131,7 @@ func memberOf(m *eventv1.Member) member {
 }
 
 func timesOf(m *eventv1.Member) times {
-	return times{Invited: stamp(m.GetInvitedMs()), Joined: stamp(m.GetJoinedMs()), Left: stamp(m.GetLeftMs())}
+	return times{Invited: stamp.Of(m.GetInvitedMs()), Joined: stamp.Of(m.GetJoinedMs()), Left: stamp.Of(m.GetLeftMs())}
 }
 
 // postedOf is the answer to an event; what is not stored has no id.
@@ -145,13 +145,6 @@ func postedOf(r *nodev1.Reply) json.RawMessage {
 	if sequence != 0 {
 		body = append(strconv.AppendUint(append(body, `"id":`...), sequence, 10), ',')
 	}
-	body = append(append(body, `"timestamp":"`...), stamp(at)...)
+	body = append(append(body, `"timestamp":"`...), stamp.Of(at)...)
 	return append(body, `"}`...)
-}
-
-func stamp(ms int64) string {
-	if ms == 0 {
-		return ""
-	}
-	return nexmo.Stamp(ms)
 }

@@ -22,28 +22,19 @@ import (
 	"parley/edge/auth"
 	"parley/edge/dialect/nexmo"
 	"parley/edge/engineio"
+	"parley/edge/gate"
 	"parley/edge/hub"
 	"parley/edge/limit"
 	"parley/edge/receipt"
 	"parley/edge/socket"
 )
 
-// Verifier checks tokens; *auth.Verifier is one.
-type Verifier interface {
-	Verify(ctx context.Context, token string) (*auth.Claims, error)
-}
-
-// Limits are the token buckets; *limit.Limits is one.
-type Limits interface {
-	Allow(s limit.Scope, key string, cost float64) error
-	Spent(s limit.Scope, key string) error
-}
-
 // Options are the limits of the protocol. Start from DefaultOptions.
 type Options struct {
 	Engine         engineio.Options
 	ConnectWithin  time.Duration // at /v2/rtc/: to say CONNECT
 	LoginWithin    time.Duration // at /rtc/: to log in, or in again after a logout
+	TurnWithin     time.Duration // that a connection, and then a login, waits for its turn at the gate
 	HoldWithin     time.Duration // a request before login waits this long for it
 	HeldMax        int           // requests of one connection that wait for a login
 	HeldBytesMax   int           // and their bytes
@@ -59,7 +50,7 @@ type Options struct {
 	LargeAnswers   int           // answers above a mebibyte that are held at once
 	JSONDepth      int
 	JSONMembers    int
-	SessionsKept   int // disconnected sessions whose positions are remembered
+	KeptBytes      int // of memory for the positions of disconnected sessions, at most twice that
 	Logger         *slog.Logger
 	Registerer     prometheus.Registerer // nil = metrics are kept but not published
 }
@@ -71,11 +62,14 @@ func DefaultOptions() Options {
 		ConnectWithin: 10 * time.Second,
 		// An SDK connects when it is made and logs in when the user has typed a name.
 		LoginWithin: 15 * time.Minute,
-		HoldWithin:  time.Second, HeldMax: 256, HeldBytesMax: 1 << 20, HeldBytesNode: 64 << 20, CommandWithin: 10 * time.Second, SyncWithin: 2 * time.Second,
+		// SDKs wait 20 seconds for a connection, and for the answer to a ping, which a login holds up.
+		TurnWithin: 10 * time.Second,
+		HoldWithin: time.Second, HeldMax: 256, HeldBytesMax: 1 << 20, HeldBytesNode: 64 << 20,
+		CommandWithin: 10 * time.Second, SyncWithin: 2 * time.Second,
 		MovedWithin: 5 * time.Minute, MovedEvents: 1000,
 		PostsInFlight: 64, Subscriptions: 1000, EventBytesMax: 64 << 10,
 		AnswerBytesMax: 32 << 20, LargeAnswers: 8,
-		JSONDepth: limit.JSONDepth, JSONMembers: limit.JSONMembers, SessionsKept: 64 << 10,
+		JSONDepth: limit.JSONDepth, JSONMembers: limit.JSONMembers, KeptBytes: 32 << 20,
 		Logger: slog.New(slog.DiscardHandler),
 	}
 }
@@ -83,11 +77,11 @@ func DefaultOptions() Options {
 // Validate says what is wrong with o.
 func (o Options) Validate() error {
 	switch {
-	case o.ConnectWithin <= 0 || o.LoginWithin <= 0 || o.HoldWithin <= 0 || o.CommandWithin <= 0 || o.SyncWithin <= 0 || o.MovedWithin <= 0:
+	case o.ConnectWithin <= 0 || o.LoginWithin <= 0 || o.TurnWithin <= 0 || o.HoldWithin <= 0 || o.CommandWithin <= 0 || o.SyncWithin <= 0 || o.MovedWithin <= 0:
 		return errors.New("socketio: times must be positive")
-	case o.HeldMax < 1 || o.PostsInFlight < 1 || o.Subscriptions < 1 || o.SessionsKept < 1 || o.LargeAnswers < 1 || o.MovedEvents < 1:
+	case o.HeldMax < 1 || o.PostsInFlight < 1 || o.Subscriptions < 1 || o.LargeAnswers < 1 || o.MovedEvents < 1:
 		return errors.New("socketio: counts must be positive")
-	case o.HeldBytesMax < 1 || o.HeldBytesNode < o.HeldBytesMax || o.EventBytesMax < 1 || o.AnswerBytesMax < 1:
+	case o.HeldBytesMax < 1 || o.KeptBytes < 1 || o.HeldBytesNode < o.HeldBytesMax || o.EventBytesMax < 1 || o.AnswerBytesMax < 1:
 		return errors.New("socketio: sizes must be positive")
 	case o.JSONDepth < 4 || o.JSONMembers < 32:
 		return errors.New("socketio: JSON limits leave no room for a request")
@@ -102,9 +96,10 @@ type Parts struct {
 	Cluster  api.Cluster
 	Sockets  *socket.Server
 	Hub      *hub.Hub
-	Verifier Verifier
-	Limits   Limits
+	Verifier *auth.Verifier
+	Limits   *limit.Limits
 	Receipts *receipt.Queue
+	Gate     *gate.Gate
 }
 
 // Handler serves /rtc/ and /v2/rtc/.
@@ -112,6 +107,7 @@ type Handler struct {
 	Parts
 	options Options
 	metrics metrics
+	door    *auth.Door
 	engine  *engineio.Server
 	large   chan struct{}               // a place for each large answer
 	kept    *limit.Recent[string, kept] // by session id: what a resumed session begins with
@@ -125,29 +121,23 @@ type Handler struct {
 	group  sync.WaitGroup
 }
 
-// kept is what is remembered of a session without connection.
-type kept struct {
-	dialect   nexmo.Dialect
-	positions map[string]uint64 // last acknowledged sequence, by conversation
-	ended     time.Time
-}
-
 // New makes a Handler. ctx bounds the life of its commands.
 func New(ctx context.Context, p Parts, o Options) (*Handler, error) {
 	o.Engine.Logger, o.Engine.Registerer = o.Logger, o.Registerer
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	if p.Cluster == nil || p.Sockets == nil || p.Hub == nil || p.Verifier == nil || p.Limits == nil || p.Receipts == nil {
-		return nil, errors.New("socketio: cluster, sockets, hub, verifier, limits and receipts are needed")
+	if p.Cluster == nil || p.Sockets == nil || p.Hub == nil || p.Verifier == nil || p.Limits == nil || p.Receipts == nil || p.Gate == nil {
+		return nil, errors.New("socketio: cluster, sockets, hub, verifier, limits, receipts and gate are needed")
 	}
-	m, err := newMetrics(o.Registerer)
+	sessions := newKept(o.KeptBytes)
+	m, err := newMetrics(o.Registerer, func() float64 { return float64(sessions.Weight()) })
 	if err != nil {
 		return nil, err
 	}
 	h := &Handler{
-		Parts: p, options: o, metrics: m, large: make(chan struct{}, o.LargeAnswers),
-		kept: limit.NewRecent[string, kept](o.SessionsKept, nil),
+		Parts: p, options: o, metrics: m, door: auth.NewDoor(p.Verifier, p.Limits), large: make(chan struct{}, o.LargeAnswers),
+		kept: sessions,
 	}
 	h.ctx, h.cancel = context.WithCancel(ctx)
 	if h.engine, err = engineio.New(ctx, p.Sockets, o.Engine, h.open); err != nil {
@@ -176,8 +166,23 @@ func (h *Handler) Hurry() { h.cancel() }
 // SendAway has the polling clients of now go elsewhere, and goes on to serve (engineio.Server.SendAway).
 func (h *Handler) SendAway(ctx context.Context) { h.engine.SendAway(ctx) }
 
-// ServeHTTP serves both paths.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.engine.ServeHTTP(w, r) }
+// ServeHTTP serves both paths. Who connects waits for its turn, but nobody is turned away: some of these
+// SDKs give up for ever after five connections that failed, and none of them heeds a Retry-After.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet && !r.URL.Query().Has("sid") {
+		if leave, err := h.turn(r.Context(), gate.Connect); err == nil {
+			defer leave()
+		}
+	}
+	h.engine.ServeHTTP(w, r)
+}
+
+// turn waits for a turn at the gate.
+func (h *Handler) turn(ctx context.Context, r gate.Rank) (leave func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, h.options.TurnWithin)
+	defer cancel()
+	return h.Gate.Insist(ctx, r)
+}
 
 // open makes the state of a new connection.
 func (h *Handler) open(wire *engineio.Conn, r *http.Request) engineio.Handler {

@@ -8,20 +8,19 @@ import (
 	"parley/edge/auth"
 	"parley/edge/dialect/nexmo"
 	"parley/edge/hub"
-	"parley/edge/limit"
 )
 
 const succeeded = "SES-1"
 
 // connections makes what two connections of one session share.
 func connections() *Handler {
-	return &Handler{options: DefaultOptions(), kept: limit.NewRecent[string, kept](8, nil)}
+	return &Handler{options: DefaultOptions(), kept: newKept(1 << 20)}
 }
 
 // login begins a session on a new connection, of which the hub says whether it is resumed.
 func (h *Handler) login(t *testing.T, resumed bool) (s *session, outcome string) {
 	t.Helper()
-	s = newSession(&conn{handler: h}, &auth.Claims{}, "ann", nexmo.Dialect{Acks: true})
+	s = newSession(&conn{handler: h}, &auth.Claims{}, nexmo.Dialect{Acks: true})
 	outcome, mine := s.own(hub.Session{ID: succeeded, CreatedAt: time.Now()}, succeeded, resumed)
 	if !mine {
 		t.Fatal("a session is another's that nobody took over")
@@ -94,7 +93,7 @@ func TestATakenSessionIsNotBegun(t *testing.T) {
 	first, _ := h.login(t, false)
 	first.at("CON-a", 7)
 	first.end(false)
-	slow := newSession(&conn{handler: h}, &auth.Claims{}, "ann", nexmo.Dialect{Acks: true})
+	slow := newSession(&conn{handler: h}, &auth.Claims{}, nexmo.Dialect{Acks: true})
 	slow.handOver()
 	if _, mine := slow.own(hub.Session{ID: succeeded}, succeeded, true); mine {
 		t.Error("it goes on as if it had the session")

@@ -3,12 +3,11 @@ package web
 import (
 	"context"
 	"errors"
-	"math"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
+	"parley/internal/retryafter"
 	"parley/proto/code"
 )
 
@@ -72,7 +71,7 @@ func SetRetryAfter(header http.Header, e *code.Error, status int) {
 		wait = time.Second
 	}
 	if wait > 0 {
-		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+		retryafter.Write(header, wait)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"parley/actors/api"
+	actor "parley/actors/conversation"
 	"parley/edge/dialect"
 	"parley/edge/gate"
 	"parley/edge/hub"
@@ -145,22 +146,21 @@ func (c *conn) subscribe(ctx context.Context, id string, f *clientv1.Subscribe) 
 		return err
 	}
 	defer leave()
-	conversation := f.Conversation
-	r, err := c.handler.Cluster.GetConversation(ctx, c.principal, conversation, false)
+	r, err := c.handler.Cluster.GetConversation(ctx, c.principal, f.Conversation, false)
 	if err != nil {
 		return err
 	}
-	if err := c.makeRoom(ctx, conversation); err != nil {
+	if err := c.makeRoom(ctx, f.Conversation); err != nil {
 		return err
 	}
 	head := r.GetHead().GetSequence()
 	request := hub.Request{
-		Application: c.principal.ApplicationId, Conversation: conversation, User: c.principal.UserId,
+		Application: c.principal.ApplicationId, Conversation: f.Conversation, User: c.principal.UserId,
 		After: f.After, Head: head, Dialect: c.codec, To: c,
 	}
 	if id != "" {
 		request.Ack = c.codec.Frame(nil, &clientv1.ServerFrame{Body: &clientv1.ServerFrame_Ack{
-			Ack: &clientv1.Ack{Id: id, Conversation: conversation, Head: head}}})
+			Ack: &clientv1.Ack{Id: id, Conversation: f.Conversation, Head: head}}})
 	}
 	s := c.handler.Hub.Subscribe(request)
 	c.mu.Lock()
@@ -169,7 +169,7 @@ func (c *conn) subscribe(ctx context.Context, id string, f *clientv1.Subscribe) 
 		c.subscriptions = map[string]*hub.Subscription{}
 	}
 	if !s.Over() {
-		c.subscriptions[conversation] = s
+		c.subscriptions[f.Conversation] = s
 	}
 	return nil
 }
@@ -183,8 +183,7 @@ func (c *conn) makeRoom(ctx context.Context, conversation string) error {
 		return c.drop(ctx, old, nil)
 	}
 	if n >= c.handler.options.Subscriptions {
-		e := code.New(code.RateLimited, "a connection has at most %d subscriptions", c.handler.options.Subscriptions)
-		return e
+		return code.New(code.RateLimited, "a connection has at most %d subscriptions", c.handler.options.Subscriptions)
 	}
 	return nil
 }
@@ -270,9 +269,6 @@ func (c *conn) create(ctx context.Context, f *clientv1.CreateConversation) (*cli
 	return &clientv1.Ack{Conversation: made.GetId(), Name: made.GetName(), TimestampMs: made.GetCreatedMs(), Head: head.GetSequence()}, nil
 }
 
-// appChannel is the channel of a member that chats from an application.
-var appChannel = []byte(`{"type":"app"}`)
-
 func (c *conn) invite(ctx context.Context, f *clientv1.Invite) (*clientv1.Ack, error) {
 	if err := c.allow(http.MethodPost, f.Conversation, f.ClientId, "/members"); err != nil {
 		return nil, err
@@ -282,7 +278,7 @@ func (c *conn) invite(ctx context.Context, f *clientv1.Invite) (*clientv1.Ack, e
 	}
 	r, err := c.handler.Cluster.AddMember(ctx, c.principal, f.Conversation, f.ClientId,
 		api.UserRef{ID: f.UserId, Name: f.UserName},
-		&nodev1.AddMember{Action: nodev1.MemberAction_MEMBER_ACTION_INVITE, Channel: appChannel})
+		&nodev1.AddMember{Action: nodev1.MemberAction_MEMBER_ACTION_INVITE, Channel: []byte(actor.AppChannel)})
 	if err != nil {
 		return nil, err
 	}
@@ -294,7 +290,7 @@ func (c *conn) join(ctx context.Context, f *clientv1.Join) (*clientv1.Ack, error
 		return nil, err
 	}
 	r, err := c.handler.Cluster.AddMember(ctx, c.principal, f.Conversation, f.ClientId, api.UserRef{},
-		&nodev1.AddMember{Action: nodev1.MemberAction_MEMBER_ACTION_JOIN, Channel: appChannel, MemberId: f.MemberId})
+		&nodev1.AddMember{Action: nodev1.MemberAction_MEMBER_ACTION_JOIN, Channel: []byte(actor.AppChannel), MemberId: f.MemberId})
 	if err != nil {
 		return nil, err
 	}

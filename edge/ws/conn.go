@@ -232,9 +232,10 @@ func (c *conn) refuse(id string, err error) {
 
 // recovery is what a client should do about a code.
 func recovery(c code.Code) string {
-	switch c {
-	case code.RateLimited, code.Unavailable, code.NotStored, code.Unknown, code.Internal:
+	if c.Passing() {
 		return "retry"
+	}
+	switch c {
 	case code.InvalidToken, code.ExpiredToken, code.MissingToken, code.SessionInvalid:
 		return "login"
 	case code.MemberAlreadyJoined, code.MemberAlreadyInvited, code.InvalidMemberState, code.EventNotJoined, code.MemberNotFound:

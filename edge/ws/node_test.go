@@ -30,7 +30,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // node is a whole node with a native realtime edge on a real socket.
 type node struct {
 	t       testing.TB
-	cluster *api.API
+	cluster *api.Service
 	sockets *socket.Server
 	hub     *hub.Hub
 	url     string

@@ -3,17 +3,13 @@ package ws
 import (
 	"context"
 	"net"
-	"net/http"
 	"time"
 
-	"parley/edge/auth"
 	"parley/edge/gate"
 	"parley/edge/hub"
-	"parley/edge/limit"
 	"parley/edge/socket"
 	clientv1 "parley/proto/client/v1"
 	"parley/proto/code"
-	eventv1 "parley/proto/event/v1"
 )
 
 // beforeHello takes the first frame.
@@ -26,23 +22,25 @@ func (c *conn) beforeHello(f *clientv1.ClientFrame) {
 	}
 	// The client has said hello in time; the rest is for the node to do, and bounded like any command.
 	c.socket.SetDeadline(time.Now().Add(2*c.handler.options.CommandWithin), socket.Overloaded)
-	var refused error
+	leave, err := c.handler.Gate.Enter(c.handler.ctx, gate.Login)
+	if err != nil {
+		c.refuse(f.Id, err)
+		c.socket.Close(refusal(err))
+		return
+	}
+	defer leave()
 	c.apart(f.Id, func(ctx context.Context) (*clientv1.Ack, error) {
-		var leave func()
-		if leave, refused = c.handler.Gate.Enter(ctx, gate.Login); refused == nil {
-			refused = c.hello(ctx, f.Id, hello)
-			leave()
-		}
-		return nil, refused
+		err = c.hello(ctx, f.Id, hello)
+		return nil, err
 	})
-	if refused != nil {
-		c.socket.Close(refusal(refused))
+	if err != nil {
+		c.socket.Close(refusal(err))
 	}
 }
 
 // refusal is how a refused hello is closed: what is wrong only now is no reason for a new token.
 func refusal(err error) socket.CloseCode {
-	if e, ok := code.Of(err); !ok || recovery(e.Code) == "retry" {
+	if e, ok := code.Of(err); !ok || e.Code.Passing() {
 		return socket.Overloaded
 	}
 	return socket.LoginRefused
@@ -54,7 +52,7 @@ func (c *conn) hello(ctx context.Context, id string, hello *clientv1.Hello) erro
 	if len(hello.Device) > h.options.DeviceBytesMax {
 		return code.Invalid("device", "is too long")
 	}
-	claims, user, err := c.admit(ctx, hello.Token)
+	claims, user, err := h.door.Admit(ctx, hello.Token, c.address())
 	if err != nil {
 		return err
 	}
@@ -76,22 +74,6 @@ func (c *conn) hello(ctx context.Context, id string, hello *clientv1.Hello) erro
 	return nil
 }
 
-// admit is verify for a connection that nobody has logged in on: who tries tokens is slowed down,
-// by its address.
-func (c *conn) admit(ctx context.Context, token string) (*auth.Claims, *eventv1.User, error) {
-	address := c.address()
-	if err := c.handler.Limits.Spent(limit.Guess, address); err != nil {
-		return nil, nil, err
-	}
-	claims, user, err := c.verify(ctx, token)
-	if e, ok := code.Of(err); ok && e.HTTPStatus() == http.StatusUnauthorized {
-		if spent := c.handler.Limits.Allow(limit.Guess, address, 1); spent != nil {
-			return nil, nil, spent
-		}
-	}
-	return claims, user, err
-}
-
 // address is where the client comes from, without the port.
 func (c *conn) address() string {
 	remote := c.socket.RemoteAddr().String()
@@ -101,36 +83,19 @@ func (c *conn) address() string {
 	return remote
 }
 
-// verify checks a token and that it may log in.
-func (c *conn) verify(ctx context.Context, token string) (*auth.Claims, *eventv1.User, error) {
-	if token == "" {
-		return nil, nil, code.New(code.MissingToken, "hello needs a token")
-	}
-	claims, user, err := c.handler.Verifier.Login(ctx, token)
-	if err != nil {
-		return nil, nil, err
-	}
-	if claims.Admin() {
-		return nil, nil, code.New(code.Permission, "a session needs a user's token (with sub); this one is the application's")
-	}
-	if err := claims.Allows(http.MethodPost, "/v1/sessions"); err != nil {
-		return nil, nil, err
-	}
-	return claims, user, nil
-}
-
 // limits tells the client what it is held to.
 func (h *Handler) limits() *clientv1.Limits {
+	sockets := h.Sockets.Options()
 	return &clientv1.Limits{
-		FrameBytes: uint32(h.options.FrameBytesMax), PostsInFlight: uint32(h.options.PostsInFlight),
-		Subscriptions: uint32(h.options.Subscriptions), PingIntervalMs: uint32(h.options.PingInterval.Milliseconds()),
-		ResumeMs: uint32(h.options.SessionResume.Milliseconds()),
+		FrameBytes: uint32(sockets.FrameBytesMax), PostsInFlight: uint32(h.options.PostsInFlight),
+		Subscriptions: uint32(h.options.Subscriptions), PingIntervalMs: uint32(sockets.PingInterval.Milliseconds()),
+		ResumeMs: uint32(h.Hub.SessionResume().Milliseconds()),
 	}
 }
 
 // updateToken moves the session's end.
 func (c *conn) updateToken(ctx context.Context, f *clientv1.UpdateToken) (*clientv1.Ack, error) {
-	claims, _, err := c.verify(ctx, f.Token)
+	claims, _, err := c.handler.door.Admit(ctx, f.Token, c.address())
 	if err != nil {
 		return nil, err
 	}

@@ -6,35 +6,21 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math"
 	"net/http"
-	"strconv"
 	"sync"
 	"time"
 
 	"parley/actors/api"
+	"parley/actors/conversation"
 	"parley/edge/auth"
 	"parley/edge/gate"
 	"parley/edge/hub"
 	"parley/edge/limit"
 	"parley/edge/receipt"
 	"parley/edge/socket"
+	"parley/edge/web"
 	"parley/proto/code"
-	eventv1 "parley/proto/event/v1"
 )
-
-// Verifier checks tokens; *auth.Verifier is one.
-type Verifier interface {
-	// Login also gives the token's user; nil for an administrator's.
-	Login(ctx context.Context, token string) (*auth.Claims, *eventv1.User, error)
-}
-
-// Limits are the token buckets; *limit.Limits is one.
-type Limits interface {
-	// Allow takes cost out of a bucket, Spent says whether it is empty; both refuse with a code.
-	Allow(s limit.Scope, key string, cost float64) error
-	Spent(s limit.Scope, key string) error
-}
 
 // Options are the limits of the protocol. Start from DefaultOptions.
 type Options struct {
@@ -43,9 +29,6 @@ type Options struct {
 	Subscriptions    int           // of one connection
 	RefusalsMax      int           // frames in a row over the rate, before the connection is closed
 	CommandWithin    time.Duration // for one command of a client
-	SessionResume    time.Duration // told in welcome; the hub's
-	FrameBytesMax    int           // told in welcome; the socket's
-	PingInterval     time.Duration // told in welcome; the socket's
 	JSONDepth        int
 	JSONMembers      int
 	DeviceBytesMax   int
@@ -56,12 +39,10 @@ type Options struct {
 
 // DefaultOptions are the documented limits.
 func DefaultOptions() Options {
-	s, h := socket.DefaultOptions(), hub.DefaultOptions()
 	return Options{
 		PostsInFlight: 64, Subscriptions: 1000, RefusalsMax: 1000, CommandWithin: 10 * time.Second,
-		SessionResume: h.SessionResume, FrameBytesMax: s.FrameBytesMax, PingInterval: s.PingInterval,
 		JSONDepth: limit.JSONDepth, JSONMembers: limit.JSONMembers,
-		DeviceBytesMax: 128, RequestIDMax: 64, ClientIDBytesMax: 128,
+		DeviceBytesMax: 128, RequestIDMax: 64, ClientIDBytesMax: conversation.ClientIDBytesMax,
 		Logger: slog.New(slog.DiscardHandler),
 	}
 }
@@ -88,8 +69,8 @@ type Parts struct {
 	Cluster  api.Cluster
 	Sockets  *socket.Server
 	Hub      *hub.Hub
-	Verifier Verifier
-	Limits   Limits
+	Verifier *auth.Verifier
+	Limits   *limit.Limits
 	Receipts *receipt.Queue
 	Gate     *gate.Gate
 }
@@ -99,6 +80,7 @@ type Parts struct {
 type Handler struct {
 	Parts
 	options Options
+	door    *auth.Door
 	codecs  []codec
 
 	ctx    context.Context // ends with Close: the life of commands, which outlive their connection
@@ -114,7 +96,7 @@ func New(ctx context.Context, p Parts, o Options) (*Handler, error) {
 	if p.Cluster == nil || p.Sockets == nil || p.Hub == nil || p.Verifier == nil || p.Limits == nil || p.Receipts == nil || p.Gate == nil {
 		return nil, errors.New("ws: cluster, sockets, hub, verifier, limits, receipts and gate are needed")
 	}
-	h := &Handler{Parts: p, options: o}
+	h := &Handler{Parts: p, options: o, door: auth.NewDoor(p.Verifier, p.Limits)}
 	h.codecs = []codec{jsonCodec{depth: o.JSONDepth, members: o.JSONMembers}, protoCodec{depth: o.JSONDepth, members: o.JSONMembers}}
 	h.ctx, h.cancel = context.WithCancel(ctx)
 	return h, nil
@@ -155,7 +137,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // turnAway answers an upgrade for which there is no room.
 func turnAway(w http.ResponseWriter, err error) {
 	if e, ok := code.Of(err); ok {
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
+		web.SetRetryAfter(w.Header(), e, http.StatusServiceUnavailable)
 	}
 	http.Error(w, "too many connect at the moment", http.StatusServiceUnavailable)
 }

@@ -14,16 +14,16 @@ import (
 var phase = time.Duration(rand.Int64N(int64(time.Hour)))
 
 // Ticker is a time.Ticker whose ticks fall together with those of every other Ticker of the
-// process whose interval divides this one's or is a multiple of it. The first tick comes early,
-// after any part of the interval. Create with NewTicker. Safe for concurrent use.
+// process whose interval divides this one's or is a multiple of it. The first tick comes early or late,
+// after half an interval at least and one and a half at most. Create with NewTicker. Safe for concurrent use.
 type Ticker struct {
 	// C delivers the ticks; one that nobody waits for is dropped, as time.Ticker does.
 	C <-chan time.Time
 
 	mu      sync.Mutex
-	ticks   *time.Ticker
-	begin   *time.Timer // sets the phase of ticks, once
-	stopped bool        // guarded by mu
+	ticks   *time.Ticker // guarded by mu
+	begin   *time.Timer  // guarded by mu; sets the phase of ticks, once
+	stopped bool         // guarded by mu
 }
 
 // NewTicker starts a Ticker. It panics unless every is positive. The caller must Stop it.
@@ -56,7 +56,12 @@ func (t *Ticker) Stop() {
 	t.ticks.Stop()
 }
 
-// untilNext is the time from now to the next tick: more than nothing, at most every.
+// untilNext is the time from now to the first tick. It is no short one: the ticks follow each other by it until
+// settle has run, which on a busy machine may be late.
 func untilNext(now time.Time, every time.Duration) time.Duration {
-	return every - (time.Duration(now.UnixNano())-phase)%every
+	next := every - (time.Duration(now.UnixNano())-phase)%every
+	if next < every/2 {
+		next += every
+	}
+	return next
 }

@@ -10,14 +10,3 @@ func That(condition bool, format string, args ...any) {
 		panic("invariant broken: " + fmt.Sprintf(format, args...))
 	}
 }
-
-// Check runs a costly check in builds with the race detector or the tag parley_invariants, and
-// is compiled away in others.
-func Check(check func() error) {
-	if !Enabled {
-		return
-	}
-	if err := check(); err != nil {
-		panic("invariant broken: " + err.Error())
-	}
-}

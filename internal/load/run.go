@@ -237,8 +237,11 @@ func (f *Fleet) Run(ctx context.Context, rate float64, lasts time.Duration) (Rep
 		return Report{}, err
 	}
 	f.settle(ctx, time.Second)
-	r := Report{Rate: rate, Elapsed: max(lasts, time.Since(begin)-100*time.Millisecond), Sent: f.sent.Load(), Acked: f.acked.Load(), Refused: f.refused.Load(),
-		Delivered: f.delivered.Load(), Expected: f.sent.Load() * int64(f.shape.Members), Lost: f.lost.Load()}
+	r := Report{
+		Rate: rate, Elapsed: max(lasts, time.Since(begin)-100*time.Millisecond),
+		Sent: f.sent.Load(), Acked: f.acked.Load(), Refused: f.refused.Load(),
+		Delivered: f.delivered.Load(), Expected: f.sent.Load() * int64(f.shape.Members), Lost: f.lost.Load(),
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	at := func(h *hdrhistogram.Histogram, q float64) time.Duration {

@@ -22,9 +22,9 @@ const Meta Shard = 0
 // UUID is the binary form of an identifier; package id converts.
 type UUID = [16]byte
 
-// Of gives the shard of an entity: xxHash64 (seed 0) of application, NUL, entity. The hash and
+// ShardOf gives the shard of an entity: xxHash64 (seed 0) of application, NUL, entity. The hash and
 // the count never change during a cluster's life; a golden test pins both.
-func Of(application, entity string, shards uint32) Shard {
+func ShardOf(application, entity string, shards uint32) Shard {
 	var d xxhash.Digest
 	d.Reset()
 	_, _ = d.WriteString(application)

@@ -70,6 +70,7 @@ func TestKeysAreGolden(t *testing.T) {
 		{"MembershipOrder", keys.MembershipOrder(s, app, user, 0x2122232425262728, conv)},
 		{"MembershipOrders", keys.MembershipOrders(s, app, user)},
 		{"Devices", keys.Devices(s, app, user)},
+		{"Deleted", keys.Deleted(s, app, user)},
 		{"Name", keys.Name(s, app, "user", "ann")},
 		{"Application", keys.Application(app)},
 		{"Applications", keys.Applications()},
@@ -128,7 +129,7 @@ func TestShardsOfEntitiesAreGolden(t *testing.T) {
 			{"8a3fe1d4-7c6d-4b56-9c1f-0c7f7a6f4e11", "user/ann"},
 			{"8a3fe1d4-7c6d-4b56-9c1f-0c7f7a6f4e11", "conversation/Größe"},
 		} {
-			fmt.Fprintf(&b, "%3d %-36s %-40s %d\n", shards, e.app, e.entity, keys.Of(e.app, e.entity, shards))
+			fmt.Fprintf(&b, "%3d %-36s %-40s %d\n", shards, e.app, e.entity, keys.ShardOf(e.app, e.entity, shards))
 		}
 	}
 	golden(t, "testdata/shards.txt", b.String())
@@ -137,7 +138,7 @@ func TestShardsOfEntitiesAreGolden(t *testing.T) {
 func TestEntitiesSpreadOverAllShardsButMeta(t *testing.T) {
 	seen := map[keys.Shard]int{}
 	for i := range 6400 {
-		seen[keys.Of("app", fmt.Sprint("CON-", i), 64)]++
+		seen[keys.ShardOf("app", fmt.Sprint("CON-", i), 64)]++
 	}
 	if len(seen) != 64 || seen[keys.Meta] > 0 {
 		t.Fatalf("%d shards used, %d entities in the meta shard", len(seen), seen[keys.Meta])
@@ -152,7 +153,7 @@ func TestEntitiesSpreadOverAllShardsButMeta(t *testing.T) {
 func TestApplicationAndEntityAreKeptApart(t *testing.T) {
 	same := 0
 	for i := range 64 {
-		if keys.Of("a", fmt.Sprint("b", i), 1<<30) == keys.Of("ab", fmt.Sprint(i), 1<<30) {
+		if keys.ShardOf("a", fmt.Sprint("b", i), 1<<30) == keys.ShardOf("ab", fmt.Sprint(i), 1<<30) {
 			same++
 		}
 	}

@@ -18,6 +18,7 @@ const (
 	tableMembership   = 0x21 // app, user, conversation -> event.v1.Membership
 	tableMembershipBy = 0x22 // app, user, created ms, conversation -> empty: a user's index in order of creation
 	tableDevices      = 0x23 // app, user -> event.v1.Devices
+	tableDeleted      = 0x24 // app, user -> event.v1.DeletedConversations
 	tableName         = 0x30 // app, kind/name -> event.v1.Name
 	tableApplication  = 0x40 // application -> event.v1.Application
 	tableCredential   = 0x41 // api key -> event.v1.Credential

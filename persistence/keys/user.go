@@ -28,6 +28,9 @@ func MembershipOrders(s Shard, app, user UUID) []byte {
 // Devices is a user's devices.
 func Devices(s Shard, app, user UUID) []byte { return entity(s, tableDevices, app, user, 0) }
 
+// Deleted is which conversations of a user were deleted lately.
+func Deleted(s Shard, app, user UUID) []byte { return entity(s, tableDeleted, app, user, 0) }
+
 // Name is the reservation of a name; kind is "user" or "conversation".
 func Name(s Shard, app UUID, kind, name string) []byte {
 	b := table(s, tableName, 17+len(kind)+len(name))

@@ -38,9 +38,13 @@ func (s *Store) FlushState(ctx context.Context) error {
 	if err := s.Damage(); err != nil {
 		return err
 	}
-	flushed, err := s.state.db.AsyncFlush()
-	if err != nil {
+	var flushed <-chan struct{}
+	err := s.enterState(ctx, s.crowd.lookAfter, func() (err error) {
+		flushed, err = s.state.db.AsyncFlush()
 		return s.note(s.state, err)
+	})
+	if err != nil {
+		return fmt.Errorf("flush state: %w", err)
 	}
 	select {
 	case <-flushed:

@@ -43,9 +43,9 @@ func stateOptions(o Options) *pebble.Options {
 func commonOptions(o Options) *pebble.Options {
 	return &pebble.Options{
 		FormatMajorVersion:          formatPebble,
-		MemTableStopWritesThreshold: 4,
+		MemTableStopWritesThreshold: memTablesMax,
 		L0CompactionThreshold:       4,
-		L0StopWritesThreshold:       24,
+		L0StopWritesThreshold:       level0Max,
 		LBaseMaxBytes:               64 << 20,
 		BytesPerSync:                512 << 10,
 		MaxOpenFiles:                o.OpenFilesMax,

@@ -235,6 +235,14 @@ func (r *room) end() {
 // the file system, which may take long on a sick one: one goroutine calls it, now and then.
 func (s *Store) Space(now time.Time) Space { return s.room.check(now) }
 
+// LastSpace is what Space found last; a write that found no space since then has made it full. It asks nobody, and anybody
+// may call it.
+func (s *Store) LastSpace() Space {
+	s.room.mu.Lock()
+	defer s.room.mu.Unlock()
+	return s.room.last
+}
+
 // Starved gives a value when a write has found no space, before Space would have noticed: the store is full.
 func (s *Store) Starved() <-chan struct{} { return s.room.starved }
 

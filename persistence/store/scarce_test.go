@@ -191,8 +191,11 @@ func TestADiskThatFillsAtOneStroke(t *testing.T) {
 		if (err == nil) != (n > 0) {
 			t.Errorf("row %d after a restart: %v", n, err)
 		}
-		if err == nil {
-			err = closer.Close()
+		if err != nil {
+			continue
+		}
+		if err := closer.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 	if err := st.Close(); err != nil {

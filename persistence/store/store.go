@@ -21,6 +21,7 @@ type Store struct {
 	room    *room
 	log     *half
 	state   *half
+	crowd   *crowd
 
 	gate    gate
 	damage  atomic.Pointer[DamageError] // the first one noticed
@@ -47,7 +48,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
-	s := &Store{dir: dir, logger: o.Logger.With("store", dir), metrics: m, damaged: make(chan struct{})}
+	s := &Store{dir: dir, logger: o.Logger.With("store", dir), metrics: m, crowd: newCrowd(o), damaged: make(chan struct{})}
 	s.room = newRoom(dir, o, m.noSpace)
 	if err := s.open(o); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, errors.Join(err, s.closeHalves()))
@@ -190,7 +191,7 @@ func (s *Store) IncomingDir() string { return s.fs.PathJoin(s.dir, dirIncoming) 
 // Log is the synced Pebble. Its user stops before Close.
 func (s *Store) Log() *pebble.DB { return s.log.db }
 
-// State is the Pebble without a write-ahead log: commit to it with pebble.NoSync. Its user stops
+// State is the Pebble without a write-ahead log: it is written with CommitState. Its user stops
 // before Close.
 func (s *Store) State() *pebble.DB { return s.state.db }
 

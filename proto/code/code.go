@@ -70,6 +70,16 @@ var statuses = map[Code]int{
 	TooManySessions: http.StatusTooManyRequests, IdempotencyConflict: http.StatusConflict, ClusterState: http.StatusConflict,
 }
 
+// Passing says whether a refusal by c is about this moment alone: the same request, repeated, may be
+// granted later.
+func (c Code) Passing() bool {
+	switch c {
+	case RateLimited, Unavailable, NotStored, Unknown, Internal:
+		return true
+	}
+	return false
+}
+
 // Field is one rejected input and why, worded for the caller.
 type Field struct {
 	Name   string

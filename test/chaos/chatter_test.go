@@ -31,6 +31,7 @@ const (
 	// docs/errors.md
 	unavailable = "system:error:unavailable"
 	unknown     = "system:error:unknown-outcome"
+	limited     = "http:error:too-many-requests"
 	notStored   = "system:error:not-stored"
 )
 

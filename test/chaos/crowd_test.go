@@ -315,12 +315,19 @@ func (w *crowd) check(edges []string) int {
 	for _, v := range violations[:min(len(violations), 5)] {
 		w.t.Errorf("%d violations: %s", len(violations), v)
 	}
-	acked := 0
-	for _, m := range w.chatters {
-		acked += len(m.deeds)
-	}
+	acked := w.acked()
 	w.t.Logf("%d acknowledged in %d tries, %d conversations read from %d nodes; error frames %v", acked, len(h.Sends), len(read), len(edges), w.codes)
 	return acked
+}
+
+// acked is how many sends were acknowledged so far.
+func (w *crowd) acked() (n int) {
+	for _, m := range w.chatters {
+		m.mu.Lock()
+		n += len(m.deeds)
+		m.mu.Unlock()
+	}
+	return n
 }
 
 // leave disconnects everybody. It may be called twice.

@@ -101,6 +101,7 @@ type Receipt struct {
 	Shown        uint64 // the highest sequence that the user's devices had shown
 	Outcome      Outcome
 	Told         uint64 // when committed: how far it has read, as answered
+	AtLeast      bool   // the answer does not say whether it had read further before
 	Member       string // when committed: the membership that the answer is about
 	Began, Ended int64
 }
@@ -108,7 +109,7 @@ type Receipt struct {
 // Cursor is how far a user has read, as somebody was told.
 type Cursor struct {
 	Conversation string
-	User         string
+	User         string // "" = whoever has read furthest
 	Seen         uint64
 	At           int64
 }
@@ -199,10 +200,6 @@ type checker struct {
 	seen       map[slot]Event
 	logs       map[string][]Event // the longest complete read, by conversation
 	violations []Violation
-}
-
-func (c *checker) broken(rule, format string, args ...any) {
-	c.brokenAt(slot{}, rule, format, args...)
 }
 
 func (c *checker) brokenAt(at slot, rule, format string, args ...any) {

@@ -145,7 +145,7 @@ func (c *checker) checkReceipts(h History) {
 		}
 		at.user = r.Member // who leaves and joins again begins anew
 		for _, before := range told[at] {
-			if before.at < r.Began && before.sequence > r.Told {
+			if !r.AtLeast && before.at < r.Began && before.sequence > r.Told {
 				c.brokenAt(slot{r.Conversation, r.Told}, "S9", "%s: the cursor of %s went back from %d to %d", r.Conversation, r.User, before.sequence, r.Told)
 			}
 		}
@@ -153,9 +153,14 @@ func (c *checker) checkReceipts(h History) {
 	}
 	for _, cursor := range h.Cursors {
 		most := uint64(0)
-		for _, claim := range claimed[reader{cursor.Conversation, cursor.User}] {
-			if claim.at <= cursor.At {
-				most = max(most, claim.sequence)
+		for who, claims := range claimed {
+			if who.conversation != cursor.Conversation || cursor.User != "" && cursor.User != who.user {
+				continue
+			}
+			for _, claim := range claims {
+				if claim.at <= cursor.At {
+					most = max(most, claim.sequence)
+				}
 			}
 		}
 		if cursor.Seen > most {

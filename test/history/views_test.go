@@ -92,6 +92,8 @@ func TestBrokenViewsAreFound(t *testing.T) {
 		{"a cursor that nobody claimed", "S9", func(h *History) { h.Cursors[0].Seen = 4 }},
 		{"a cursor from before its claim", "S9", func(h *History) { h.Cursors[0].At = 15 }},
 		{"a cursor that goes back", "S9", func(h *History) { h.Receipts[1].Told = 2 }},
+		{"a cursor that goes back after many were moved together", "S9", func(h *History) { h.Receipts[0].AtLeast, h.Receipts[1].Told = true, 2 }},
+		{"a furthest that nobody claimed", "S9", func(h *History) { h.Cursors[0].User, h.Cursors[0].Seen = "", 4 }},
 		{"a read after leaving", "S10", func(h *History) { h.Pages[0].Began, h.Pages[0].Ended = 22, 23 }},
 		{"a read by who never was a member", "S10", func(h *History) { h.Pages[0].User = "eve" }},
 		{"a screen that goes on after leaving", "S10", func(h *History) { h.Screens[1].Shown = h.Screens[0].Shown }},

@@ -4,7 +4,7 @@ import (
 	"flag"
 	"testing"
 
-	"parley/internal/invariant"
+	"parley/test/sim/frame"
 )
 
 var (
@@ -19,8 +19,8 @@ var (
 func TestPowerCuts(t *testing.T) {
 	var acked, cuts, shown, deeds, slowed, typings int
 	last := *from + *seeds
-	if invariant.Enabled && *seeds > 2 {
-		last = *from + 2 // the race detector makes every life ten times longer; it needs few of them
+	if frame.Racing && *seeds > 2 {
+		last = *from + 2
 	}
 	for seed := *from; seed < last; seed++ {
 		w, err := NewWorld(seed)

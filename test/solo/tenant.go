@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"parley/actors/api"
+	actor "parley/actors/conversation"
 	eventv1 "parley/proto/event/v1"
 	"parley/proto/id"
 	nodev1 "parley/proto/node/v1"
@@ -18,11 +19,11 @@ type Tenant struct {
 	Admin *nodev1.Principal
 
 	t   testing.TB
-	api *api.API
+	api *api.Service
 }
 
 // NewTenant makes an application at a node; an empty id makes a new one.
-func NewTenant(t testing.TB, a *api.API, application string) *Tenant {
+func NewTenant(t testing.TB, a *api.Service, application string) *Tenant {
 	t.Helper()
 	if application == "" {
 		application = id.New(id.Application)
@@ -35,7 +36,7 @@ func NewTenant(t testing.TB, a *api.API, application string) *Tenant {
 }
 
 // At is the same tenant as asked for at another node.
-func (a *Tenant) At(node *api.API) *Tenant {
+func (a *Tenant) At(node *api.Service) *Tenant {
 	return &Tenant{ID: a.ID, Admin: a.Admin, t: a.t, api: node}
 }
 
@@ -77,7 +78,7 @@ func (a *Tenant) Conversation(c *eventv1.Conversation) string {
 func (a *Tenant) Join(conversation string, u api.UserRef) *nodev1.Reply {
 	a.t.Helper()
 	r, err := a.api.AddMember(a.t.Context(), a.Admin, conversation, "", u,
-		&nodev1.AddMember{Action: nodev1.MemberAction_MEMBER_ACTION_JOIN, Channel: []byte(`{"type":"app"}`)})
+		&nodev1.AddMember{Action: nodev1.MemberAction_MEMBER_ACTION_JOIN, Channel: []byte(actor.AppChannel)})
 	if err != nil {
 		a.t.Fatal(err)
 	}

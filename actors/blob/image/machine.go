@@ -30,12 +30,12 @@ const (
 
 // machine implements grain.Machine for one image.
 type machine struct {
-	entity grain.Entity
-	app    keys.UUID
-	id     keys.UUID
-	exists bool // the id is well formed: an image may stand behind it
-	loaded bool
-	image  *eventv1.Image // nil = never heard of
+	entity     grain.Entity
+	app        keys.UUID
+	id         keys.UUID
+	wellFormed bool // the id; else no image can stand behind it
+	loaded     bool
+	image      *eventv1.Image // nil = never heard of
 }
 
 // New makes the machine of the image e. It is called by grain shells, once per activation and again
@@ -43,7 +43,7 @@ type machine struct {
 func New(e grain.Entity) grain.Machine {
 	app, errApp := id.Parse(id.Application, e.Application)
 	image, errImage := id.Parse(id.Image, e.ID)
-	return &machine{entity: e, app: app, id: image, exists: errApp == nil && errImage == nil}
+	return &machine{entity: e, app: app, id: image, wellFormed: errApp == nil && errImage == nil}
 }
 
 // Pictures are an image's representations, the original first.
@@ -56,7 +56,7 @@ func Alive(i *eventv1.Image) bool { return i != nil && !i.Never && i.DeletedMs =
 
 // Load implements grain.Machine.
 func (m *machine) Load(r store.Reader, _ uint64, _ []byte, _ *nodev1.Command) error {
-	if !m.exists || m.loaded {
+	if !m.wellFormed || m.loaded {
 		return nil
 	}
 	i, err := row.Find[eventv1.Image](r, keys.Image(m.entity.Shard, m.app, m.id))
@@ -66,7 +66,7 @@ func (m *machine) Load(r store.Reader, _ uint64, _ []byte, _ *nodev1.Command) er
 
 // Decide implements grain.Machine. What changes is always the whole record.
 func (m *machine) Decide(now int64, cmd *nodev1.Command) (grain.Decision, error) {
-	if !m.exists || cmd.GetPrincipal().GetApplicationId() != m.entity.Application {
+	if !m.wellFormed || cmd.GetPrincipal().GetApplicationId() != m.entity.Application {
 		return grain.Decision{}, NotFound()
 	}
 	switch b := cmd.Body.(type) {

@@ -199,8 +199,8 @@ func (s *Sweeper) remove(ctx context.Context, d keys.DueRow) (outcome string, er
 	if err := s.options.Objects.Delete(ctx, name); err != nil {
 		return postponed, fmt.Errorf("remove object %s: %w", name, err)
 	}
-	purge := &nodev1.PurgeObject{Generation: d.Generation, DueMs: d.DueMs}
-	if _, err := s.command(ctx, d, nodev1.Kind_KIND_BLOB, sum, &nodev1.Command{Body: &nodev1.Command_PurgeObject{PurgeObject: purge}}); err != nil {
+	purge := &nodev1.Command{Body: &nodev1.Command_PurgeObject{PurgeObject: &nodev1.PurgeObject{Generation: d.Generation, DueMs: d.DueMs}}}
+	if _, err := s.command(ctx, d, nodev1.Kind_KIND_BLOB, sum, purge); err != nil {
 		return postponed, fmt.Errorf("forget object %s: %w", name, err)
 	}
 	return "removed", nil

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -15,8 +17,8 @@ const DepthMax = 32
 
 // The reasons of a refusal, worded to stand after the name of the field.
 var (
-	ErrNotObject = errors.New("must be an object")
-	ErrTooDeep   = fmt.Errorf("must not nest deeper than %d levels", DepthMax)
+	errNotObject = errors.New("must be an object")
+	errTooDeep   = fmt.Errorf("must not nest deeper than %d levels", DepthMax)
 )
 
 // Check says whether b is one JSON object of at most sizeMax bytes that nests no deeper than
@@ -27,14 +29,14 @@ func Check(b []byte, sizeMax int) error {
 	}
 	trimmed := bytes.TrimLeft(b, " \t\r\n")
 	if len(trimmed) == 0 || trimmed[0] != '{' {
-		return ErrNotObject
+		return errNotObject
 	}
 	// Depth first: it bounds the work of everything that parses b afterwards.
 	if depth(b) > DepthMax {
-		return ErrTooDeep
+		return errTooDeep
 	}
 	if !utf8.Valid(b) || !json.Valid(b) {
-		return ErrNotObject
+		return errNotObject
 	}
 	return nil
 }
@@ -86,6 +88,14 @@ func depth(b []byte) int {
 		}
 	}
 	return deepest
+}
+
+// CheckName is CheckText for what paths, tokens and people call a thing by: it has no control characters.
+func CheckName(s string, charactersMax int) error {
+	if strings.ContainsFunc(s, unicode.IsControl) {
+		return errors.New("must not contain control characters")
+	}
+	return CheckText(s, charactersMax)
 }
 
 // CheckText says whether s is valid UTF-8 of at most charactersMax characters. The error is

@@ -46,6 +46,16 @@ func TestText(t *testing.T) {
 	}
 }
 
+func TestName(t *testing.T) {
+	for s, ok := range map[string]bool{
+		"ünïcode": true, "a/b": true, "..": true, "a b": true, "12345678": false, "\xff": false, "a\x00b": false, "a\nb": false, "\x7f": false, "\u0085": false,
+	} {
+		if err := CheckName(s, 7); (err == nil) != ok {
+			t.Errorf("CheckName(%q) = %v", s, err)
+		}
+	}
+}
+
 func TestFields(t *testing.T) {
 	f := Fields([]byte(`{"s":"x\u00e9","n":-1,"o":{},"Text":1,"z":null}`))
 	if s, ok := String(f["s"]); !ok || s != "xé" {

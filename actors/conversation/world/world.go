@@ -68,7 +68,7 @@ func (w *World) Pending() int { return len(w.outbox) }
 
 // Do runs commands on one entity as one batch, and commits it.
 func (w *World) Do(kind nodev1.Kind, app, entity string, cmds ...*nodev1.Command) ([]Result, error) {
-	e := grain.Entity{Shard: keys.Of(app, entity, w.shards), Kind: kind, Application: app, ID: entity}
+	e := grain.Entity{Shard: keys.ShardOf(app, entity, w.shards), Kind: kind, Application: app, ID: entity}
 	if kind == nodev1.Kind_KIND_APPLICATION {
 		e.Shard = keys.Meta
 	}

@@ -6,8 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
+
+	"parley/internal/retryafter"
 )
 
 // Notification is what a device is told. It is rendered for the device's platform, and fits into what
@@ -97,15 +98,10 @@ func FailureOf(err error) *Failure {
 // retryAfterMax bounds what a provider may ask for.
 const retryAfterMax = time.Hour
 
-// Later is the Retry of an answer that says so by its status, with its Retry-After (RFC 9110, 10.2.3).
+// Later is the Retry of an answer that says so by its status, with its Retry-After.
 func Later(status int, header http.Header, now time.Time) *Failure {
 	f := Fail(Retry, "status %d", status)
-	text := header.Get("Retry-After")
-	if seconds, err := strconv.Atoi(text); err == nil {
-		f.RetryAfter = time.Duration(min(max(seconds, 0), int(retryAfterMax/time.Second))) * time.Second
-	} else if at, err := http.ParseTime(text); err == nil {
-		f.RetryAfter = min(max(at.Sub(now), 0), retryAfterMax)
-	}
+	f.RetryAfter = retryafter.Read(header, now, retryAfterMax)
 	return f
 }
 

@@ -11,9 +11,10 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
+
+	"parley/internal/retryafter"
 )
 
 // replyBytesMax bounds what is read of one answer.
@@ -107,7 +108,7 @@ func (c *Client) Call(ctx context.Context, auth Authorization, method, path stri
 	}
 	if response.StatusCode/100 != 2 {
 		r := refusal(response.StatusCode, body)
-		r.RetryAfter = retryAfter(response.Header.Get("Retry-After"))
+		r.RetryAfter = retryafter.Read(response.Header, time.Now(), retryAfterMax)
 		return r
 	}
 	if out == nil || len(body) == 0 {
@@ -153,14 +154,8 @@ func cause(err error) string {
 	return err.Error()
 }
 
-// retryAfter reads the header of that name in seconds, as a node writes it (RFC 9110 section 10.2.3).
-func retryAfter(header string) time.Duration {
-	seconds, err := strconv.ParseUint(header, 10, 16)
-	if err != nil {
-		return 0
-	}
-	return time.Duration(seconds) * time.Second
-}
+// retryAfterMax bounds what a node may ask for.
+const retryAfterMax = time.Hour
 
 // refusal understands the error formats of all generations of the API.
 func refusal(status int, body []byte) *Refusal {

@@ -24,18 +24,18 @@ type Credentials struct {
 	APISecret string
 }
 
-// CredentialsPath is the file in the user's home directory.
-func CredentialsPath(home string) string { return filepath.Join(home, credentialsFile) }
+// credentialsPath is the file in the user's home directory.
+func credentialsPath(home string) string { return filepath.Join(home, credentialsFile) }
 
 // ReadCredentials gives what was saved under home; nothing saved is no error.
 func ReadCredentials(home string) (Credentials, error) {
-	values, err := readINI(CredentialsPath(home), "credentials")
+	values, err := readINI(credentialsPath(home), "credentials")
 	return Credentials{URL: values["url"], APIKey: values["api_key"], APISecret: values["api_secret"]}, err
 }
 
 // Write saves the credentials so that only the user can read them, and gives the file's path.
 func (c Credentials) Write(home string) (string, error) {
-	path := CredentialsPath(home)
+	path := credentialsPath(home)
 	lines := [][2]string{{"api_key", c.APIKey}, {"api_secret", c.APISecret}}
 	if c.URL != "" {
 		lines = append(lines, [2]string{"url", c.URL})
@@ -49,8 +49,8 @@ type Application struct {
 	PrivateKey string // PEM
 }
 
-// ApplicationPath is the file in directory dir.
-func ApplicationPath(dir string) string { return filepath.Join(dir, applicationFile) }
+// applicationPath is the file in directory dir.
+func applicationPath(dir string) string { return filepath.Join(dir, applicationFile) }
 
 // ReadApplication gives what is recorded in dir, in Parley's file or else in the old command
 // line's; nothing recorded is no error.
@@ -66,14 +66,14 @@ func ReadApplication(dir string) (Application, error) {
 
 // Write records the application in dir. existed tells whether the file was there before.
 func (a Application) Write(dir string) (path string, existed bool, err error) {
-	path = ApplicationPath(dir)
+	path = applicationPath(dir)
 	_, statErr := os.Stat(path)
 	err = writeINI(path, "app_config", [][2]string{{"app_id", a.ID}, {"private_key", a.PrivateKey}})
 	return path, statErr == nil, err
 }
 
 // CanWriteApplication says why Write to dir would fail now, nil if nothing speaks against it.
-func CanWriteApplication(dir string) error { return CanWriteSecret(ApplicationPath(dir)) }
+func CanWriteApplication(dir string) error { return CanWriteSecret(applicationPath(dir)) }
 
 func readINI(path, section string) (map[string]string, error) {
 	text, err := os.ReadFile(path)

@@ -13,16 +13,16 @@ import (
 const (
 	// FileBytesMax bounds one file of JSON, and the history of one conversation, which are held in memory.
 	FileBytesMax = 256 << 20
-	// LineBytesMax bounds one line of a JSON Lines file.
-	LineBytesMax = 1 << 20
+	// lineBytesMax bounds one line of a JSON Lines file.
+	lineBytesMax = 1 << 20
 	// SpansMax bounds in how many places of its files the events of an export may stand; those of one
 	// conversation that follow each other count once. Each is remembered in 24 bytes: 768 MiB in
 	// all, and up to as much again where the lists of them have just grown.
 	SpansMax = 32 << 20
-	// ProblemsMax is how many problems are kept of one export; the rest is only counted.
-	ProblemsMax = 1000
-	// GapMax is how many events in a row may be missing from a history.
-	GapMax = 10_000
+	// problemsMax is how many problems are kept of one export; the rest is only counted.
+	problemsMax = 1000
+	// gapMax is how many events in a row may be missing from a history.
+	gapMax = 10_000
 )
 
 // MissingType is the type of the deleted event that stands where an export has none: events are
@@ -186,7 +186,7 @@ func (x *Export) problem(at Place, fatal bool, field, format string, args ...any
 	} else {
 		x.Warnings++
 	}
-	if len(x.Problems) < ProblemsMax {
+	if len(x.Problems) < problemsMax {
 		x.Problems = append(x.Problems, Problem{at, field, fmt.Sprintf(format, args...), fatal})
 	}
 }

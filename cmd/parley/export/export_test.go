@@ -73,6 +73,15 @@ func TestProblemsNameTheirPlace(t *testing.T) {
 		fatal             bool
 	}{
 		{"no JSON", `{"kind":`, "", true},
+		{"an empty list", `[]`, "", true},
+		{"a number", `7`, "", true},
+		{"a text", `"x"`, "", true},
+		{"null", `null`, "", true},
+		{"an empty object", `{}`, "", true},
+		{"a list of strangers", `[{}]`, "", true},
+		{"a refusal", `{"code":"http:error:not-found","description":"x"}`, "", true},
+		{"another name of a user", `{"kind":"user","id":"USR-aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa","name":"jim"}`, "name", true},
+		{"another name of a conversation", `{"kind":"conversation","id":"` + lunch + `","name":"dinner"}`, "name", true},
 		{"nothing known", `{"kind":"leg","id":"x"}`, "", true},
 		{"a user's id", `{"kind":"user","id":"USR-1","name":"x"}`, "id", true},
 		{"a long name", `{"kind":"user","id":"USR-bbbbbbbb-aaaa-4aaa-8aaa-aaaaaaaaaaaa","name":"` + strings.Repeat("x", 101) + `"}`, "name", true},
@@ -103,6 +112,25 @@ func TestProblemsNameTheirPlace(t *testing.T) {
 				t.Errorf("%+v", x.Problems)
 			}
 		})
+	}
+}
+
+// TestSavedAnswers: one that holds nothing is fine, or worth a warning; one that is none is an error.
+func TestSavedAnswers(t *testing.T) {
+	for answer, want := range map[string]struct{ fatal, warnings int }{
+		`[]`: {0, 1}, `{"page_size":10,"_links":{}}`: {0, 1}, `{"_embedded":{"data":{}}}`: {0, 1}, `{"_embedded":{"users":[]}}`: {0, 1},
+		`{"_embedded":{"users":null}}`:                           {0, 1},
+		`{"uuid":"` + lunch + `","name":"lunch","members":null}`: {0, 0}, `{"uuid":"` + lunch + `","name":"lunch","members":{}}`: {0, 0},
+		`{}`: {1, 0}, `7`: {1, 0}, `null`: {1, 0}, `{"_embedded":{"users":[7,null]}}`: {2, 0},
+		`{"code":"system:error:invalid-token","description":"x"}`: {1, 0},
+	} {
+		file := filepath.Join(t.TempDir(), "answer.json")
+		if err := os.WriteFile(file, []byte(answer), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if x, err := export.Read(file); err != nil || x.Fatal != want.fatal || x.Warnings != want.warnings {
+			t.Errorf("%s: %v, %v", answer, err, x.Problems)
+		}
 	}
 }
 

@@ -65,7 +65,7 @@ func (x *Export) complete(c *Conversation, events []*Event) []*Event {
 	var all []*Event
 	next, before := uint64(1), time.Time{}
 	for _, e := range events {
-		if e.ID-next > GapMax {
+		if e.ID-next > gapMax {
 			x.problem(e.at, true, "id", "events %d to %d are missing from the export", next, e.ID-1)
 			return all
 		}

@@ -128,29 +128,35 @@ func invalidLine(raw []byte) int {
 // readLines reads one JSON value a line.
 func (x *Export) readLines(in io.Reader, name string, m *marker) error {
 	lines := bufio.NewScanner(in)
-	lines.Buffer(make([]byte, 64<<10), LineBytesMax)
+	lines.Buffer(make([]byte, 64<<10), lineBytesMax)
 	lines.Split(wholeLines)
 	at, offset := Place{name, 0}, int64(0)
 	for lines.Scan() {
 		at.Line++
 		line := &text{raw: lines.Bytes(), start: offset, at: at}
 		offset += int64(len(line.raw))
-		if trimmed := bytes.TrimSpace(line.raw); len(trimmed) > 0 && !json.Valid(trimmed) {
+		trimmed := bytes.TrimSpace(line.raw)
+		if len(trimmed) > 0 && !json.Valid(trimmed) {
 			x.problem(at, true, "", "not valid JSON")
 			continue
 		}
-		x.takeAll(line, "", m)
+		if found := x.takeAll(line, "", m); found == 0 && len(trimmed) > 0 {
+			x.problem(at, true, "", noThing)
+		}
 		m.pass(line)
 		if err := x.files.full(); err != nil {
 			return err
 		}
 	}
 	if errors.Is(lines.Err(), bufio.ErrTooLong) {
-		x.problem(Place{name, at.Line + 1}, true, "", "the line is longer than %d bytes", LineBytesMax)
+		x.problem(Place{name, at.Line + 1}, true, "", "the line is longer than %d bytes", lineBytesMax)
 		return nil
 	}
 	return lines.Err()
 }
+
+// noThing is told of what was expected to be a thing.
+const noThing = "neither a user nor a conversation, member or event"
 
 // wholeLines splits like bufio.ScanLines, but leaves the ends in, so that offsets add up.
 func wholeLines(data []byte, end bool) (int, []byte, error) {

@@ -72,6 +72,10 @@ func (f fields) list(path string) json.RawMessage {
 // take keeps an item, unless it is an event: then it gives the event's conversation.
 func (x *Export) take(i *item) *Conversation {
 	f := fieldsOf(i.raw)
+	if f == nil {
+		x.problem(i.at, true, "", noThing)
+		return nil
+	}
 	switch kind := i.kindOf(f); kind {
 	case "users":
 		x.takeUser(i, f)
@@ -89,7 +93,7 @@ func (x *Export) take(i *item) *Conversation {
 		}
 		c.takeMember(memberOf(i.at, f))
 	default:
-		x.problem(i.at, true, "", "neither a user nor a conversation, member or event")
+		x.problem(i.at, true, "", noThing)
 	}
 	return nil
 }
@@ -123,7 +127,7 @@ func (x *Export) takeUser(i *item, f fields) {
 		u = &User{ID: id, at: i.at}
 		x.users[id] = u
 	}
-	fill(&u.Name, f.text("name"))
+	x.fillName(i.at, &u.Name, id, f.text("name"))
 	fill(&u.DisplayName, f.text("display_name"))
 	fill(&u.ImageURL, f.text("image_url"))
 	fillRaw(&u.Properties, f.object("properties"))
@@ -134,7 +138,7 @@ func (x *Export) takeUser(i *item, f fields) {
 
 func (x *Export) takeConversation(i *item, f fields) {
 	c := x.conversation(f.text("id", "uuid"), i.at)
-	fill(&c.Name, f.text("name"))
+	x.fillName(i.at, &c.Name, c.ID, f.text("name"))
 	fill(&c.DisplayName, f.text("display_name"))
 	fill(&c.ImageURL, f.text("image_url"))
 	fillRaw(&c.Properties, properties(f))
@@ -142,7 +146,7 @@ func (x *Export) takeConversation(i *item, f fields) {
 	fill(&c.Timestamp.Created, f.text("timestamp.created"))
 	fill(&c.Timestamp.Updated, f.text("timestamp.updated"))
 	c.sequence = max(c.sequence, f.whole("sequence_number"))
-	item{raw: f["members"], kind: "members", conversation: c.ID}.walk(func(member *item) {
+	item{raw: f.list("members"), kind: "members", conversation: c.ID}.walk(func(member *item) {
 		c.takeMember(memberOf(i.at, fieldsOf(member.raw)))
 	})
 }
@@ -232,6 +236,14 @@ func eventOf(at Place, f fields) *Event {
 		e.Body = nil
 	}
 	return e
+}
+
+// fillName is fill for the name of id, which can have one only.
+func (x *Export) fillName(at Place, field *string, id, name string) {
+	if *field != "" && name != "" && name != *field {
+		x.problem(at, true, "name", "%s is called %q here and %q before", id, name, *field)
+	}
+	fill(field, name)
 }
 
 func fill(field *string, value string) {

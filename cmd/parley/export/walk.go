@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"iter"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -24,11 +25,18 @@ func (i item) part(start int, raw []byte) item {
 	return i
 }
 
-// lists are the members of pages that hold things.
-var lists = []string{"users", "conversations", "members", "events"}
+var (
+	// lists are the members of pages that hold things.
+	lists = []string{"users", "conversations", "members", "events"}
+	// wraps are the members of pages that hold lists.
+	wraps = []string{"_embedded", "data"}
+	// marks are the other members by which a page is known, should it hold nothing.
+	marks = []string{"_links", "page_size"}
+)
 
 // walk finds the things in a value: in arrays, and in pages of every generation. The value is valid JSON
-// or empty; what is found are parts of it, word for word.
+// or empty; what is found are parts of it, word for word. Whatever is neither an array nor a page is found,
+// also what is no thing: nothing is passed over.
 func (i item) walk(found func(*item)) {
 	i = i.part(len(i.raw)-len(bytes.TrimLeftFunc(i.raw, unicode.IsSpace)), bytes.TrimSpace(i.raw))
 	switch {
@@ -37,44 +45,59 @@ func (i item) walk(found func(*item)) {
 		for start, value := range values(i.inside()) {
 			i.part(1+start, value).walk(found)
 		}
-	case i.raw[0] == '{':
-		i.walkObject(found)
+	case i.raw[0] == '{' && i.walkPage(found):
+	default:
+		found(&i)
 	}
 }
 
-func (i item) walkObject(found func(*item)) {
-	members := map[string]item{}
-	var name *string
-	for start, value := range values(i.inside()) {
-		if name == nil {
-			name = new(string)
-			if json.Unmarshal(value, name) != nil {
-				return
-			}
-			continue
-		}
-		members[*name], name = i.part(1+start, value), nil
-	}
-	for _, name := range []string{"id", "uuid", "member_id", "user_id"} {
-		if _, ok := members[name]; ok {
-			found(&i)
-			return
-		}
+// walkPage walks over the lists of an object, or says that it is no page.
+func (i item) walkPage(found func(*item)) bool {
+	members := i.members()
+	has := func(name string) bool { _, ok := members[name]; return ok }
+	if slices.ContainsFunc([]string{"id", "uuid", "member_id", "user_id"}, has) || !slices.ContainsFunc(slices.Concat(lists, wraps, marks), has) {
+		return false
 	}
 	if id := conversationID.FindString(string(members["_links"].raw)); id != "" {
 		i.conversation = id
 	}
 	inner := func(name, kind string) {
 		m := members[name]
+		if hollow(m.raw) {
+			return
+		}
 		m.conversation, m.kind = i.conversation, kind
 		m.walk(found)
 	}
-	for _, name := range []string{"_embedded", "data"} {
+	for _, name := range wraps {
 		inner(name, i.kind)
 	}
 	for _, name := range lists {
 		inner(name, name)
 	}
+	return true
+}
+
+// members are the members of an object, by name.
+func (i item) members() map[string]item {
+	members := map[string]item{}
+	var name *string
+	for start, value := range values(i.inside()) {
+		if name == nil {
+			name = new(string)
+			if json.Unmarshal(value, name) != nil {
+				return members // not JSON
+			}
+			continue
+		}
+		members[*name], name = i.part(1+start, value), nil
+	}
+	return members
+}
+
+// hollow says whether a value is null or an object with nothing in it.
+func hollow(raw []byte) bool {
+	return string(raw) == "null" || len(raw) > 1 && raw[0] == '{' && len(bytes.TrimSpace(raw[1:len(raw)-1])) == 0
 }
 
 // inside is what stands between the brackets of an array or object.

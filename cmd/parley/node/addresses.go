@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 )
 
-// addressesFile tells programs on the same machine which ports were taken.
-const addressesFile = "addresses.json"
+// AddressesFile tells programs on the same machine which ports were taken.
+const AddressesFile = "addresses.json"
 
 // Addresses are where a node listens, with the ports that were taken: host:port each.
 type Addresses struct {
@@ -48,7 +48,7 @@ func (a Addresses) write(dir string) error {
 	if err != nil {
 		return fmt.Errorf("write addresses: %w", err)
 	}
-	path := filepath.Join(dir, addressesFile)
+	path := filepath.Join(dir, AddressesFile)
 	next := path + ".next"
 	if err := os.WriteFile(next, append(text, '\n'), 0o644); err != nil {
 		return fmt.Errorf("write addresses: %w", err)

@@ -53,10 +53,20 @@ func (n *Node) renew(ctx context.Context) {
 		case <-every.C:
 		case <-n.options.Reload:
 		}
-		if err := n.certs.Reload(); err != nil {
-			n.options.Logger.Error("certificates were not renewed", "in use until", n.certs.Expires(), "error", err)
-		}
+		n.renewCertificates()
 		n.renewGossip()
+	}
+}
+
+func (n *Node) renewCertificates() {
+	before := n.certs.Expires()
+	err := n.certs.Reload()
+	until := n.certs.Expires()
+	switch {
+	case err != nil:
+		n.options.Logger.Error("certificates were not renewed", "in use until", until, "error", err)
+	case !until.Equal(before):
+		n.options.Logger.Info("certificates were renewed", "in use until", until)
 	}
 }
 

@@ -1,11 +1,16 @@
 package node
 
 import (
+	"context"
 	"crypto/tls"
 	"io"
+	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -43,6 +48,66 @@ func TestTheCertificateOfAnotherNodeIsRefused(t *testing.T) {
 	if _, err := Open(t.Context(), o); err == nil || !strings.Contains(err.Error(), "--node-name n2") {
 		t.Errorf("n1 started with the certificate of n2: %v", err)
 	}
+}
+
+// TestARenewedCertificateIsTold: whoever has put new files in place learns from the log that they are in use.
+func TestARenewedCertificateIsTold(t *testing.T) {
+	authority, dir, next := t.TempDir(), filepath.Join(t.TempDir(), "n1"), filepath.Join(t.TempDir(), "next")
+	for _, err := range []error{
+		certs.CreateAuthority(authority, "test", time.Now()),
+		certs.Issue(authority, dir, "n1", time.Now().Add(-time.Hour)),
+		certs.Issue(authority, next, "n1", time.Now()),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	reload := make(chan os.Signal, 1)
+	o := options(t, t.TempDir())
+	o.Settings.NodeName, o.Settings.CertsDir, o.Reload = "n1", dir, reload
+	told := &listener{wanted: "certificates were renewed", heard: make(chan struct{})}
+	o.Logger = slog.New(slog.NewTextHandler(told, nil))
+	n := open(t, o)
+	before := n.certs.Expires()
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := n.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, name := range []string{"node.key", "node.crt"} {
+		if err := os.Rename(filepath.Join(next, name), filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reload <- syscall.SIGHUP
+	late := time.NewTimer(time.Minute)
+	defer late.Stop()
+	select {
+	case <-told.heard:
+	case <-late.C:
+		t.Error("nothing is told")
+	}
+	stop()
+	running.Wait()
+	if got := n.certs.Expires(); !got.After(before) {
+		t.Errorf("in use until %s, before until %s", got, before)
+	}
+}
+
+// listener waits for a line of a log.
+type listener struct {
+	wanted string
+	once   sync.Once
+	heard  chan struct{} // closed when the line has come
+}
+
+func (l *listener) Write(line []byte) (int, error) {
+	if strings.Contains(string(line), l.wanted) {
+		l.once.Do(func() { close(l.heard) })
+	}
+	return len(line), nil
 }
 
 // TestNothingIsPlainBetweenNodes knocks at each door for nodes as one without a certificate would,

@@ -71,7 +71,7 @@ func (n *Node) openClients(ctx context.Context, d doors, h *server.Handlers) (er
 	r := rest.DefaultOptions()
 	r.Logger, r.Registerer = n.options.Logger, n.metrics
 	h.API, err = rest.New(rest.Parts{Cluster: n.runtime.API(), Verifier: d.verifier, Keys: d.operators, Limits: d.limits,
-		Sessions: n.runtime, Refresher: n.runtime}, r)
+		Sessions: n.runtime, Refresher: n.runtime, Targets: n.targets}, r)
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (n *Node) openSockets(ctx context.Context, d doors) (err error) {
 	s := socketio.DefaultOptions()
 	s.Logger, s.Registerer = n.options.Logger, n.metrics
 	n.legacy, err = socketio.New(ctx, socketio.Parts{Cluster: cluster, Sockets: n.sockets, Hub: n.hub, Verifier: d.verifier, Limits: d.limits,
-		Receipts: n.receipts}, s)
+		Receipts: n.receipts, Gate: n.gate}, s)
 	return err
 }
 

@@ -2,6 +2,7 @@ package node
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -82,6 +83,38 @@ func described(r *prometheus.Registry) map[string]metric {
 		found[parts[1]] = metric{kindUnknown, strings.Join(labels, ", ")}
 	}
 	return found
+}
+
+// counted is what an alert looks for growth in: a counter, with or without a label that it wants.
+var counted = regexp.MustCompile(`increase\((parley_\w+(?:\{[^}]*\})?)\[`)
+
+// TestWhatAlertsCountIsThereFromTheStart: Prometheus sees no increase in a counter that appears with its first
+// event, so that an alert would miss this.
+func TestWhatAlertsCountIsThereFromTheStart(t *testing.T) {
+	n := open(t, options(t, t.TempDir()))
+	defer closeNode(t, n)
+	families, err := n.metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]bool{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			there[f.GetName()] = true
+			for _, l := range m.GetLabel() {
+				there[fmt.Sprintf("%s{%s=%q}", f.GetName(), l.GetName(), l.GetValue())] = true
+			}
+		}
+	}
+	alerts := counted.FindAllStringSubmatch(read(t, alertRules), -1)
+	if len(alerts) < 5 {
+		t.Fatalf("only %d alerts found that look for growth", len(alerts))
+	}
+	for _, a := range alerts {
+		if !there[a[1]] {
+			t.Errorf("%s is not served before its first event", a[1])
+		}
+	}
 }
 
 // row is one of the tables of metricsPage: name, type, unit, labels, meaning.

@@ -55,7 +55,8 @@ type Node struct {
 	credentials Credentials
 	settled     atomic.Bool // the credentials are known to be stored
 
-	certs *certs.Source // nil: plain text between nodes
+	certs   *certs.Source // nil: plain text between nodes
+	targets *guard.Guard  // what webhooks may reach
 
 	// In the order of opening. A part that is nil was not opened.
 	server   *server.Server
@@ -69,15 +70,27 @@ type Node struct {
 	legacy   *socketio.Handler
 }
 
+// ErrStopped is what Open gives when it was told to end before the node served, and nothing else was wrong.
+var ErrStopped = errors.New("stopped before it served")
+
 // Open starts a node and returns when it serves. Settings must be valid.
 func Open(ctx context.Context, o Options) (*Node, error) {
 	n := &Node{options: o, metrics: telemetry.NewRegistry()}
 	for _, step := range []func(context.Context) error{n.openData, n.openServer, n.openHub, n.openObjects, n.openRuntime, n.openEdge, n.settle} {
 		if err := step(ctx); err != nil {
-			return nil, errors.Join(err, n.Close())
+			closed := n.Close()
+			if closed == nil && told(ctx, err) {
+				return nil, fmt.Errorf("%w: %w", ErrStopped, err)
+			}
+			return nil, errors.Join(err, closed)
 		}
 	}
 	return n, nil
+}
+
+// told says whether err is no more than the end of ctx.
+func told(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx)))
 }
 
 // Addresses are where the node listens.
@@ -305,9 +318,10 @@ func (n *Node) openRuntime(ctx context.Context) (err error) {
 	if n.hub != nil {
 		o.Edge, o.Sessions, o.Connected, o.Live, o.Renew = n.hub, n.hub.Sessions, n.hub.Connected, n.hub.Live, n.hub.RenewSession
 	}
-	if o.Webhook.Guard, err = guard.New(s.Guard()); err != nil {
+	if n.targets, err = guard.New(s.Guard()); err != nil {
 		return fmt.Errorf("webhook-allow: %w", err)
 	}
+	o.Webhook.Guard = n.targets
 	o.Outbox.SinkLimits.AgeMax = s.DeliveryMaxAge
 	if n.objects != nil {
 		o.Objects = n.objects

@@ -79,7 +79,7 @@ func TestAddressesFile(t *testing.T) {
 	o.Settings.AdminAddr = "127.0.0.1:0"
 	n := open(t, o)
 	defer closeNode(t, n)
-	text, err := os.ReadFile(filepath.Join(o.Settings.DataDir, addressesFile))
+	text, err := os.ReadFile(filepath.Join(o.Settings.DataDir, AddressesFile))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package settings
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,7 +29,7 @@ var secretNames = []string{"api-secret", "s3-secret-key"}
 var listNames = []string{"join", "roles", "webhook-allow", "push-web-hosts"}
 
 // durationNames are settings that are durations.
-var durationNames = []string{"delivery-max-age", "shutdown-grace"}
+var durationNames = []string{"delivery-max-age", "shutdown-grace", "shutdown-delay"}
 
 // foreignNames are variables of the client commands and of loading itself, not settings.
 var foreignNames = []string{"url", "config", "app-id", "keyfile"}
@@ -116,7 +115,8 @@ func Load(set *pflag.FlagSet, environ []string) (Loaded, error) {
 // Names are all settings, in the order in which they are documented.
 func Names() []string {
 	return []string{"data-dir", "http-addr", "admin-addr", "gossip-addr", "rpc-addr", "raft-addr", "join",
-		"node-name", "roles", "shards", "advertise-host", "certs-dir", "api-key", "api-secret", "s3-endpoint", "s3-region", "s3-bucket", "s3-prefix", "s3-access-key", "s3-secret-key",
+		"node-name", "roles", "shards", "advertise-host", "certs-dir", "api-key", "api-secret",
+		"s3-endpoint", "s3-region", "s3-bucket", "s3-prefix", "s3-access-key", "s3-secret-key",
 		"push-fcm-url", "push-fcm-token-url", "push-apns-url", "push-apns-sandbox-url", "push-web-hosts",
 		"webhook-allow", "delivery-max-age", "min-free-space", "log-level", "log-format", "shutdown-grace", "shutdown-delay"}
 }
@@ -181,12 +181,13 @@ func (l *Loaded) readFlags(k *koanf.Koanf, set *pflag.FlagSet) error {
 	return k.Load(posflag.Provider(changed, delim, k), nil)
 }
 
-// checkDuration is here because the decoder's own message does not say which value it met.
+// checkDuration is here because the decoder's own message does not say which value it met, and because it
+// takes a number without a unit for nanoseconds.
 func checkDuration(k *koanf.Koanf, name string) error {
-	text, ok := k.Get(name).(string)
-	if !ok {
+	if !k.Exists(name) {
 		return nil
 	}
+	text := fmt.Sprint(k.Get(name))
 	if _, err := time.ParseDuration(text); err != nil {
 		return fmt.Errorf("%s %q: must be a duration such as 10s or 1m30s", name, text)
 	}
@@ -230,7 +231,9 @@ func (l Loaded) Value(name string) string {
 	s := l.Settings
 	values := map[string]string{
 		"data-dir": s.DataDir, "http-addr": s.HTTPAddr, "admin-addr": s.AdminAddr, "gossip-addr": s.GossipAddr,
-		"rpc-addr": s.RPCAddr, "raft-addr": s.RaftAddr, "join": strings.Join(s.Join, ","), "node-name": s.NodeName, "roles": strings.Join(s.Roles, ","), "shards": strconv.Itoa(s.Shards), "advertise-host": s.AdvertiseHost, "certs-dir": s.CertsDir,
+		"rpc-addr": s.RPCAddr, "raft-addr": s.RaftAddr, "join": strings.Join(s.Join, ","),
+		"node-name": s.NodeName, "roles": strings.Join(s.Roles, ","), "shards": strconv.Itoa(s.Shards),
+		"advertise-host": s.AdvertiseHost, "certs-dir": s.CertsDir,
 		"api-key": s.APIKey, "api-secret": s.APISecret,
 		"s3-endpoint": s.S3Endpoint, "s3-region": s.S3Region, "s3-bucket": s.S3Bucket, "s3-prefix": s.S3Prefix,
 		"s3-access-key": s.S3AccessKey, "s3-secret-key": s.S3SecretKey,
@@ -246,6 +249,3 @@ func (l Loaded) Value(name string) string {
 	}
 	return values[name]
 }
-
-// Environ is the process's own environment.
-func Environ() []string { return os.Environ() }

@@ -150,7 +150,10 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"grace", nil, []string{"PARLEY_SHUTDOWN_GRACE=-1s"}, "", []string{"shutdown-grace"}},
 		{"delay beyond the grace", []string{"--shutdown-grace=4s", "--shutdown-delay=3s"}, nil, "", []string{"shutdown-delay", "2s"}},
 		{"grace is no duration", nil, []string{"PARLEY_SHUTDOWN_GRACE=soon"}, "", []string{"soon"}},
+		{"grace without a unit", nil, nil, "shutdown-grace: 30", []string{"shutdown-grace", "30", "10s"}},
+		{"delay without a unit", nil, nil, "shutdown-delay: 5", []string{"shutdown-delay", "5", "10s"}},
 		{"node name", []string{"--node-name=a b"}, nil, "", []string{"node-name"}},
+		{"node name without a letter", []string{"--node-name=.."}, nil, "", []string{"node-name", "at least one letter"}},
 		{"two at once", []string{"--node-name=a b", "--http-addr=x"}, nil, "", []string{"node-name", "http-addr"}},
 		{"no data dir", []string{"--data-dir="}, nil, "", []string{"data-dir"}},
 	} {

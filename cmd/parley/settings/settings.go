@@ -108,8 +108,8 @@ func (s Settings) Validate() error {
 	if s.ShutdownDelay < 0 || s.ShutdownDelay > s.ShutdownGrace/2 {
 		errs = append(errs, fmt.Errorf("shutdown-delay %s: must be between 0s and half of shutdown-grace, %s", s.ShutdownDelay, s.ShutdownGrace/2))
 	}
-	if err := checkNodeName(s.NodeName); err != nil {
-		errs = append(errs, err)
+	if err := CheckNodeName(s.NodeName); err != nil && s.NodeName != "" {
+		errs = append(errs, fmt.Errorf("node-name %w", err))
 	}
 	if err := driver.CheckRoles(s.Roles); err != nil {
 		errs = append(errs, fmt.Errorf("roles: %w", err))
@@ -257,14 +257,16 @@ func checkAddress(name, value string) error {
 	return nil
 }
 
-func checkNodeName(name string) error {
-	if len(name) > nodeNameLenMax {
-		return fmt.Errorf("node-name: longer than %d bytes", nodeNameLenMax)
-	}
-	for _, r := range name {
-		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_", r) {
-			return fmt.Errorf("node-name %q: only letters, digits, dots, dashes and underscores", name)
-		}
+// CheckNodeName says why a node cannot have a name: it is part of addresses, certificates and files.
+func CheckNodeName(name string) error {
+	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"
+	switch {
+	case len(name) > nodeNameLenMax:
+		return fmt.Errorf("%.16q…: longer than %d bytes", name, nodeNameLenMax)
+	case strings.Trim(name, allowed) != "":
+		return fmt.Errorf("%q: only letters, digits, dots, dashes and underscores", name)
+	case strings.Trim(name, ".-_") == "":
+		return fmt.Errorf("%q: at least one letter or digit is needed", name)
 	}
 	return nil
 }

@@ -4,34 +4,38 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
-	"time"
-
-	"google.golang.org/protobuf/proto"
 
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
+	"parley/proto/stamp"
 )
 
 // read says as which type, and with which body, a generation is shown an event; false = it could
 // not read it at all.
 func (g Generation) read(e *eventv1.Event) (eventType string, body []byte, ok bool) {
-	eventType, body = e.GetType(), e.GetBody()
-	if e.GetDeletedMs() != 0 {
-		body = []byte(`{"timestamp":{"deleted":"` + Stamp(e.GetDeletedMs()) + `"}}`)
+	if g == SDK {
+		return readNew(e)
 	}
-	if len(body) == 0 {
-		body = []byte("{}")
-	}
+	eventType, body = e.GetType(), bodyOf(e)
 	switch {
 	case g == Conversation && strings.HasPrefix(eventType, "member:"):
 		// It would take this key for the member's own conversation object, and lose the event.
 		return eventType, without(body, "conversation"), true
 	case g < Client && (eventType == "message" || strings.HasPrefix(eventType, "message:")):
 		return readOld(eventType, body, e.GetDeletedMs() != 0)
-	case g == SDK:
-		return readNew(eventType, body, e.GetDeletedMs() != 0)
 	}
 	return eventType, body, true
+}
+
+// bodyOf is an event's body, an object even if it has none. Of a deleted one only the time of its deletion is left.
+func bodyOf(e *eventv1.Event) []byte {
+	switch {
+	case e.GetDeletedMs() != 0:
+		return []byte(`{"timestamp":{"deleted":"` + stamp.Of(e.GetDeletedMs()) + `"}}`)
+	case len(e.GetBody()) == 0:
+		return []byte("{}")
+	}
+	return e.GetBody()
 }
 
 // readOld shows a message, or a receipt of one, to the generations that know texts alone. Of one that is
@@ -49,66 +53,6 @@ func readOld(eventType string, body []byte, deleted bool) (string, []byte, bool)
 		}
 	}
 	return eventType, body, true
-}
-
-// AsChat is an event as the newest generation knows it, which reads no texts and images, but messages
-// that say the same; false = it does not know the type.
-func AsChat(v *nodev1.EventView) (*nodev1.EventView, bool) {
-	e := v.GetEvent()
-	eventType, body, ok := readNew(e.GetType(), e.GetBody(), e.GetDeletedMs() != 0)
-	if !ok || eventType == e.GetType() {
-		return v, ok
-	}
-	out := proto.CloneOf(v)
-	out.Event.Type, out.Event.Body = eventType, body
-	return out, true
-}
-
-// readNew shows an event to the newest generation, which knows messages in place of texts and
-// images, and stops at types that it does not know.
-func readNew(eventType string, body []byte, deleted bool) (string, []byte, bool) {
-	kind, receipt, _ := strings.Cut(eventType, ":")
-	switch kind {
-	case "member", "message", "custom", "ephemeral":
-		return eventType, body, true
-	case "event":
-		return eventType, body, receipt == "delete"
-	case "text", "image":
-		switch receipt {
-		case "seen", "delivered":
-			return "message:" + receipt, body, true
-		case "":
-			if deleted {
-				return "message", body, true
-			}
-			message, ok := asMessage(kind, body)
-			return "message", message, ok
-		}
-	}
-	return eventType, body, false
-}
-
-// asMessage is the body of a message that says what a text or an image said.
-func asMessage(kind string, body []byte) ([]byte, bool) {
-	var old struct {
-		Text            string `json:"text"`
-		Representations struct {
-			Original struct {
-				URL string `json:"url"`
-			} `json:"original"`
-		} `json:"representations"`
-	}
-	if json.Unmarshal(body, &old) != nil {
-		return nil, false
-	}
-	if kind == "text" {
-		return append(appendString([]byte(`{"message_type":"text","text":`), old.Text), '}'), true
-	}
-	if old.Representations.Original.URL == "" {
-		return nil, false
-	}
-	out := appendString([]byte(`{"message_type":"image","image":{"url":`), old.Representations.Original.URL)
-	return append(out, "}}"...), true
 }
 
 // messageText is the body of a text that says what a message of type text said.
@@ -165,7 +109,7 @@ func (g Generation) appendHead(dst []byte, e *eventv1.Event) []byte {
 	} else if g < Client {
 		dst = append(dst, `,"to":null`...)
 	}
-	return appendString(append(dst, `,"timestamp":`...), Stamp(e.GetTimestampMs()))
+	return appendString(append(dst, `,"timestamp":`...), stamp.Of(e.GetTimestampMs()))
 }
 
 // AppendHistory appends an event as it stands in a list of past events; nothing, and false, if
@@ -218,7 +162,7 @@ func appendTimes(dst []byte, receipts []*eventv1.Receipt, at func(*eventv1.Recei
 		}
 		first = false
 		dst = appendString(dst, r.GetMemberId())
-		dst = appendString(append(dst, ':'), Stamp(at(r)))
+		dst = appendString(append(dst, ':'), stamp.Of(at(r)))
 	}
 	return append(dst, '}')
 }
@@ -266,6 +210,3 @@ func appendString(dst []byte, s string) []byte {
 	}
 	return append(append(append(dst, '"'), s...), '"')
 }
-
-// Stamp is a time as the API writes it: ISO 8601, UTC, milliseconds.
-func Stamp(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z") }

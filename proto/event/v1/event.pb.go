@@ -2223,6 +2223,51 @@ func (x *Devices) GetMuted() []string {
 	return nil
 }
 
+// DeletedConversations are the last ones that a user was told of. News of a membership in one of them is late.
+type DeletedConversations struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ids           []string               `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"` // CON-…, the one deleted last comes last
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeletedConversations) Reset() {
+	*x = DeletedConversations{}
+	mi := &file_event_v1_event_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeletedConversations) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeletedConversations) ProtoMessage() {}
+
+func (x *DeletedConversations) ProtoReflect() protoreflect.Message {
+	mi := &file_event_v1_event_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeletedConversations.ProtoReflect.Descriptor instead.
+func (*DeletedConversations) Descriptor() ([]byte, []int) {
+	return file_event_v1_event_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *DeletedConversations) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
 // Credential is an API key of the operator, the secret stored hashed.
 type Credential struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2237,7 +2282,7 @@ type Credential struct {
 
 func (x *Credential) Reset() {
 	*x = Credential{}
-	mi := &file_event_v1_event_proto_msgTypes[19]
+	mi := &file_event_v1_event_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2249,7 +2294,7 @@ func (x *Credential) String() string {
 func (*Credential) ProtoMessage() {}
 
 func (x *Credential) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[19]
+	mi := &file_event_v1_event_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2262,7 +2307,7 @@ func (x *Credential) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Credential.ProtoReflect.Descriptor instead.
 func (*Credential) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{19}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Credential) GetKey() string {
@@ -2313,7 +2358,7 @@ type ClusterSettings struct {
 
 func (x *ClusterSettings) Reset() {
 	*x = ClusterSettings{}
-	mi := &file_event_v1_event_proto_msgTypes[20]
+	mi := &file_event_v1_event_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2325,7 +2370,7 @@ func (x *ClusterSettings) String() string {
 func (*ClusterSettings) ProtoMessage() {}
 
 func (x *ClusterSettings) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[20]
+	mi := &file_event_v1_event_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2338,7 +2383,7 @@ func (x *ClusterSettings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterSettings.ProtoReflect.Descriptor instead.
 func (*ClusterSettings) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{20}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ClusterSettings) GetClusterId() string {
@@ -2387,7 +2432,7 @@ type Blob struct {
 
 func (x *Blob) Reset() {
 	*x = Blob{}
-	mi := &file_event_v1_event_proto_msgTypes[21]
+	mi := &file_event_v1_event_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2399,7 +2444,7 @@ func (x *Blob) String() string {
 func (*Blob) ProtoMessage() {}
 
 func (x *Blob) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[21]
+	mi := &file_event_v1_event_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2412,7 +2457,7 @@ func (x *Blob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Blob.ProtoReflect.Descriptor instead.
 func (*Blob) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{21}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Blob) GetSha256() string {
@@ -2481,7 +2526,7 @@ type Hold struct {
 
 func (x *Hold) Reset() {
 	*x = Hold{}
-	mi := &file_event_v1_event_proto_msgTypes[22]
+	mi := &file_event_v1_event_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2493,7 +2538,7 @@ func (x *Hold) String() string {
 func (*Hold) ProtoMessage() {}
 
 func (x *Hold) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[22]
+	mi := &file_event_v1_event_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2506,7 +2551,7 @@ func (x *Hold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hold.ProtoReflect.Descriptor instead.
 func (*Hold) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{22}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Hold) GetDueMs() int64 {
@@ -2527,7 +2572,7 @@ type Due struct {
 
 func (x *Due) Reset() {
 	*x = Due{}
-	mi := &file_event_v1_event_proto_msgTypes[23]
+	mi := &file_event_v1_event_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2539,7 +2584,7 @@ func (x *Due) String() string {
 func (*Due) ProtoMessage() {}
 
 func (x *Due) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[23]
+	mi := &file_event_v1_event_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2552,7 +2597,7 @@ func (x *Due) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Due.ProtoReflect.Descriptor instead.
 func (*Due) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{23}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Due) GetHolder() string {
@@ -2585,7 +2630,7 @@ type Picture struct {
 
 func (x *Picture) Reset() {
 	*x = Picture{}
-	mi := &file_event_v1_event_proto_msgTypes[24]
+	mi := &file_event_v1_event_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2597,7 +2642,7 @@ func (x *Picture) String() string {
 func (*Picture) ProtoMessage() {}
 
 func (x *Picture) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[24]
+	mi := &file_event_v1_event_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2610,7 +2655,7 @@ func (x *Picture) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Picture.ProtoReflect.Descriptor instead.
 func (*Picture) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{24}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Picture) GetSha256() string {
@@ -2681,7 +2726,7 @@ type Image struct {
 
 func (x *Image) Reset() {
 	*x = Image{}
-	mi := &file_event_v1_event_proto_msgTypes[25]
+	mi := &file_event_v1_event_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2693,7 +2738,7 @@ func (x *Image) String() string {
 func (*Image) ProtoMessage() {}
 
 func (x *Image) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[25]
+	mi := &file_event_v1_event_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2706,7 +2751,7 @@ func (x *Image) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Image.ProtoReflect.Descriptor instead.
 func (*Image) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{25}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Image) GetApplicationId() string {
@@ -2801,7 +2846,7 @@ type Store struct {
 
 func (x *Store) Reset() {
 	*x = Store{}
-	mi := &file_event_v1_event_proto_msgTypes[26]
+	mi := &file_event_v1_event_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2813,7 +2858,7 @@ func (x *Store) String() string {
 func (*Store) ProtoMessage() {}
 
 func (x *Store) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[26]
+	mi := &file_event_v1_event_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2826,7 +2871,7 @@ func (x *Store) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Store.ProtoReflect.Descriptor instead.
 func (*Store) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{26}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Store) GetUuid() string {
@@ -2931,7 +2976,7 @@ type PlacedReplica struct {
 
 func (x *PlacedReplica) Reset() {
 	*x = PlacedReplica{}
-	mi := &file_event_v1_event_proto_msgTypes[27]
+	mi := &file_event_v1_event_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2943,7 +2988,7 @@ func (x *PlacedReplica) String() string {
 func (*PlacedReplica) ProtoMessage() {}
 
 func (x *PlacedReplica) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[27]
+	mi := &file_event_v1_event_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2956,7 +3001,7 @@ func (x *PlacedReplica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlacedReplica.ProtoReflect.Descriptor instead.
 func (*PlacedReplica) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{27}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PlacedReplica) GetId() uint64 {
@@ -2992,7 +3037,7 @@ type ShardMap struct {
 
 func (x *ShardMap) Reset() {
 	*x = ShardMap{}
-	mi := &file_event_v1_event_proto_msgTypes[28]
+	mi := &file_event_v1_event_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3004,7 +3049,7 @@ func (x *ShardMap) String() string {
 func (*ShardMap) ProtoMessage() {}
 
 func (x *ShardMap) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[28]
+	mi := &file_event_v1_event_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3017,7 +3062,7 @@ func (x *ShardMap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardMap.ProtoReflect.Descriptor instead.
 func (*ShardMap) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{28}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ShardMap) GetShard() uint32 {
@@ -3054,7 +3099,7 @@ type Placement struct {
 
 func (x *Placement) Reset() {
 	*x = Placement{}
-	mi := &file_event_v1_event_proto_msgTypes[29]
+	mi := &file_event_v1_event_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3066,7 +3111,7 @@ func (x *Placement) String() string {
 func (*Placement) ProtoMessage() {}
 
 func (x *Placement) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[29]
+	mi := &file_event_v1_event_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3079,7 +3124,7 @@ func (x *Placement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placement.ProtoReflect.Descriptor instead.
 func (*Placement) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{29}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Placement) GetNextReplica() uint64 {
@@ -3122,7 +3167,7 @@ type PublicCopy struct {
 
 func (x *PublicCopy) Reset() {
 	*x = PublicCopy{}
-	mi := &file_event_v1_event_proto_msgTypes[30]
+	mi := &file_event_v1_event_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3134,7 +3179,7 @@ func (x *PublicCopy) String() string {
 func (*PublicCopy) ProtoMessage() {}
 
 func (x *PublicCopy) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[30]
+	mi := &file_event_v1_event_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3147,7 +3192,7 @@ func (x *PublicCopy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublicCopy.ProtoReflect.Descriptor instead.
 func (*PublicCopy) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{30}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PublicCopy) GetVersion() uint64 {
@@ -3174,7 +3219,7 @@ type PublicRow struct {
 
 func (x *PublicRow) Reset() {
 	*x = PublicRow{}
-	mi := &file_event_v1_event_proto_msgTypes[31]
+	mi := &file_event_v1_event_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3186,7 +3231,7 @@ func (x *PublicRow) String() string {
 func (*PublicRow) ProtoMessage() {}
 
 func (x *PublicRow) ProtoReflect() protoreflect.Message {
-	mi := &file_event_v1_event_proto_msgTypes[31]
+	mi := &file_event_v1_event_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3199,7 +3244,7 @@ func (x *PublicRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublicRow.ProtoReflect.Descriptor instead.
 func (*PublicRow) Descriptor() ([]byte, []int) {
-	return file_event_v1_event_proto_rawDescGZIP(), []int{31}
+	return file_event_v1_event_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PublicRow) GetKey() []byte {
@@ -3419,7 +3464,9 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"updated_ms\x18\t \x01(\x03R\tupdatedMs\"R\n" +
 	"\aDevices\x121\n" +
 	"\adevices\x18\x01 \x03(\v2\x17.parley.event.v1.DeviceR\adevices\x12\x14\n" +
-	"\x05muted\x18\x02 \x03(\tR\x05muted\"\x85\x01\n" +
+	"\x05muted\x18\x02 \x03(\tR\x05muted\"(\n" +
+	"\x14DeletedConversations\x12\x10\n" +
+	"\x03ids\x18\x01 \x03(\tR\x03ids\"\x85\x01\n" +
 	"\n" +
 	"Credential\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
@@ -3573,47 +3620,48 @@ func file_event_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_event_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_event_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_event_v1_event_proto_goTypes = []any{
-	(ConversationState)(0),  // 0: parley.event.v1.ConversationState
-	(MemberState)(0),        // 1: parley.event.v1.MemberState
-	(Platform)(0),           // 2: parley.event.v1.Platform
-	(PushKind)(0),           // 3: parley.event.v1.PushKind
-	(PushStatus)(0),         // 4: parley.event.v1.PushStatus
-	(StoreState)(0),         // 5: parley.event.v1.StoreState
-	(ReplicaRole)(0),        // 6: parley.event.v1.ReplicaRole
-	(*Event)(nil),           // 7: parley.event.v1.Event
-	(*Author)(nil),          // 8: parley.event.v1.Author
-	(*Properties)(nil),      // 9: parley.event.v1.Properties
-	(*Callback)(nil),        // 10: parley.event.v1.Callback
-	(*Conversation)(nil),    // 11: parley.event.v1.Conversation
-	(*Head)(nil),            // 12: parley.event.v1.Head
-	(*Initiator)(nil),       // 13: parley.event.v1.Initiator
-	(*Member)(nil),          // 14: parley.event.v1.Member
-	(*Receipt)(nil),         // 15: parley.event.v1.Receipt
-	(*Cursor)(nil),          // 16: parley.event.v1.Cursor
-	(*User)(nil),            // 17: parley.event.v1.User
-	(*Membership)(nil),      // 18: parley.event.v1.Membership
-	(*Name)(nil),            // 19: parley.event.v1.Name
-	(*Webhook)(nil),         // 20: parley.event.v1.Webhook
-	(*Application)(nil),     // 21: parley.event.v1.Application
-	(*WebhookSecrets)(nil),  // 22: parley.event.v1.WebhookSecrets
-	(*PushCredential)(nil),  // 23: parley.event.v1.PushCredential
-	(*Device)(nil),          // 24: parley.event.v1.Device
-	(*Devices)(nil),         // 25: parley.event.v1.Devices
-	(*Credential)(nil),      // 26: parley.event.v1.Credential
-	(*ClusterSettings)(nil), // 27: parley.event.v1.ClusterSettings
-	(*Blob)(nil),            // 28: parley.event.v1.Blob
-	(*Hold)(nil),            // 29: parley.event.v1.Hold
-	(*Due)(nil),             // 30: parley.event.v1.Due
-	(*Picture)(nil),         // 31: parley.event.v1.Picture
-	(*Image)(nil),           // 32: parley.event.v1.Image
-	(*Store)(nil),           // 33: parley.event.v1.Store
-	(*PlacedReplica)(nil),   // 34: parley.event.v1.PlacedReplica
-	(*ShardMap)(nil),        // 35: parley.event.v1.ShardMap
-	(*Placement)(nil),       // 36: parley.event.v1.Placement
-	(*PublicCopy)(nil),      // 37: parley.event.v1.PublicCopy
-	(*PublicRow)(nil),       // 38: parley.event.v1.PublicRow
+	(ConversationState)(0),       // 0: parley.event.v1.ConversationState
+	(MemberState)(0),             // 1: parley.event.v1.MemberState
+	(Platform)(0),                // 2: parley.event.v1.Platform
+	(PushKind)(0),                // 3: parley.event.v1.PushKind
+	(PushStatus)(0),              // 4: parley.event.v1.PushStatus
+	(StoreState)(0),              // 5: parley.event.v1.StoreState
+	(ReplicaRole)(0),             // 6: parley.event.v1.ReplicaRole
+	(*Event)(nil),                // 7: parley.event.v1.Event
+	(*Author)(nil),               // 8: parley.event.v1.Author
+	(*Properties)(nil),           // 9: parley.event.v1.Properties
+	(*Callback)(nil),             // 10: parley.event.v1.Callback
+	(*Conversation)(nil),         // 11: parley.event.v1.Conversation
+	(*Head)(nil),                 // 12: parley.event.v1.Head
+	(*Initiator)(nil),            // 13: parley.event.v1.Initiator
+	(*Member)(nil),               // 14: parley.event.v1.Member
+	(*Receipt)(nil),              // 15: parley.event.v1.Receipt
+	(*Cursor)(nil),               // 16: parley.event.v1.Cursor
+	(*User)(nil),                 // 17: parley.event.v1.User
+	(*Membership)(nil),           // 18: parley.event.v1.Membership
+	(*Name)(nil),                 // 19: parley.event.v1.Name
+	(*Webhook)(nil),              // 20: parley.event.v1.Webhook
+	(*Application)(nil),          // 21: parley.event.v1.Application
+	(*WebhookSecrets)(nil),       // 22: parley.event.v1.WebhookSecrets
+	(*PushCredential)(nil),       // 23: parley.event.v1.PushCredential
+	(*Device)(nil),               // 24: parley.event.v1.Device
+	(*Devices)(nil),              // 25: parley.event.v1.Devices
+	(*DeletedConversations)(nil), // 26: parley.event.v1.DeletedConversations
+	(*Credential)(nil),           // 27: parley.event.v1.Credential
+	(*ClusterSettings)(nil),      // 28: parley.event.v1.ClusterSettings
+	(*Blob)(nil),                 // 29: parley.event.v1.Blob
+	(*Hold)(nil),                 // 30: parley.event.v1.Hold
+	(*Due)(nil),                  // 31: parley.event.v1.Due
+	(*Picture)(nil),              // 32: parley.event.v1.Picture
+	(*Image)(nil),                // 33: parley.event.v1.Image
+	(*Store)(nil),                // 34: parley.event.v1.Store
+	(*PlacedReplica)(nil),        // 35: parley.event.v1.PlacedReplica
+	(*ShardMap)(nil),             // 36: parley.event.v1.ShardMap
+	(*Placement)(nil),            // 37: parley.event.v1.Placement
+	(*PublicCopy)(nil),           // 38: parley.event.v1.PublicCopy
+	(*PublicRow)(nil),            // 39: parley.event.v1.PublicRow
 }
 var file_event_v1_event_proto_depIdxs = []int32{
 	0,  // 0: parley.event.v1.Conversation.state:type_name -> parley.event.v1.ConversationState
@@ -3632,13 +3680,13 @@ var file_event_v1_event_proto_depIdxs = []int32{
 	4,  // 13: parley.event.v1.PushCredential.status:type_name -> parley.event.v1.PushStatus
 	2,  // 14: parley.event.v1.Device.platform:type_name -> parley.event.v1.Platform
 	24, // 15: parley.event.v1.Devices.devices:type_name -> parley.event.v1.Device
-	31, // 16: parley.event.v1.Image.original:type_name -> parley.event.v1.Picture
-	31, // 17: parley.event.v1.Image.medium:type_name -> parley.event.v1.Picture
-	31, // 18: parley.event.v1.Image.thumbnail:type_name -> parley.event.v1.Picture
+	32, // 16: parley.event.v1.Image.original:type_name -> parley.event.v1.Picture
+	32, // 17: parley.event.v1.Image.medium:type_name -> parley.event.v1.Picture
+	32, // 18: parley.event.v1.Image.thumbnail:type_name -> parley.event.v1.Picture
 	5,  // 19: parley.event.v1.Store.state:type_name -> parley.event.v1.StoreState
 	6,  // 20: parley.event.v1.PlacedReplica.role:type_name -> parley.event.v1.ReplicaRole
-	34, // 21: parley.event.v1.ShardMap.replicas:type_name -> parley.event.v1.PlacedReplica
-	38, // 22: parley.event.v1.PublicCopy.rows:type_name -> parley.event.v1.PublicRow
+	35, // 21: parley.event.v1.ShardMap.replicas:type_name -> parley.event.v1.PlacedReplica
+	39, // 22: parley.event.v1.PublicCopy.rows:type_name -> parley.event.v1.PublicRow
 	23, // [23:23] is the sub-list for method output_type
 	23, // [23:23] is the sub-list for method input_type
 	23, // [23:23] is the sub-list for extension type_name
@@ -3657,7 +3705,7 @@ func file_event_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_event_v1_event_proto_rawDesc), len(file_event_v1_event_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   32,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -6211,7 +6211,7 @@ func (*GetImage) Descriptor() ([]byte, []int) {
 	return file_node_v1_node_proto_rawDescGZIP(), []int{86}
 }
 
-// Observe asks a node how the shards that it leads fare.
+// Observe asks a node how it fares, and the shards that it leads.
 type Observe struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -6298,12 +6298,11 @@ type ListSessions struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	User      string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
 	Connected bool                   `protobuf:"varint,2,opt,name=connected,proto3" json:"connected,omitempty"` // without those that wait for their client to come back
-	// Goes on at the asker, and is let go of if it is connected here. A build that does not know this field
-	// keeps it, and lists it: then the asker counts it until its connection has ended.
-	Moving string `protobuf:"bytes,3,opt,name=moving,proto3" json:"moving,omitempty"`
-	// When its connection to the asker began, in nanoseconds since 1970 by the asker's clock. One that began
-	// later is kept: the question is late, and the client has come back.
-	Since         int64 `protobuf:"varint,4,opt,name=since,proto3" json:"since,omitempty"`
+	// Goes on at the asker. Who has it says with which connection (Reply.moving), and lets go of it if that is one of
+	// let_go. A build that does not know these fields keeps it, and lists it: then the asker counts it until its
+	// connection has ended.
+	Moving        string   `protobuf:"bytes,3,opt,name=moving,proto3" json:"moving,omitempty"`
+	LetGo         []uint64 `protobuf:"varint,5,rep,packed,name=let_go,json=letGo,proto3" json:"let_go,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6359,9 +6358,62 @@ func (x *ListSessions) GetMoving() string {
 	return ""
 }
 
-func (x *ListSessions) GetSince() int64 {
+func (x *ListSessions) GetLetGo() []uint64 {
 	if x != nil {
-		return x.Since
+		return x.LetGo
+	}
+	return nil
+}
+
+// MovingSession is the connection that an edge has of a session which goes on at another one.
+type MovingSession struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Connection    uint64                 `protobuf:"varint,1,opt,name=connection,proto3" json:"connection,omitempty"`    // its number at that edge; a later one has another
+	AgeNs         int64                  `protobuf:"varint,2,opt,name=age_ns,json=ageNs,proto3" json:"age_ns,omitempty"` // for how long it has been there
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MovingSession) Reset() {
+	*x = MovingSession{}
+	mi := &file_node_v1_node_proto_msgTypes[90]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MovingSession) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MovingSession) ProtoMessage() {}
+
+func (x *MovingSession) ProtoReflect() protoreflect.Message {
+	mi := &file_node_v1_node_proto_msgTypes[90]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MovingSession.ProtoReflect.Descriptor instead.
+func (*MovingSession) Descriptor() ([]byte, []int) {
+	return file_node_v1_node_proto_rawDescGZIP(), []int{90}
+}
+
+func (x *MovingSession) GetConnection() uint64 {
+	if x != nil {
+		return x.Connection
+	}
+	return 0
+}
+
+func (x *MovingSession) GetAgeNs() int64 {
+	if x != nil {
+		return x.AgeNs
 	}
 	return 0
 }
@@ -6376,7 +6428,7 @@ type ListLive struct {
 
 func (x *ListLive) Reset() {
 	*x = ListLive{}
-	mi := &file_node_v1_node_proto_msgTypes[90]
+	mi := &file_node_v1_node_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6388,7 +6440,7 @@ func (x *ListLive) String() string {
 func (*ListLive) ProtoMessage() {}
 
 func (x *ListLive) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[90]
+	mi := &file_node_v1_node_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6401,7 +6453,7 @@ func (x *ListLive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLive.ProtoReflect.Descriptor instead.
 func (*ListLive) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{90}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *ListLive) GetUsers() []string {
@@ -6422,7 +6474,7 @@ type RenewSession struct {
 
 func (x *RenewSession) Reset() {
 	*x = RenewSession{}
-	mi := &file_node_v1_node_proto_msgTypes[91]
+	mi := &file_node_v1_node_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6434,7 +6486,7 @@ func (x *RenewSession) String() string {
 func (*RenewSession) ProtoMessage() {}
 
 func (x *RenewSession) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[91]
+	mi := &file_node_v1_node_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6447,7 +6499,7 @@ func (x *RenewSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewSession.ProtoReflect.Descriptor instead.
 func (*RenewSession) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{91}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *RenewSession) GetSession() string {
@@ -6497,20 +6549,22 @@ type Reply struct {
 	Public         *v1.PublicCopy         `protobuf:"bytes,43,opt,name=public,proto3" json:"public,omitempty"` // one page; next is set when there is more
 	Sessions       []string               `protobuf:"bytes,44,rep,name=sessions,proto3" json:"sessions,omitempty"`
 	DeadLetters    []*DeadLetter          `protobuf:"bytes,45,rep,name=dead_letters,json=deadLetters,proto3" json:"dead_letters,omitempty"`
-	Count          uint64                 `protobuf:"varint,46,opt,name=count,proto3" json:"count,omitempty"` // of what Redeliver has moved
+	Count          uint64                 `protobuf:"varint,46,opt,name=count,proto3" json:"count,omitempty"`     // of what Redeliver has moved
+	Away           *bool                  `protobuf:"varint,47,opt,name=away,proto3,oneof" json:"away,omitempty"` // the node sends its clients to others, for observe; absent of an old build
 	Devices        *v1.Devices            `protobuf:"bytes,50,opt,name=devices,proto3" json:"devices,omitempty"`
 	DroppedDevices []string               `protobuf:"bytes,51,rep,name=dropped_devices,json=droppedDevices,proto3" json:"dropped_devices,omitempty"` // by a registration beyond the limit
 	Live           []string               `protobuf:"bytes,52,rep,name=live,proto3" json:"live,omitempty"`                                           // users, for list_live
 	Heads          []*v1.Head             `protobuf:"bytes,53,rep,name=heads,proto3" json:"heads,omitempty"`                                         // of each of the memberships; their members are the user's own
 	Cursors        *AdvancedCursors       `protobuf:"bytes,54,opt,name=cursors,proto3" json:"cursors,omitempty"`
-	HandedOver     bool                   `protobuf:"varint,55,opt,name=handed_over,json=handedOver,proto3" json:"handed_over,omitempty"` // the session that moves was connected here, for list_sessions
+	HandedOver     bool                   `protobuf:"varint,55,opt,name=handed_over,json=handedOver,proto3" json:"handed_over,omitempty"` // the session that moves was connected here, and is not any more; for list_sessions
+	Moving         *MovingSession         `protobuf:"bytes,56,opt,name=moving,proto3" json:"moving,omitempty"`                            // the session that moves is connected here, for list_sessions
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_node_v1_node_proto_msgTypes[92]
+	mi := &file_node_v1_node_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6522,7 +6576,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[92]
+	mi := &file_node_v1_node_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6535,7 +6589,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{92}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *Reply) GetConversation() *v1.Conversation {
@@ -6755,6 +6809,13 @@ func (x *Reply) GetCount() uint64 {
 	return 0
 }
 
+func (x *Reply) GetAway() bool {
+	if x != nil && x.Away != nil {
+		return *x.Away
+	}
+	return false
+}
+
 func (x *Reply) GetDevices() *v1.Devices {
 	if x != nil {
 		return x.Devices
@@ -6797,6 +6858,13 @@ func (x *Reply) GetHandedOver() bool {
 	return false
 }
 
+func (x *Reply) GetMoving() *MovingSession {
+	if x != nil {
+		return x.Moving
+	}
+	return nil
+}
+
 // ObservedShard is how a shard fares, as its leader sees it.
 type ObservedShard struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -6813,7 +6881,7 @@ type ObservedShard struct {
 
 func (x *ObservedShard) Reset() {
 	*x = ObservedShard{}
-	mi := &file_node_v1_node_proto_msgTypes[93]
+	mi := &file_node_v1_node_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6825,7 +6893,7 @@ func (x *ObservedShard) String() string {
 func (*ObservedShard) ProtoMessage() {}
 
 func (x *ObservedShard) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[93]
+	mi := &file_node_v1_node_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6838,7 +6906,7 @@ func (x *ObservedShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservedShard.ProtoReflect.Descriptor instead.
 func (*ObservedShard) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{93}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *ObservedShard) GetShard() uint32 {
@@ -6903,7 +6971,7 @@ type ObservedReplica struct {
 
 func (x *ObservedReplica) Reset() {
 	*x = ObservedReplica{}
-	mi := &file_node_v1_node_proto_msgTypes[94]
+	mi := &file_node_v1_node_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6915,7 +6983,7 @@ func (x *ObservedReplica) String() string {
 func (*ObservedReplica) ProtoMessage() {}
 
 func (x *ObservedReplica) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[94]
+	mi := &file_node_v1_node_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6928,7 +6996,7 @@ func (x *ObservedReplica) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObservedReplica.ProtoReflect.Descriptor instead.
 func (*ObservedReplica) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{94}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *ObservedReplica) GetId() uint64 {
@@ -6978,7 +7046,7 @@ type EventView struct {
 
 func (x *EventView) Reset() {
 	*x = EventView{}
-	mi := &file_node_v1_node_proto_msgTypes[95]
+	mi := &file_node_v1_node_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6990,7 +7058,7 @@ func (x *EventView) String() string {
 func (*EventView) ProtoMessage() {}
 
 func (x *EventView) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[95]
+	mi := &file_node_v1_node_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7003,7 +7071,7 @@ func (x *EventView) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventView.ProtoReflect.Descriptor instead.
 func (*EventView) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{95}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *EventView) GetEvent() *v1.Event {
@@ -7041,13 +7109,14 @@ type Fanout struct {
 	//	*Fanout_Deleted
 	Body          isFanout_Body `protobuf_oneof:"body"`
 	Head          uint64        `protobuf:"varint,8,opt,name=head,proto3" json:"head,omitempty"` // the conversation's sequence after this
+	User          string        `protobuf:"bytes,9,opt,name=user,proto3" json:"user,omitempty"`  // with a cursor of a conversation above the aggregation limit: whose it is
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Fanout) Reset() {
 	*x = Fanout{}
-	mi := &file_node_v1_node_proto_msgTypes[96]
+	mi := &file_node_v1_node_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7059,7 +7128,7 @@ func (x *Fanout) String() string {
 func (*Fanout) ProtoMessage() {}
 
 func (x *Fanout) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[96]
+	mi := &file_node_v1_node_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7072,7 +7141,7 @@ func (x *Fanout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fanout.ProtoReflect.Descriptor instead.
 func (*Fanout) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{96}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *Fanout) GetApplicationId() string {
@@ -7148,6 +7217,13 @@ func (x *Fanout) GetHead() uint64 {
 	return 0
 }
 
+func (x *Fanout) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
 type isFanout_Body interface {
 	isFanout_Body()
 }
@@ -7161,7 +7237,7 @@ type Fanout_Soft struct {
 }
 
 type Fanout_Cursor struct {
-	Cursor *v1.Cursor `protobuf:"bytes,5,opt,name=cursor,proto3,oneof"` // above the aggregation limit
+	Cursor *v1.Cursor `protobuf:"bytes,5,opt,name=cursor,proto3,oneof"`
 }
 
 type Fanout_Membership struct {
@@ -7192,7 +7268,7 @@ type MembershipChange struct {
 
 func (x *MembershipChange) Reset() {
 	*x = MembershipChange{}
-	mi := &file_node_v1_node_proto_msgTypes[97]
+	mi := &file_node_v1_node_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7204,7 +7280,7 @@ func (x *MembershipChange) String() string {
 func (*MembershipChange) ProtoMessage() {}
 
 func (x *MembershipChange) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[97]
+	mi := &file_node_v1_node_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7217,7 +7293,7 @@ func (x *MembershipChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembershipChange.ProtoReflect.Descriptor instead.
 func (*MembershipChange) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{97}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *MembershipChange) GetMembership() *v1.Membership {
@@ -7248,7 +7324,7 @@ type FanoutBatch struct {
 
 func (x *FanoutBatch) Reset() {
 	*x = FanoutBatch{}
-	mi := &file_node_v1_node_proto_msgTypes[98]
+	mi := &file_node_v1_node_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7260,7 +7336,7 @@ func (x *FanoutBatch) String() string {
 func (*FanoutBatch) ProtoMessage() {}
 
 func (x *FanoutBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[98]
+	mi := &file_node_v1_node_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7273,7 +7349,7 @@ func (x *FanoutBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FanoutBatch.ProtoReflect.Descriptor instead.
 func (*FanoutBatch) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{98}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *FanoutBatch) GetFeed() uint64 {
@@ -7326,7 +7402,7 @@ type Interest struct {
 
 func (x *Interest) Reset() {
 	*x = Interest{}
-	mi := &file_node_v1_node_proto_msgTypes[99]
+	mi := &file_node_v1_node_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7338,7 +7414,7 @@ func (x *Interest) String() string {
 func (*Interest) ProtoMessage() {}
 
 func (x *Interest) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[99]
+	mi := &file_node_v1_node_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7351,7 +7427,7 @@ func (x *Interest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interest.ProtoReflect.Descriptor instead.
 func (*Interest) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{99}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *Interest) GetEdgeIncarnation() uint64 {
@@ -7409,7 +7485,7 @@ type InterestReply struct {
 
 func (x *InterestReply) Reset() {
 	*x = InterestReply{}
-	mi := &file_node_v1_node_proto_msgTypes[100]
+	mi := &file_node_v1_node_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7421,7 +7497,7 @@ func (x *InterestReply) String() string {
 func (*InterestReply) ProtoMessage() {}
 
 func (x *InterestReply) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[100]
+	mi := &file_node_v1_node_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7434,7 +7510,7 @@ func (x *InterestReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InterestReply.ProtoReflect.Descriptor instead.
 func (*InterestReply) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{100}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *InterestReply) GetEpoch() uint64 {
@@ -7489,7 +7565,7 @@ type OutboxRow struct {
 
 func (x *OutboxRow) Reset() {
 	*x = OutboxRow{}
-	mi := &file_node_v1_node_proto_msgTypes[101]
+	mi := &file_node_v1_node_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7501,7 +7577,7 @@ func (x *OutboxRow) String() string {
 func (*OutboxRow) ProtoMessage() {}
 
 func (x *OutboxRow) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[101]
+	mi := &file_node_v1_node_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7514,7 +7590,7 @@ func (x *OutboxRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboxRow.ProtoReflect.Descriptor instead.
 func (*OutboxRow) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{101}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *OutboxRow) GetTargetKind() Kind {
@@ -7581,7 +7657,7 @@ type DeadLetter struct {
 
 func (x *DeadLetter) Reset() {
 	*x = DeadLetter{}
-	mi := &file_node_v1_node_proto_msgTypes[102]
+	mi := &file_node_v1_node_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7593,7 +7669,7 @@ func (x *DeadLetter) String() string {
 func (*DeadLetter) ProtoMessage() {}
 
 func (x *DeadLetter) ProtoReflect() protoreflect.Message {
-	mi := &file_node_v1_node_proto_msgTypes[102]
+	mi := &file_node_v1_node_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7606,7 +7682,7 @@ func (x *DeadLetter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
 func (*DeadLetter) Descriptor() ([]byte, []int) {
-	return file_node_v1_node_proto_rawDescGZIP(), []int{102}
+	return file_node_v1_node_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *DeadLetter) GetRow() *OutboxRow {
@@ -8062,17 +8138,22 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\bGetImage\"\t\n" +
 	"\aObserve\"!\n" +
 	"\tGetPublic\x12\x14\n" +
-	"\x05after\x18\x01 \x01(\fR\x05after\"n\n" +
+	"\x05after\x18\x01 \x01(\fR\x05after\"u\n" +
 	"\fListSessions\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x1c\n" +
 	"\tconnected\x18\x02 \x01(\bR\tconnected\x12\x16\n" +
-	"\x06moving\x18\x03 \x01(\tR\x06moving\x12\x14\n" +
-	"\x05since\x18\x04 \x01(\x03R\x05since\" \n" +
+	"\x06moving\x18\x03 \x01(\tR\x06moving\x12\x15\n" +
+	"\x06let_go\x18\x05 \x03(\x04R\x05letGoJ\x04\b\x04\x10\x05\"F\n" +
+	"\rMovingSession\x12\x1e\n" +
+	"\n" +
+	"connection\x18\x01 \x01(\x04R\n" +
+	"connection\x12\x15\n" +
+	"\x06age_ns\x18\x02 \x01(\x03R\x05ageNs\" \n" +
 	"\bListLive\x12\x14\n" +
 	"\x05users\x18\x01 \x03(\tR\x05users\">\n" +
 	"\fRenewSession\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x14\n" +
-	"\x05token\x18\x02 \x01(\tR\x05token\"\xad\r\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\"\x86\x0e\n" +
 	"\x05Reply\x12A\n" +
 	"\fconversation\x18\x01 \x01(\v2\x1d.parley.event.v1.ConversationR\fconversation\x12)\n" +
 	"\x04head\x18\x02 \x01(\v2\x15.parley.event.v1.HeadR\x04head\x12/\n" +
@@ -8107,14 +8188,17 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x06public\x18+ \x01(\v2\x1b.parley.event.v1.PublicCopyR\x06public\x12\x1a\n" +
 	"\bsessions\x18, \x03(\tR\bsessions\x12=\n" +
 	"\fdead_letters\x18- \x03(\v2\x1a.parley.node.v1.DeadLetterR\vdeadLetters\x12\x14\n" +
-	"\x05count\x18. \x01(\x04R\x05count\x122\n" +
+	"\x05count\x18. \x01(\x04R\x05count\x12\x17\n" +
+	"\x04away\x18/ \x01(\bH\x00R\x04away\x88\x01\x01\x122\n" +
 	"\adevices\x182 \x01(\v2\x18.parley.event.v1.DevicesR\adevices\x12'\n" +
 	"\x0fdropped_devices\x183 \x03(\tR\x0edroppedDevices\x12\x12\n" +
 	"\x04live\x184 \x03(\tR\x04live\x12+\n" +
 	"\x05heads\x185 \x03(\v2\x15.parley.event.v1.HeadR\x05heads\x129\n" +
 	"\acursors\x186 \x01(\v2\x1f.parley.node.v1.AdvancedCursorsR\acursors\x12\x1f\n" +
 	"\vhanded_over\x187 \x01(\bR\n" +
-	"handedOver\"\xde\x01\n" +
+	"handedOver\x125\n" +
+	"\x06moving\x188 \x01(\v2\x1d.parley.node.v1.MovingSessionR\x06movingB\a\n" +
+	"\x05_away\"\xde\x01\n" +
 	"\rObservedShard\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +
@@ -8134,7 +8218,7 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\tEventView\x12,\n" +
 	"\x05event\x18\x01 \x01(\v2\x16.parley.event.v1.EventR\x05event\x12/\n" +
 	"\x06author\x18\x02 \x01(\v2\x17.parley.event.v1.AuthorR\x06author\x124\n" +
-	"\breceipts\x18\x03 \x03(\v2\x18.parley.event.v1.ReceiptR\breceipts\"\xd2\x02\n" +
+	"\breceipts\x18\x03 \x03(\v2\x18.parley.event.v1.ReceiptR\breceipts\"\xe6\x02\n" +
 	"\x06Fanout\x12%\n" +
 	"\x0eapplication_id\x18\x01 \x01(\tR\rapplicationId\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x121\n" +
@@ -8145,7 +8229,8 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"membership\x18\x06 \x01(\v2 .parley.node.v1.MembershipChangeH\x00R\n" +
 	"membership\x12\x1a\n" +
 	"\adeleted\x18\a \x01(\bH\x00R\adeleted\x12\x12\n" +
-	"\x04head\x18\b \x01(\x04R\x04headB\x06\n" +
+	"\x04head\x18\b \x01(\x04R\x04head\x12\x12\n" +
+	"\x04user\x18\t \x01(\tR\x04userB\x06\n" +
 	"\x04body\"\x80\x01\n" +
 	"\x10MembershipChange\x12;\n" +
 	"\n" +
@@ -8236,7 +8321,7 @@ func file_node_v1_node_proto_rawDescGZIP() []byte {
 }
 
 var file_node_v1_node_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 103)
+var file_node_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 104)
 var file_node_v1_node_proto_goTypes = []any{
 	(Kind)(0),                    // 0: parley.node.v1.Kind
 	(Sink)(0),                    // 1: parley.node.v1.Sink
@@ -8332,46 +8417,47 @@ var file_node_v1_node_proto_goTypes = []any{
 	(*Observe)(nil),              // 91: parley.node.v1.Observe
 	(*GetPublic)(nil),            // 92: parley.node.v1.GetPublic
 	(*ListSessions)(nil),         // 93: parley.node.v1.ListSessions
-	(*ListLive)(nil),             // 94: parley.node.v1.ListLive
-	(*RenewSession)(nil),         // 95: parley.node.v1.RenewSession
-	(*Reply)(nil),                // 96: parley.node.v1.Reply
-	(*ObservedShard)(nil),        // 97: parley.node.v1.ObservedShard
-	(*ObservedReplica)(nil),      // 98: parley.node.v1.ObservedReplica
-	(*EventView)(nil),            // 99: parley.node.v1.EventView
-	(*Fanout)(nil),               // 100: parley.node.v1.Fanout
-	(*MembershipChange)(nil),     // 101: parley.node.v1.MembershipChange
-	(*FanoutBatch)(nil),          // 102: parley.node.v1.FanoutBatch
-	(*Interest)(nil),             // 103: parley.node.v1.Interest
-	(*InterestReply)(nil),        // 104: parley.node.v1.InterestReply
-	(*OutboxRow)(nil),            // 105: parley.node.v1.OutboxRow
-	(*DeadLetter)(nil),           // 106: parley.node.v1.DeadLetter
-	(*v1.Conversation)(nil),      // 107: parley.event.v1.Conversation
-	(*v1.Properties)(nil),        // 108: parley.event.v1.Properties
-	(*v1.Callback)(nil),          // 109: parley.event.v1.Callback
-	(*v1.Author)(nil),            // 110: parley.event.v1.Author
-	(*v1.Member)(nil),            // 111: parley.event.v1.Member
-	(*v1.Event)(nil),             // 112: parley.event.v1.Event
-	(*v1.Receipt)(nil),           // 113: parley.event.v1.Receipt
-	(*v1.User)(nil),              // 114: parley.event.v1.User
-	(*v1.Membership)(nil),        // 115: parley.event.v1.Membership
-	(*v1.Device)(nil),            // 116: parley.event.v1.Device
-	(*v1.Application)(nil),       // 117: parley.event.v1.Application
-	(*v1.Credential)(nil),        // 118: parley.event.v1.Credential
-	(*v1.ClusterSettings)(nil),   // 119: parley.event.v1.ClusterSettings
-	(*v1.PushCredential)(nil),    // 120: parley.event.v1.PushCredential
-	(v1.Platform)(0),             // 121: parley.event.v1.Platform
-	(v1.PushStatus)(0),           // 122: parley.event.v1.PushStatus
-	(*v1.Image)(nil),             // 123: parley.event.v1.Image
-	(*v1.Store)(nil),             // 124: parley.event.v1.Store
-	(*v1.ShardMap)(nil),          // 125: parley.event.v1.ShardMap
-	(v1.StoreState)(0),           // 126: parley.event.v1.StoreState
-	(v1.MemberState)(0),          // 127: parley.event.v1.MemberState
-	(*v1.Head)(nil),              // 128: parley.event.v1.Head
-	(*v1.Name)(nil),              // 129: parley.event.v1.Name
-	(*v1.Cursor)(nil),            // 130: parley.event.v1.Cursor
-	(*v1.Blob)(nil),              // 131: parley.event.v1.Blob
-	(*v1.PublicCopy)(nil),        // 132: parley.event.v1.PublicCopy
-	(*v1.Devices)(nil),           // 133: parley.event.v1.Devices
+	(*MovingSession)(nil),        // 94: parley.node.v1.MovingSession
+	(*ListLive)(nil),             // 95: parley.node.v1.ListLive
+	(*RenewSession)(nil),         // 96: parley.node.v1.RenewSession
+	(*Reply)(nil),                // 97: parley.node.v1.Reply
+	(*ObservedShard)(nil),        // 98: parley.node.v1.ObservedShard
+	(*ObservedReplica)(nil),      // 99: parley.node.v1.ObservedReplica
+	(*EventView)(nil),            // 100: parley.node.v1.EventView
+	(*Fanout)(nil),               // 101: parley.node.v1.Fanout
+	(*MembershipChange)(nil),     // 102: parley.node.v1.MembershipChange
+	(*FanoutBatch)(nil),          // 103: parley.node.v1.FanoutBatch
+	(*Interest)(nil),             // 104: parley.node.v1.Interest
+	(*InterestReply)(nil),        // 105: parley.node.v1.InterestReply
+	(*OutboxRow)(nil),            // 106: parley.node.v1.OutboxRow
+	(*DeadLetter)(nil),           // 107: parley.node.v1.DeadLetter
+	(*v1.Conversation)(nil),      // 108: parley.event.v1.Conversation
+	(*v1.Properties)(nil),        // 109: parley.event.v1.Properties
+	(*v1.Callback)(nil),          // 110: parley.event.v1.Callback
+	(*v1.Author)(nil),            // 111: parley.event.v1.Author
+	(*v1.Member)(nil),            // 112: parley.event.v1.Member
+	(*v1.Event)(nil),             // 113: parley.event.v1.Event
+	(*v1.Receipt)(nil),           // 114: parley.event.v1.Receipt
+	(*v1.User)(nil),              // 115: parley.event.v1.User
+	(*v1.Membership)(nil),        // 116: parley.event.v1.Membership
+	(*v1.Device)(nil),            // 117: parley.event.v1.Device
+	(*v1.Application)(nil),       // 118: parley.event.v1.Application
+	(*v1.Credential)(nil),        // 119: parley.event.v1.Credential
+	(*v1.ClusterSettings)(nil),   // 120: parley.event.v1.ClusterSettings
+	(*v1.PushCredential)(nil),    // 121: parley.event.v1.PushCredential
+	(v1.Platform)(0),             // 122: parley.event.v1.Platform
+	(v1.PushStatus)(0),           // 123: parley.event.v1.PushStatus
+	(*v1.Image)(nil),             // 124: parley.event.v1.Image
+	(*v1.Store)(nil),             // 125: parley.event.v1.Store
+	(*v1.ShardMap)(nil),          // 126: parley.event.v1.ShardMap
+	(v1.StoreState)(0),           // 127: parley.event.v1.StoreState
+	(v1.MemberState)(0),          // 128: parley.event.v1.MemberState
+	(*v1.Head)(nil),              // 129: parley.event.v1.Head
+	(*v1.Name)(nil),              // 130: parley.event.v1.Name
+	(*v1.Cursor)(nil),            // 131: parley.event.v1.Cursor
+	(*v1.Blob)(nil),              // 132: parley.event.v1.Blob
+	(*v1.PublicCopy)(nil),        // 133: parley.event.v1.PublicCopy
+	(*v1.Devices)(nil),           // 134: parley.event.v1.Devices
 }
 var file_node_v1_node_proto_depIdxs = []int32{
 	5,   // 0: parley.node.v1.Error.fields:type_name -> parley.node.v1.Field
@@ -8379,7 +8465,7 @@ var file_node_v1_node_proto_depIdxs = []int32{
 	9,   // 2: parley.node.v1.GrainRequest.command:type_name -> parley.node.v1.Command
 	71,  // 3: parley.node.v1.GrainRequest.query:type_name -> parley.node.v1.Query
 	6,   // 4: parley.node.v1.GrainReply.error:type_name -> parley.node.v1.Error
-	96,  // 5: parley.node.v1.GrainReply.reply:type_name -> parley.node.v1.Reply
+	97,  // 5: parley.node.v1.GrainReply.reply:type_name -> parley.node.v1.Reply
 	4,   // 6: parley.node.v1.Command.principal:type_name -> parley.node.v1.Principal
 	12,  // 7: parley.node.v1.Command.create_conversation:type_name -> parley.node.v1.CreateConversation
 	13,  // 8: parley.node.v1.Command.update_conversation:type_name -> parley.node.v1.UpdateConversation
@@ -8436,45 +8522,45 @@ var file_node_v1_node_proto_depIdxs = []int32{
 	10,  // 59: parley.node.v1.Command.deliver_event:type_name -> parley.node.v1.DeliverEvent
 	11,  // 60: parley.node.v1.Command.redeliver:type_name -> parley.node.v1.Redeliver
 	0,   // 61: parley.node.v1.Redeliver.kind:type_name -> parley.node.v1.Kind
-	107, // 62: parley.node.v1.CreateConversation.conversation:type_name -> parley.event.v1.Conversation
-	108, // 63: parley.node.v1.UpdateConversation.properties:type_name -> parley.event.v1.Properties
-	109, // 64: parley.node.v1.UpdateConversation.callback:type_name -> parley.event.v1.Callback
-	110, // 65: parley.node.v1.AddMember.user:type_name -> parley.event.v1.Author
+	108, // 62: parley.node.v1.CreateConversation.conversation:type_name -> parley.event.v1.Conversation
+	109, // 63: parley.node.v1.UpdateConversation.properties:type_name -> parley.event.v1.Properties
+	110, // 64: parley.node.v1.UpdateConversation.callback:type_name -> parley.event.v1.Callback
+	111, // 65: parley.node.v1.AddMember.user:type_name -> parley.event.v1.Author
 	2,   // 66: parley.node.v1.AddMember.action:type_name -> parley.node.v1.MemberAction
 	2,   // 67: parley.node.v1.UpdateMember.action:type_name -> parley.node.v1.MemberAction
 	21,  // 68: parley.node.v1.AdvanceCursors.cursors:type_name -> parley.node.v1.UserCursor
 	19,  // 69: parley.node.v1.UserCursor.cursor:type_name -> parley.node.v1.AdvanceCursor
 	23,  // 70: parley.node.v1.AdvancedCursors.refused:type_name -> parley.node.v1.RefusedCursor
 	6,   // 71: parley.node.v1.RefusedCursor.error:type_name -> parley.node.v1.Error
-	110, // 72: parley.node.v1.UserChanged.user:type_name -> parley.event.v1.Author
-	107, // 73: parley.node.v1.ImportConversation.conversation:type_name -> parley.event.v1.Conversation
-	111, // 74: parley.node.v1.ImportMembers.members:type_name -> parley.event.v1.Member
+	111, // 72: parley.node.v1.UserChanged.user:type_name -> parley.event.v1.Author
+	108, // 73: parley.node.v1.ImportConversation.conversation:type_name -> parley.event.v1.Conversation
+	112, // 74: parley.node.v1.ImportMembers.members:type_name -> parley.event.v1.Member
 	30,  // 75: parley.node.v1.ImportEvents.events:type_name -> parley.node.v1.ImportedEvent
-	112, // 76: parley.node.v1.ImportedEvent.event:type_name -> parley.event.v1.Event
-	113, // 77: parley.node.v1.ImportedEvent.receipts:type_name -> parley.event.v1.Receipt
-	114, // 78: parley.node.v1.CreateUser.user:type_name -> parley.event.v1.User
-	114, // 79: parley.node.v1.ImportUser.user:type_name -> parley.event.v1.User
-	115, // 80: parley.node.v1.IndexMembership.membership:type_name -> parley.event.v1.Membership
-	112, // 81: parley.node.v1.IndexMembership.event:type_name -> parley.event.v1.Event
-	110, // 82: parley.node.v1.IndexMembership.author:type_name -> parley.event.v1.Author
-	116, // 83: parley.node.v1.PutDevice.device:type_name -> parley.event.v1.Device
-	117, // 84: parley.node.v1.PutApplication.application:type_name -> parley.event.v1.Application
-	118, // 85: parley.node.v1.PutCredential.credential:type_name -> parley.event.v1.Credential
-	119, // 86: parley.node.v1.PutSettings.settings:type_name -> parley.event.v1.ClusterSettings
-	120, // 87: parley.node.v1.PutPushCredential.credential:type_name -> parley.event.v1.PushCredential
-	121, // 88: parley.node.v1.DeletePushCredential.platform:type_name -> parley.event.v1.Platform
-	121, // 89: parley.node.v1.NotePush.platform:type_name -> parley.event.v1.Platform
-	122, // 90: parley.node.v1.NotePush.status:type_name -> parley.event.v1.PushStatus
-	123, // 91: parley.node.v1.CreateImage.image:type_name -> parley.event.v1.Image
-	124, // 92: parley.node.v1.FoundPlacement.founder:type_name -> parley.event.v1.Store
-	125, // 93: parley.node.v1.FoundPlacement.shards:type_name -> parley.event.v1.ShardMap
-	124, // 94: parley.node.v1.PutStore.store:type_name -> parley.event.v1.Store
-	126, // 95: parley.node.v1.SetStore.state:type_name -> parley.event.v1.StoreState
-	125, // 96: parley.node.v1.PutShard.shard:type_name -> parley.event.v1.ShardMap
+	113, // 76: parley.node.v1.ImportedEvent.event:type_name -> parley.event.v1.Event
+	114, // 77: parley.node.v1.ImportedEvent.receipts:type_name -> parley.event.v1.Receipt
+	115, // 78: parley.node.v1.CreateUser.user:type_name -> parley.event.v1.User
+	115, // 79: parley.node.v1.ImportUser.user:type_name -> parley.event.v1.User
+	116, // 80: parley.node.v1.IndexMembership.membership:type_name -> parley.event.v1.Membership
+	113, // 81: parley.node.v1.IndexMembership.event:type_name -> parley.event.v1.Event
+	111, // 82: parley.node.v1.IndexMembership.author:type_name -> parley.event.v1.Author
+	117, // 83: parley.node.v1.PutDevice.device:type_name -> parley.event.v1.Device
+	118, // 84: parley.node.v1.PutApplication.application:type_name -> parley.event.v1.Application
+	119, // 85: parley.node.v1.PutCredential.credential:type_name -> parley.event.v1.Credential
+	120, // 86: parley.node.v1.PutSettings.settings:type_name -> parley.event.v1.ClusterSettings
+	121, // 87: parley.node.v1.PutPushCredential.credential:type_name -> parley.event.v1.PushCredential
+	122, // 88: parley.node.v1.DeletePushCredential.platform:type_name -> parley.event.v1.Platform
+	122, // 89: parley.node.v1.NotePush.platform:type_name -> parley.event.v1.Platform
+	123, // 90: parley.node.v1.NotePush.status:type_name -> parley.event.v1.PushStatus
+	124, // 91: parley.node.v1.CreateImage.image:type_name -> parley.event.v1.Image
+	125, // 92: parley.node.v1.FoundPlacement.founder:type_name -> parley.event.v1.Store
+	126, // 93: parley.node.v1.FoundPlacement.shards:type_name -> parley.event.v1.ShardMap
+	125, // 94: parley.node.v1.PutStore.store:type_name -> parley.event.v1.Store
+	127, // 95: parley.node.v1.SetStore.state:type_name -> parley.event.v1.StoreState
+	126, // 96: parley.node.v1.PutShard.shard:type_name -> parley.event.v1.ShardMap
 	65,  // 97: parley.node.v1.Announce.leads:type_name -> parley.node.v1.ShardLead
 	3,   // 98: parley.node.v1.Order.kind:type_name -> parley.node.v1.OrderKind
 	69,  // 99: parley.node.v1.Order.changes:type_name -> parley.node.v1.ConfChange
-	125, // 100: parley.node.v1.RecoverPlacement.shards:type_name -> parley.event.v1.ShardMap
+	126, // 100: parley.node.v1.RecoverPlacement.shards:type_name -> parley.event.v1.ShardMap
 	4,   // 101: parley.node.v1.Query.principal:type_name -> parley.node.v1.Principal
 	72,  // 102: parley.node.v1.Query.get_conversation:type_name -> parley.node.v1.GetConversation
 	73,  // 103: parley.node.v1.Query.get_member:type_name -> parley.node.v1.GetMember
@@ -8498,62 +8584,63 @@ var file_node_v1_node_proto_depIdxs = []int32{
 	91,  // 121: parley.node.v1.Query.observe:type_name -> parley.node.v1.Observe
 	92,  // 122: parley.node.v1.Query.get_public:type_name -> parley.node.v1.GetPublic
 	93,  // 123: parley.node.v1.Query.list_sessions:type_name -> parley.node.v1.ListSessions
-	94,  // 124: parley.node.v1.Query.list_live:type_name -> parley.node.v1.ListLive
-	95,  // 125: parley.node.v1.Query.renew_session:type_name -> parley.node.v1.RenewSession
+	95,  // 124: parley.node.v1.Query.list_live:type_name -> parley.node.v1.ListLive
+	96,  // 125: parley.node.v1.Query.renew_session:type_name -> parley.node.v1.RenewSession
 	70,  // 126: parley.node.v1.ListMembers.page:type_name -> parley.node.v1.Page
 	70,  // 127: parley.node.v1.ListEvents.page:type_name -> parley.node.v1.Page
 	70,  // 128: parley.node.v1.ListMemberships.page:type_name -> parley.node.v1.Page
-	127, // 129: parley.node.v1.ListMemberships.states:type_name -> parley.event.v1.MemberState
+	128, // 129: parley.node.v1.ListMemberships.states:type_name -> parley.event.v1.MemberState
 	70,  // 130: parley.node.v1.ListApplications.page:type_name -> parley.node.v1.Page
 	70,  // 131: parley.node.v1.ListConversations.page:type_name -> parley.node.v1.Page
 	70,  // 132: parley.node.v1.ListUsers.page:type_name -> parley.node.v1.Page
 	70,  // 133: parley.node.v1.ListDeadLetters.page:type_name -> parley.node.v1.Page
 	0,   // 134: parley.node.v1.ListDeadLetters.kind:type_name -> parley.node.v1.Kind
-	107, // 135: parley.node.v1.Reply.conversation:type_name -> parley.event.v1.Conversation
-	128, // 136: parley.node.v1.Reply.head:type_name -> parley.event.v1.Head
-	111, // 137: parley.node.v1.Reply.member:type_name -> parley.event.v1.Member
-	99,  // 138: parley.node.v1.Reply.event:type_name -> parley.node.v1.EventView
-	114, // 139: parley.node.v1.Reply.user:type_name -> parley.event.v1.User
-	129, // 140: parley.node.v1.Reply.name:type_name -> parley.event.v1.Name
-	117, // 141: parley.node.v1.Reply.application:type_name -> parley.event.v1.Application
-	118, // 142: parley.node.v1.Reply.credential:type_name -> parley.event.v1.Credential
-	119, // 143: parley.node.v1.Reply.settings:type_name -> parley.event.v1.ClusterSettings
-	130, // 144: parley.node.v1.Reply.cursor:type_name -> parley.event.v1.Cursor
-	131, // 145: parley.node.v1.Reply.blob:type_name -> parley.event.v1.Blob
-	123, // 146: parley.node.v1.Reply.image:type_name -> parley.event.v1.Image
-	111, // 147: parley.node.v1.Reply.members:type_name -> parley.event.v1.Member
-	99,  // 148: parley.node.v1.Reply.events:type_name -> parley.node.v1.EventView
-	115, // 149: parley.node.v1.Reply.memberships:type_name -> parley.event.v1.Membership
-	117, // 150: parley.node.v1.Reply.applications:type_name -> parley.event.v1.Application
-	107, // 151: parley.node.v1.Reply.conversations:type_name -> parley.event.v1.Conversation
-	114, // 152: parley.node.v1.Reply.users:type_name -> parley.event.v1.User
-	124, // 153: parley.node.v1.Reply.store:type_name -> parley.event.v1.Store
-	125, // 154: parley.node.v1.Reply.shard_map:type_name -> parley.event.v1.ShardMap
-	97,  // 155: parley.node.v1.Reply.observed:type_name -> parley.node.v1.ObservedShard
-	132, // 156: parley.node.v1.Reply.public:type_name -> parley.event.v1.PublicCopy
-	106, // 157: parley.node.v1.Reply.dead_letters:type_name -> parley.node.v1.DeadLetter
-	133, // 158: parley.node.v1.Reply.devices:type_name -> parley.event.v1.Devices
-	128, // 159: parley.node.v1.Reply.heads:type_name -> parley.event.v1.Head
+	108, // 135: parley.node.v1.Reply.conversation:type_name -> parley.event.v1.Conversation
+	129, // 136: parley.node.v1.Reply.head:type_name -> parley.event.v1.Head
+	112, // 137: parley.node.v1.Reply.member:type_name -> parley.event.v1.Member
+	100, // 138: parley.node.v1.Reply.event:type_name -> parley.node.v1.EventView
+	115, // 139: parley.node.v1.Reply.user:type_name -> parley.event.v1.User
+	130, // 140: parley.node.v1.Reply.name:type_name -> parley.event.v1.Name
+	118, // 141: parley.node.v1.Reply.application:type_name -> parley.event.v1.Application
+	119, // 142: parley.node.v1.Reply.credential:type_name -> parley.event.v1.Credential
+	120, // 143: parley.node.v1.Reply.settings:type_name -> parley.event.v1.ClusterSettings
+	131, // 144: parley.node.v1.Reply.cursor:type_name -> parley.event.v1.Cursor
+	132, // 145: parley.node.v1.Reply.blob:type_name -> parley.event.v1.Blob
+	124, // 146: parley.node.v1.Reply.image:type_name -> parley.event.v1.Image
+	112, // 147: parley.node.v1.Reply.members:type_name -> parley.event.v1.Member
+	100, // 148: parley.node.v1.Reply.events:type_name -> parley.node.v1.EventView
+	116, // 149: parley.node.v1.Reply.memberships:type_name -> parley.event.v1.Membership
+	118, // 150: parley.node.v1.Reply.applications:type_name -> parley.event.v1.Application
+	108, // 151: parley.node.v1.Reply.conversations:type_name -> parley.event.v1.Conversation
+	115, // 152: parley.node.v1.Reply.users:type_name -> parley.event.v1.User
+	125, // 153: parley.node.v1.Reply.store:type_name -> parley.event.v1.Store
+	126, // 154: parley.node.v1.Reply.shard_map:type_name -> parley.event.v1.ShardMap
+	98,  // 155: parley.node.v1.Reply.observed:type_name -> parley.node.v1.ObservedShard
+	133, // 156: parley.node.v1.Reply.public:type_name -> parley.event.v1.PublicCopy
+	107, // 157: parley.node.v1.Reply.dead_letters:type_name -> parley.node.v1.DeadLetter
+	134, // 158: parley.node.v1.Reply.devices:type_name -> parley.event.v1.Devices
+	129, // 159: parley.node.v1.Reply.heads:type_name -> parley.event.v1.Head
 	22,  // 160: parley.node.v1.Reply.cursors:type_name -> parley.node.v1.AdvancedCursors
-	98,  // 161: parley.node.v1.ObservedShard.replicas:type_name -> parley.node.v1.ObservedReplica
-	112, // 162: parley.node.v1.EventView.event:type_name -> parley.event.v1.Event
-	110, // 163: parley.node.v1.EventView.author:type_name -> parley.event.v1.Author
-	113, // 164: parley.node.v1.EventView.receipts:type_name -> parley.event.v1.Receipt
-	99,  // 165: parley.node.v1.Fanout.event:type_name -> parley.node.v1.EventView
-	99,  // 166: parley.node.v1.Fanout.soft:type_name -> parley.node.v1.EventView
-	130, // 167: parley.node.v1.Fanout.cursor:type_name -> parley.event.v1.Cursor
-	101, // 168: parley.node.v1.Fanout.membership:type_name -> parley.node.v1.MembershipChange
-	115, // 169: parley.node.v1.MembershipChange.membership:type_name -> parley.event.v1.Membership
-	99,  // 170: parley.node.v1.MembershipChange.event:type_name -> parley.node.v1.EventView
-	100, // 171: parley.node.v1.FanoutBatch.items:type_name -> parley.node.v1.Fanout
-	0,   // 172: parley.node.v1.OutboxRow.target_kind:type_name -> parley.node.v1.Kind
-	9,   // 173: parley.node.v1.OutboxRow.command:type_name -> parley.node.v1.Command
-	105, // 174: parley.node.v1.DeadLetter.row:type_name -> parley.node.v1.OutboxRow
-	175, // [175:175] is the sub-list for method output_type
-	175, // [175:175] is the sub-list for method input_type
-	175, // [175:175] is the sub-list for extension type_name
-	175, // [175:175] is the sub-list for extension extendee
-	0,   // [0:175] is the sub-list for field type_name
+	94,  // 161: parley.node.v1.Reply.moving:type_name -> parley.node.v1.MovingSession
+	99,  // 162: parley.node.v1.ObservedShard.replicas:type_name -> parley.node.v1.ObservedReplica
+	113, // 163: parley.node.v1.EventView.event:type_name -> parley.event.v1.Event
+	111, // 164: parley.node.v1.EventView.author:type_name -> parley.event.v1.Author
+	114, // 165: parley.node.v1.EventView.receipts:type_name -> parley.event.v1.Receipt
+	100, // 166: parley.node.v1.Fanout.event:type_name -> parley.node.v1.EventView
+	100, // 167: parley.node.v1.Fanout.soft:type_name -> parley.node.v1.EventView
+	131, // 168: parley.node.v1.Fanout.cursor:type_name -> parley.event.v1.Cursor
+	102, // 169: parley.node.v1.Fanout.membership:type_name -> parley.node.v1.MembershipChange
+	116, // 170: parley.node.v1.MembershipChange.membership:type_name -> parley.event.v1.Membership
+	100, // 171: parley.node.v1.MembershipChange.event:type_name -> parley.node.v1.EventView
+	101, // 172: parley.node.v1.FanoutBatch.items:type_name -> parley.node.v1.Fanout
+	0,   // 173: parley.node.v1.OutboxRow.target_kind:type_name -> parley.node.v1.Kind
+	9,   // 174: parley.node.v1.OutboxRow.command:type_name -> parley.node.v1.Command
+	106, // 175: parley.node.v1.DeadLetter.row:type_name -> parley.node.v1.OutboxRow
+	176, // [176:176] is the sub-list for method output_type
+	176, // [176:176] is the sub-list for method input_type
+	176, // [176:176] is the sub-list for extension type_name
+	176, // [176:176] is the sub-list for extension extendee
+	0,   // [0:176] is the sub-list for field type_name
 }
 
 func init() { file_node_v1_node_proto_init() }
@@ -8645,7 +8732,8 @@ func file_node_v1_node_proto_init() {
 		(*Query_ListLive)(nil),
 		(*Query_RenewSession)(nil),
 	}
-	file_node_v1_node_proto_msgTypes[96].OneofWrappers = []any{
+	file_node_v1_node_proto_msgTypes[93].OneofWrappers = []any{}
+	file_node_v1_node_proto_msgTypes[97].OneofWrappers = []any{
 		(*Fanout_Event)(nil),
 		(*Fanout_Soft)(nil),
 		(*Fanout_Cursor)(nil),
@@ -8658,7 +8746,7 @@ func file_node_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_node_v1_node_proto_rawDesc), len(file_node_v1_node_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   103,
+			NumMessages:   104,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"parley/actors/conversation"
 	eventv1 "parley/proto/event/v1"
 	"parley/proto/id"
 	nodev1 "parley/proto/node/v1"
@@ -36,7 +37,7 @@ func (b *bench) found(s *stage, count int) error {
 		for m := range members {
 			requests = append(requests, &nodev1.Command{Principal: admin, Body: &nodev1.Command_AddMember{AddMember: &nodev1.AddMember{
 				NewMemberId: number(id.Member, i*members+m), User: author(m), Action: nodev1.MemberAction_MEMBER_ACTION_JOIN,
-				Channel: []byte(`{"type":"app"}`)}}})
+				Channel: []byte(conversation.AppChannel)}}})
 		}
 		for _, c := range requests {
 			if _, err := s.here.Caller().Ask(bounded(), request(i, c)); err != nil {

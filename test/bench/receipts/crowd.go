@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -23,6 +22,7 @@ import (
 type orders struct {
 	URL    string
 	Room   string
+	Native bool
 	Tokens []string
 }
 
@@ -36,6 +36,7 @@ type counts struct {
 // crowd is the sessions that listen.
 type crowd struct {
 	room        string
+	protocol    *protocol
 	acknowledge atomic.Bool
 	told        atomic.Int64
 	answered    atomic.Int64
@@ -79,12 +80,12 @@ func listen(ctx context.Context, in io.Reader, out io.Writer) error {
 }
 
 func gather(ctx context.Context, o orders) (*crowd, error) {
-	c := &crowd{room: o.Room, sockets: make([]*load.Conn, len(o.Tokens))}
+	c := &crowd{room: o.Room, protocol: protocolOf(o.Native), sockets: make([]*load.Conn, len(o.Tokens))}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(loginsAtOnce)
 	for i, token := range o.Tokens {
 		g.Go(func() (err error) {
-			c.sockets[i], err = login(ctx, o.URL, token)
+			c.sockets[i], err = c.protocol.open(ctx, o.URL, token, o.Room)
 			return err
 		})
 	}
@@ -100,16 +101,15 @@ func gather(ctx context.Context, o orders) (*crowd, error) {
 // read takes what a session is told until its socket ends, and acknowledges texts as the SDK does.
 func (c *crowd) read(s *load.Conn) {
 	_ = s.Frames(func(packet []byte) (stop bool) { // ends with the process
-		switch {
-		case bytes.HasPrefix(packet, []byte(`42["text",`)):
+		switch c.protocol.kind(packet) {
+		case told:
 			c.told.Add(1)
 			if c.acknowledge.Load() {
-				receipt := fmt.Appendf(nil, `42["text:delivered",{"tid":"d","cid":%q,"body":{"event_id":%s}}]`, c.room, sequenceOf(packet))
-				return s.Send(opText, receipt) != nil
+				return s.Send(opText, fmt.Appendf(nil, c.protocol.receipt, c.room, c.protocol.sequenceOf(packet))) != nil
 			}
-		case bytes.HasPrefix(packet, []byte(`42["text:delivered:success"`)):
+		case noted:
 			c.answered.Add(1)
-		case bytes.Contains(packet, []byte(`"code":`)):
+		case refused:
 			c.refused.Add(1)
 		}
 		return false

@@ -1,5 +1,6 @@
 // Command receipts measures what the receipts of a large conversation cost who writes in it: some
-// thousand sessions of an SDK of the hosted API listen, and each acknowledges every text by itself.
+// thousand sessions of an SDK of the hosted API, or native ones, listen, and each acknowledges every text by
+// itself.
 // It sends texts at a fixed rate, in turns while nobody acknowledges and while all do, and prints how
 // long a send took to be answered, as a ratio: go run ./test/bench/receipts
 package main
@@ -25,6 +26,7 @@ type options struct {
 	sessions int
 	rates    []float64
 	random   bool
+	native   bool
 	lasts    time.Duration
 	rounds   int
 }
@@ -40,6 +42,7 @@ func main() {
 		}
 		return err
 	})
+	flag.BoolVar(&o.native, "native", false, "the sessions speak Parley's own protocol, in place of the SDK's")
 	flag.BoolVar(&o.random, "random", false, "texts come at random times, so that some meet the receipts of others, in place of one after the other")
 	flag.DurationVar(&o.lasts, "lasts", 10*time.Second, "how long a round lasts")
 	flag.IntVar(&o.rounds, "rounds", 6, "rounds with receipts, and without")
@@ -84,7 +87,7 @@ func run(ctx context.Context, o options) (err error) {
 
 // perform brings the crowd and the writer together.
 func perform(ctx context.Context, n *node, o options) (err error) {
-	who := orders{URL: n.target.URL}
+	who := orders{URL: n.target.URL, Native: o.native}
 	for i := range o.sessions {
 		token, room := n.target.Member(i + 1)
 		who.Room, who.Tokens = room, append(who.Tokens, token)
@@ -95,7 +98,7 @@ func perform(ctx context.Context, n *node, o options) (err error) {
 	}
 	defer func() { err = errors.Join(err, a.close()) }()
 	token, room := n.target.Member(0)
-	w, err := newWriter(ctx, n.target.URL, token, room)
+	w, err := newWriter(ctx, protocolOf(o.native), n.target.URL, token, room)
 	if err != nil {
 		return err
 	}
@@ -130,8 +133,8 @@ type phase struct {
 // measure sends in rounds, of which every other one is acknowledged, so that whatever else the
 // machine does burdens both alike; and prints the comparison.
 func (s *scene) measure(rate float64) error {
-	fmt.Printf("%d sessions, %g texts/s %s for %d x %s each, %s/%s, %d processors\n",
-		s.sessions, rate, map[bool]string{true: "at random", false: "at even gaps"}[s.random], s.rounds, s.lasts, runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
+	fmt.Printf("%d %s sessions, %g texts/s %s for %d x %s each, %s/%s, %d processors\n",
+		s.sessions, map[bool]string{true: "native", false: "SDK"}[s.native], rate, map[bool]string{true: "at random", false: "at even gaps"}[s.random], s.rounds, s.lasts, runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
 	phases := []*phase{{order: "ignore"}, {order: "acknowledge"}}
 	for _, p := range phases {
 		p.latencies = hdrhistogram.New(1, time.Minute.Microseconds(), 3)

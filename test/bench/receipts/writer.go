@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"sync"
@@ -14,11 +13,12 @@ import (
 
 // writer is the session whose sends are measured.
 type writer struct {
-	room    string
-	socket  *load.Conn
-	refused int
-	acks    chan answer // what a text was answered; the reader fills it, and closes it at its end
-	reader  sync.WaitGroup
+	room     string
+	protocol *protocol
+	socket   *load.Conn
+	refused  int
+	acks     chan answer // what a text was answered; the reader fills it, and closes it at its end
+	reader   sync.WaitGroup
 }
 
 type answer struct {
@@ -26,12 +26,12 @@ type answer struct {
 	refused bool
 }
 
-func newWriter(ctx context.Context, url, token, room string) (*writer, error) {
-	s, err := login(ctx, url, token)
+func newWriter(ctx context.Context, p *protocol, url, token, room string) (*writer, error) {
+	s, err := p.open(ctx, url, token, room)
 	if err != nil {
 		return nil, err
 	}
-	w := &writer{room: room, socket: s, acks: make(chan answer, 1)}
+	w := &writer{room: room, protocol: p, socket: s, acks: make(chan answer, 1)}
 	w.reader.Go(w.read)
 	return w, nil
 }
@@ -39,10 +39,10 @@ func newWriter(ctx context.Context, url, token, room string) (*writer, error) {
 func (w *writer) read() {
 	defer close(w.acks)
 	_ = w.socket.Frames(func(packet []byte) bool { // talk sees that it has ended
-		switch {
-		case bytes.HasPrefix(packet, []byte(`42["text:success"`)):
+		switch w.protocol.kind(packet) {
+		case accepted:
 			w.acks <- answer{at: time.Now()}
-		case bytes.Contains(packet, []byte(`"code":`)):
+		case refused:
 			w.acks <- answer{at: time.Now(), refused: true} // it is answered, if not as one would wish
 		}
 		return false
@@ -57,8 +57,7 @@ func (w *writer) talk(gap func() time.Duration, lasts time.Duration, h *hdrhisto
 	for due, end := time.Now().Add(gap()), time.Now().Add(lasts); due.Before(end); due = due.Add(gap()) {
 		timer.Reset(time.Until(due))
 		<-timer.C
-		text := fmt.Appendf(nil, `42["text",{"tid":"t%d","cid":%q,"body":{"text":"a text as people write them"}}]`, due.UnixNano(), w.room)
-		if err := w.socket.Send(opText, text); err != nil {
+		if err := w.socket.Send(opText, fmt.Appendf(nil, w.protocol.text, w.room, due.UnixNano())); err != nil {
 			return err
 		}
 		a, ok := <-w.acks

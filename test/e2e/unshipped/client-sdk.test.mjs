@@ -53,6 +53,22 @@ async function chat(world) {
   await alice.run((id) => client.deleteEvent(id, cid), id);
   assert.equal((await bob.heard("event:delete")).of, id);
   assert.deepEqual(await sdk.history(bob), ["hello alice"]);
+  const deleted = await bob.run(async () => {
+    const { events } = await client.getConversationEvents(cid, { order: "asc", pageSize: 100, includeDeletedEvents: true });
+    return events.filter((e) => e.kind === "message:text").map((e) => [e.body.text, Boolean(e.body.deleted)]);
+  });
+  assert.deepEqual(deleted, [["", true], ["hello alice", false]]);
+
+  // What the SDK sends itself, and what others send in another form, are places to it.
+  await bob.run(() => client.sendMessageLocationEvent(cid, { longitude: "-0.1", latitude: "51.5", name: "Home", address: "1 Tea Street" }));
+  await alice.heard("message:location");
+  await world.call("POST", `/v1/conversations/${cid}/events`, { type: "message", body: { message_type: "location", location: { longitude: 2, latitude: 1 } } }, `Bearer ${world.token("bob")}`);
+  await alice.again("message:location", 1);
+  const places = await alice.run(async () => {
+    const { events } = await client.getConversationEvents(cid, { order: "asc", pageSize: 100 });
+    return events.filter((e) => e.kind === "message:location").length;
+  });
+  assert.equal(places, 2);
 
   await alice.run(() => client.updateConversation(cid, { displayName: "Supper" }));
   const seen = await bob.run(async () => {

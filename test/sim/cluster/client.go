@@ -17,6 +17,7 @@ type client struct {
 	application string
 	user, name  string
 	rooms       []room
+	members     map[room]string // as the user last heard
 
 	at    string // the node that it is connected to
 	lives int    // connections so far: what belongs to an earlier one is nobody's
@@ -39,7 +40,7 @@ var errGone = errors.New("connection lost")
 
 func newClient(w *World, application string, i int) *client {
 	w.ids++
-	c := &client{w: w, application: application, user: fixedID("USR-", w.ids), name: fmt.Sprintf("user%d", i), at: "n1"}
+	c := &client{w: w, application: application, user: fixedID("USR-", w.ids), name: fmt.Sprintf("user%d", i), members: map[room]string{}, at: "n1"}
 	c.device = device{client: c, last: map[room]uint64{}, feeds: map[room]*feed{}}
 	w.after(0, c.act)
 	w.after(0, c.device.turn)
@@ -144,7 +145,10 @@ func (c *client) ask(req *nodev1.GrainRequest, done func(*nodev1.Reply, error)) 
 // command asks for something once. done hears what is known of its outcome.
 func (c *client) command(r room, clientID string, command *nodev1.Command, done func(history.Outcome, *nodev1.Reply)) {
 	c.busy = true
-	command.Principal, command.ClientId = c.principal(), clientID
+	command.ClientId = clientID
+	if command.Principal == nil { // else its node speaks
+		command.Principal = c.principal()
+	}
 	c.ask(&nodev1.GrainRequest{Kind: nodev1.Kind_KIND_CONVERSATION, Id: r.id, Command: command}, func(reply *nodev1.Reply, err error) {
 		c.busy = false
 		switch {
@@ -225,21 +229,6 @@ func (c *client) page(r room) {
 		})
 }
 
-// receipt says how far the device has read, or less.
-func (c *client) receipt(r room) {
-	w, shown := c.w, c.device.last[r]
-	if shown == 0 {
-		return
-	}
-	told := history.Receipt{Conversation: r.String(), User: c.user, Seen: 1 + w.rng.Uint64N(shown), Shown: shown, Began: w.stamp()}
-	c.command(r, "", &nodev1.Command{Body: &nodev1.Command_AdvanceCursor{AdvanceCursor: &nodev1.AdvanceCursor{Delivered: shown, Seen: told.Seen}}},
-		func(o history.Outcome, reply *nodev1.Reply) {
-			told.Outcome, told.Ended = o, w.stamp()
-			told.Told, told.Member = reply.GetCursor().GetSeen(), reply.GetCursor().GetMemberId()
-			w.history.Receipts = append(w.history.Receipts, told)
-		})
-}
-
 // erase empties one of the user's own events.
 func (c *client) erase() {
 	w := c.w
@@ -264,8 +253,11 @@ func (c *client) membership(r room, in bool) {
 		command = &nodev1.Command{Body: &nodev1.Command_UpdateMember{UpdateMember: &nodev1.UpdateMember{
 			MemberId: "me", Action: nodev1.MemberAction_MEMBER_ACTION_LEAVE}}}
 	}
-	c.command(r, "", command, func(o history.Outcome, _ *nodev1.Reply) {
+	c.command(r, "", command, func(o history.Outcome, reply *nodev1.Reply) {
 		move.Outcome, move.Ended = o, w.stamp()
+		if member := reply.GetMember().GetId(); member != "" {
+			c.members[r] = member
+		}
 		w.history.Moves = append(w.history.Moves, move)
 	})
 }

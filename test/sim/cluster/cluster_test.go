@@ -6,7 +6,8 @@ import (
 	"testing/cryptotest"
 	"time"
 
-	"parley/internal/invariant"
+	"parley/test/history"
+	"parley/test/sim/frame"
 )
 
 var (
@@ -35,14 +36,14 @@ func run(t *testing.T, seed uint64) *World {
 // TestClusters runs clusters among faults, each after its seed.
 func TestClusters(t *testing.T) {
 	count := *seeds
-	if invariant.Enabled || testing.Short() {
+	if frame.Racing || testing.Short() {
 		count = min(count, 2)
 	}
-	var crashes, snapshots, posts, shown int
+	var crashes, snapshots, posts, shown, together int
 	steps, faults := map[string]int{}, map[string]int{}
 	for seed := *from; seed < *from+count; seed++ {
 		w := run(t, seed)
-		crashes, snapshots, posts, shown = crashes+w.crashes, snapshots+w.snapshots, posts+w.posts, shown+w.shown
+		crashes, snapshots, posts, shown, together = crashes+w.crashes, snapshots+w.snapshots, posts+w.posts, shown+w.shown, together+w.together
 		for kind, n := range w.steps {
 			steps[kind] += n
 		}
@@ -53,8 +54,8 @@ func TestClusters(t *testing.T) {
 			return
 		}
 	}
-	t.Logf("%d clusters: %d posts, %d events shown, %d crashes, %d snapshots, steps %v, faults %v", count, posts, shown, crashes, snapshots, steps, faults)
-	if count >= 20 && (posts < 20*int(count) || shown < posts || crashes < int(count) || steps["destroy"] == 0) {
+	t.Logf("%d clusters: %d posts, %d events shown, %d receipts taken together, %d crashes, %d snapshots, steps %v, faults %v", count, posts, shown, together, crashes, snapshots, steps, faults)
+	if count >= 20 && (posts < 20*int(count) || shown < posts || crashes < int(count) || together == 0 || steps["destroy"] == 0) {
 		t.Error("the clusters hardly ran")
 	}
 }
@@ -71,5 +72,21 @@ func TestSameSeedSameTrace(t *testing.T) {
 	}
 	if len(traces) != 2 {
 		t.Error("two seeds have the same trace")
+	}
+}
+
+// TestTheGravestIsToldFirst: a report begins with what the rest may follow from, and with a rule that has no
+// place only when there is no other.
+func TestTheGravestIsToldFirst(t *testing.T) {
+	for want, rules := range map[string][]string{
+		"I4": {"S11", "S7", "I4", "S1"}, "S1": {"S2", "S1"}, "S7": {"L0", "S7", "S11"}, "L0": {"L0", "S11"},
+	} {
+		violations := make([]history.Violation, len(rules))
+		for i, rule := range rules {
+			violations[i].Rule = rule
+		}
+		if got := gravest(violations); got.Rule != want {
+			t.Errorf("of %v %s is told first, not %s", rules, got.Rule, want)
+		}
 	}
 }

@@ -3,7 +3,8 @@
 // real store loop, log writer and applier of its shards, grain shells with the machines of
 // conversations, users, names and the placement, outbox queues, fan-out, directory, the hub of its
 // edge, and the steps of the placement driver; and clients that send, retry, read, subscribe and
-// come back. Between them stands a network that loses, doubles, delays and reorders, is cut in both
+// come back, and tell how far they have read, alone or, as an edge does it, many together; one conversation
+// is large enough for that. Between them stands a network that loses, doubles, delays and reorders, is cut in both
 // directions or in one, and nodes that crash, restart, pause, jump in time, have slow and stalled
 // disks, or full ones, join, drain and leave, hear wrong rumours of each other, get a driver's orders a second time,
 // and have grains that panic with a write in flight.

@@ -114,7 +114,7 @@ func (n *node) askOne() bool {
 // register brings an interest to the leader of its shard, once.
 func (n *node) register(q *hub.Question) {
 	q.Interest.Edge, q.Interest.EdgeIncarnation = n.name, n.life
-	lead := n.directory.Get(keys.Of(q.Interest.ApplicationId, q.Interest.Id, shards))
+	lead := n.directory.Get(keys.ShardOf(q.Interest.ApplicationId, q.Interest.Id, shards))
 	if lead.Node == "" {
 		n.after(n.w.little(), func() { n.hub.Registered(q, nil, errSilent) })
 		return

@@ -19,8 +19,8 @@ var faults = []fault{
 		w.crash(n)
 		w.after(lasts, func() { w.restart(n.name) })
 	}},
-	{"crash of a leader", 8, func(w *World, n *node, lasts time.Duration) {
-		if n = w.leading(); n != nil {
+	{"crash of a leader", 8, func(w *World, _ *node, lasts time.Duration) {
+		if n := w.leading(); n != nil {
 			w.crash(n)
 			w.after(lasts/4, func() { w.restart(n.name) })
 		}

@@ -114,7 +114,7 @@ func (n *node) Full() []string {
 }
 
 // Observe implements driver.Cluster.
-func (n *node) Observe(ctx context.Context, nodes []string) (all []*nodev1.ObservedShard, answered []string) {
+func (n *node) Observe(ctx context.Context, nodes []string) (answers []driver.Answer) {
 	await(ctx, func(resume func()) {
 		open := len(nodes)
 		if open == 0 {
@@ -124,7 +124,7 @@ func (n *node) Observe(ctx context.Context, nodes []string) (all []*nodev1.Obser
 		for _, peer := range nodes {
 			n.ask(peer, time.Second, func(at *node, respond func(any)) { respond(at.observe()) }, func(reply any, err error) {
 				if err == nil {
-					all, answered = append(all, reply.([]*nodev1.ObservedShard)...), append(answered, peer)
+					answers = append(answers, driver.Answer{Node: peer, Shards: reply.([]*nodev1.ObservedShard)})
 				}
 				if open--; open == 0 {
 					resume()
@@ -132,7 +132,7 @@ func (n *node) Observe(ctx context.Context, nodes []string) (all []*nodev1.Obser
 			})
 		}
 	})
-	return all, answered
+	return answers
 }
 
 // given is an order that a driver has given.
@@ -255,13 +255,13 @@ func (n *node) belongs(o *nodev1.ObservedShard) bool {
 func (n *node) observe() (all []*nodev1.ObservedShard) {
 	for s := keys.Meta; s <= shards; s++ {
 		status, err := n.stepper.Status(s)
-		if err != nil || status.Role != "leader" || !n.directory.Get(s).Serves() {
+		if err != nil || status.Role != shard.RoleLeader || !n.directory.Get(s).Serves() {
 			continue
 		}
 		o := &nodev1.ObservedShard{Shard: uint32(s), Epoch: status.Term, Leader: uint64(status.Replica), Joint: status.Joint, Commit: status.Commit,
 			Configured: status.Configured}
 		for _, m := range status.Replicas {
-			follows := m.State == "replicate" || m.Replica == status.Replica
+			follows := m.State == shard.StateReplicate || m.Replica == status.Replica
 			o.Replicas = append(o.Replicas, &nodev1.ObservedReplica{Id: uint64(m.Replica), Node: m.Node, Voter: m.Voter, Match: m.Match,
 				CaughtUp: follows && m.Match+uint64(shard.DefaultOptions().CaughtUpEntries) >= status.Commit})
 		}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -142,7 +143,7 @@ func (d *device) behind(r room, log []history.Event, member bool) string {
 
 // indexed says whether the user's own shard has a room among its memberships: the outbox brings it.
 func (w *World) indexed(c *client, r room) (in, known bool) {
-	n := w.leaderOf(keys.Of(c.application, c.user, shards))
+	n := w.leaderOf(keys.ShardOf(c.application, c.user, shards))
 	if n == nil {
 		return false, false
 	}
@@ -218,21 +219,22 @@ func (n *node) readHere(r room) (history.Read, error) {
 	return read, grain.CodedError(reply.Error)
 }
 
+// gravest is the violation that the others may be consequences of. A rule that has no place among the
+// gravest comes after all that have.
+func gravest(violations []history.Violation) history.Violation {
+	ranked := []string{"I4", "S1", "S2", "S3", "S4", "S8", "S5", "S7"}
+	place := func(v history.Violation) int {
+		if i := slices.Index(ranked, v.Rule); i >= 0 {
+			return i
+		}
+		return len(ranked)
+	}
+	return slices.MinFunc(violations, func(a, b history.Violation) int { return cmp.Compare(place(a), place(b)) })
+}
+
 // Report tells a failed run: what is broken first, what it is about, and how to run it again.
 func (w *World) Report(seed uint64, violations []history.Violation) string {
-	rank := func(v history.Violation) int {
-		return slices.Index([]string{"I4", "S1", "S2", "S3", "S4", "S8", "S5", "S7"}, v.Rule)
-	}
-	first := slices.MaxFunc(violations, func(a, b history.Violation) int {
-		ra, rb := rank(a), rank(b)
-		if (ra < 0) != (rb < 0) {
-			return rb - ra // an unranked one is the least
-		}
-		return rb - ra
-	})
-	if rank(first) < 0 {
-		first = violations[0]
-	}
+	first := gravest(violations)
 	return fmt.Sprintf("seed %d: %d violations, first %v\n%sfaults: %v\nrepeat: make sim SEED=%d SIM_LASTS=%v",
 		seed, len(violations), first, history.Excerpt(w.history, first), w.faults, seed, w.lasts)
 }

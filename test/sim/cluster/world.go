@@ -68,9 +68,9 @@ type World struct {
 	history history.History
 	broken  []history.Violation
 
-	crashes, snapshots, posts, shown int
-	steps                            map[string]int // of the driver that were done, by kind
-	faults                           map[string]int
+	crashes, snapshots, posts, shown, together int
+	steps                                      map[string]int // of the driver that were done, by kind
+	faults                                     map[string]int
 }
 
 // NewWorld founds a cluster on one node, lets two more join, and makes users and conversations.
@@ -230,6 +230,11 @@ func (w *World) populate() error {
 				return fmt.Errorf("conversation %d: %w", i, err)
 			}
 		}
+		if a == 0 {
+			if err := w.fill(w.rooms[len(w.rooms)-1]); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -248,9 +253,11 @@ func (w *World) open(r room) error {
 		}
 		c.rooms = append(c.rooms, r)
 		move := history.Move{Conversation: r.String(), User: c.user, In: true, Outcome: history.Committed, Began: w.stamp()}
-		if err := w.admin(nodev1.Kind_KIND_CONVERSATION, r.application, r.id, w.join(c)); err != nil {
+		join := w.join(c)
+		if err := w.admin(nodev1.Kind_KIND_CONVERSATION, r.application, r.id, join); err != nil {
 			return err
 		}
+		c.members[r] = join.GetAddMember().NewMemberId
 		move.Ended = w.stamp()
 		w.history.Moves = append(w.history.Moves, move)
 	}
@@ -312,4 +319,4 @@ func fixedID(prefix string, n int) string {
 }
 
 // shardOf is where a room lives.
-func shardOf(r room) keys.Shard { return keys.Of(r.application, r.id, shards) }
+func shardOf(r room) keys.Shard { return keys.ShardOf(r.application, r.id, shards) }

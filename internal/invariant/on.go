@@ -1,6 +1,0 @@
-//go:build race || parley_invariants
-
-package invariant
-
-// Enabled says that costly checks are compiled in.
-const Enabled = true
