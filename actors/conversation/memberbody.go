@@ -1,6 +1,7 @@
 package conversation
 
 import (
+	"bytes"
 	"encoding/json"
 
 	"parley/internal/invariant"
@@ -109,9 +110,13 @@ func objectOr(b []byte, other string) json.RawMessage {
 	return b
 }
 
-// encode writes a body; its parts were checked before, so it cannot fail.
+// encode is the JSON of a body, whose parts were checked before, so that it cannot fail. What clients wrote into it stays as it is: json.Marshal would make six characters of
+// each "<", beyond what a body may have.
 func encode(b any) []byte {
-	out, err := json.Marshal(b)
+	var out bytes.Buffer
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false)
+	err := e.Encode(b)
 	invariant.That(err == nil, "member body: %v", err)
-	return out
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n"))
 }

@@ -2,6 +2,7 @@ package conversation
 
 import (
 	"encoding/json"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -214,8 +215,8 @@ func needPlace(fields map[string]json.RawMessage) error {
 
 func isDegrees(value json.RawMessage) bool {
 	if text, ok := document.String(value); ok {
-		_, err := strconv.ParseFloat(text, 64)
-		return err == nil
+		degrees, err := strconv.ParseFloat(text, 64)
+		return err == nil && math.Abs(degrees) <= math.MaxFloat64 && !strings.ContainsAny(text, "xX_")
 	}
 	return document.IsNumber(value)
 }

@@ -109,6 +109,9 @@ func TestRefusedPosts(t *testing.T) {
 		{"message", `{"message_type":"text"}`, "body.text"}, {"message", `{"message_type":"video","video":{}}`, "body.video.url"},
 		{"message", `{"message_type":"location","location":{"latitude":1}}`, "body.location.longitude"},
 		{"message", `{"message_type":"location","location":{"latitude":"north","longitude":"1"}}`, "body.location.latitude"},
+		{"message", `{"message_type":"location","location":{"latitude":"NaN","longitude":"1"}}`, "body.location.latitude"},
+		{"message", `{"message_type":"location","location":{"latitude":"1","longitude":"0x1p-2"}}`, "body.location.longitude"},
+		{"message", `{"message_type":"location","location":{"latitude":"1","longitude":"1e400"}}`, "body.location.longitude"},
 		{"message", `{"message_type":"template","template":"x"}`, "body.template"},
 		{"message:rejected", `{}`, "body.event_id"},
 		{"text:seen", `{"event_id":-1}`, "body.event_id"}, {"text:seen", `{"event_id":1.5}`, "body.event_id"}, {"text:seen", `{"event_id":{}}`, "body.event_id"},
@@ -149,6 +152,11 @@ func TestStatusesNameTheirEventByNumber(t *testing.T) {
 		if got := string(h.must(asUser("ann"), posting("message:submitted", body)).Event.Event.Body); got != want {
 			t.Errorf("%s is stored as %s", body, got)
 		}
+	}
+	long := strings.Repeat("<", 20000) // what is written anew must not become longer
+	v := newHall(t).must(asUser("ann"), posting("message:submitted", `{"event_id":"5","a":"`+long+`"}`)).Event
+	if n := len(v.Event.Body); n > 20100 {
+		t.Errorf("20 KB are stored as %d bytes", n)
 	}
 }
 

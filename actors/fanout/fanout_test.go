@@ -464,3 +464,20 @@ func TestWithdrawalsAreBounded(t *testing.T) {
 		}
 	}
 }
+
+// TestALifeThatSeemsToBeOver is asked to try again: it may be that of an edge under an old name whose clock is behind.
+func TestALifeThatSeemsToBeOver(t *testing.T) {
+	f := newFanout(t, func(*Options) {})
+	say := func(life uint64) (refused bool) {
+		f.Interest(&nodev1.Interest{Edge: "n2", EdgeIncarnation: life, Version: 1, ApplicationId: "app", Id: conversation},
+			func(r *nodev1.InterestReply) { refused = r.NotLeader })
+		return refused
+	}
+	if say(5) || !say(3) {
+		t.Error("the former life is refused, or the later one is told that all is well")
+	}
+	f.Forget("n2")
+	if say(3) {
+		t.Error("the later life is refused although the former is forgotten")
+	}
+}

@@ -46,7 +46,8 @@ func newTable(epoch shard.Epoch, entriesMax int) *table {
 }
 
 // apply takes a registration or withdrawal; what is older than what is known is ignored. It says
-// false when the table is full.
+// false when the table is full, and to a life of the edge that began before the one that is known: that is over, or
+// the edge has come back with an empty disk and a clock behind, and asks again until its former life is forgotten.
 func (t *table) apply(d *destination, i *nodev1.Interest) bool {
 	e := t.edges[d]
 	if e == nil || e.incarnation < i.EdgeIncarnation {
@@ -54,8 +55,11 @@ func (t *table) apply(d *destination, i *nodev1.Interest) bool {
 		e = &edgeInterest{incarnation: i.EdgeIncarnation, keys: map[key]struct{}{}, withdrawn: map[key]uint64{}}
 		t.edges[d] = e
 	}
+	if i.EdgeIncarnation < e.incarnation {
+		return false
+	}
 	k := key{i.ApplicationId, i.Id}
-	if i.EdgeIncarnation < e.incarnation || i.Version <= t.wants[k][d] || i.Version <= e.withdrawnAt(k) {
+	if i.Version <= t.wants[k][d] || i.Version <= e.withdrawnAt(k) {
 		return true
 	}
 	if i.Withdraw {

@@ -56,7 +56,9 @@ func TestAnEmptyDiskUnderTheNameOfOneThatWasAhead(t *testing.T) {
 	})
 	c := start(t, "c", vfs.NewMem(), a.Addresses().Gossip).ready(t)
 	defer closed(t, c.Runtime)
-	a.until(t, "three members again", healed(3))
+	a.until(t, "three members again, of which each leads", func(p *driver.Picture) bool {
+		return healed(3)(p) && len(leads(p)) == 3 // else a lead may yet move while its edge listens
+	})
 	head := interest(c)
 	if _, err := a.API().Post(t.Context(), as(ann), con.Id, "hi", text("hi")); err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 const (
 	// liveWithin bounds how long one node may take to say who is connected to it.
 	liveWithin = 2 * time.Second
-	// connectedWithin is the same while a login waits: less than clients' requests wait for the login.
+	// connectedWithin is the same while a login waits, for each of up to three questions.
 	connectedWithin = 500 * time.Millisecond
 	// silentEvery is how often the log tells of a node that does not say it.
 	silentEvery = time.Minute

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"golang.org/x/sync/errgroup"
@@ -42,6 +43,9 @@ func (e *ear) Deliver(b *nodev1.FanoutBatch) {
 
 // await waits until the conversation's nth event was heard.
 func (e *ear) await(t testing.TB, con string, n int) []uint64 {
+	t.Helper()
+	late := time.NewTimer(time.Minute)
+	defer late.Stop()
 	for {
 		e.mu.Lock()
 		heard := e.heard[con]
@@ -51,7 +55,7 @@ func (e *ear) await(t testing.TB, con string, n int) []uint64 {
 		}
 		select {
 		case <-e.more:
-		case <-t.Context().Done():
+		case <-late.C:
 			t.Fatalf("heard %d of %d", len(heard), n)
 		}
 	}

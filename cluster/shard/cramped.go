@@ -19,10 +19,13 @@ type attempt struct {
 // longest pause between them that is once in about two minutes.
 const crampedMax = 16
 
+// crampedMore is the part of the free space by which it must have grown: that it wavers says nothing.
+const crampedMore = 16
+
 // refuses says that a snapshot would again find too little space, of which there is so much.
 func (c cramped) refuses(s keys.Shard, free uint64) bool {
 	last, ok := c[s]
-	if !ok || free > last.free || last.refused >= crampedMax {
+	if !ok || free > last.free+last.free/crampedMore || last.refused >= crampedMax {
 		return false
 	}
 	last.refused++

@@ -247,7 +247,7 @@ func (e *engine) receiveFile(ctx context.Context, s keys.Shard, body io.Reader) 
 	}
 	file, err := snapshot.Receive(ctx, spacious{body, &e.full}, e.st.FS(), e.st.IncomingDir(), s)
 	filled := !before.Full && e.st.LastSpace().Full // by this attempt, as far as can be told
-	if before.Known {
+	if before.Known && !before.Full {
 		e.cramped.tried(s, before.FreeBytes, err == nil || !filled)
 	}
 	if err != nil && filled {

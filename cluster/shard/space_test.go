@@ -295,15 +295,19 @@ func TestASnapshotThatDidNotFit(t *testing.T) {
 			t.Fatalf("attempt %d: it was read: %v, %v", i, read, err)
 		}
 	}
-	disk.more = 1
+	disk.more = 5 << 30
 	if read, err := receive(); !errors.Is(err, ErrNoSpace) || !read {
 		t.Errorf("with more space: it was read: %v, %v", read, err)
+	}
+	disk.more++
+	if read, err := receive(); !errors.Is(err, ErrNoSpace) || read {
+		t.Errorf("with a byte more space: it was read: %v, %v", read, err)
 	}
 	disk.full.Store(false)
 	if read, err := receive(); !errors.Is(err, ErrNoSpace) || read {
 		t.Errorf("with as much as before: it was read: %v, %v", read, err)
 	}
-	disk.more = 2
+	disk.more = 10 << 30
 	for range 2 {
 		if read, err := receive(); err != nil || !read {
 			t.Errorf("with enough: it was read: %v, %v", read, err)

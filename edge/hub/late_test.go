@@ -118,3 +118,27 @@ func (b *blurred) Connected(ctx context.Context, application string, q *nodev1.L
 	}
 	return replies
 }
+
+// TestEachQuestionIsAMessageOfItsOwn: one that was given up may still wait to be written out.
+func TestEachQuestionIsAMessageOfItsOwn(t *testing.T) {
+	hubs, others := pair(t, 100)
+	ids, _ := hubs[0].open(t, 1)
+	hubs[0].age()
+	link := &keeping{neighbours: others[1]}
+	hubs[1].others = link
+	hubs[1].askOthers(t.Context(), goesOn(ids[0]), time.Now())
+	if len(link.asked) != 2 || link.asked[0] == link.asked[1] || len(link.asked[0].LetGo) > 0 || len(link.asked[1].LetGo) == 0 {
+		t.Errorf("asked %v", link.asked)
+	}
+}
+
+// keeping keeps the questions.
+type keeping struct {
+	*neighbours
+	asked []*nodev1.ListSessions
+}
+
+func (k *keeping) Connected(ctx context.Context, application string, q *nodev1.ListSessions) []*nodev1.Reply {
+	k.asked = append(k.asked, q)
+	return k.neighbours.Connected(ctx, application, q)
+}

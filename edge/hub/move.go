@@ -22,18 +22,20 @@ const asksMax = 2
 // askOthers gives what the other edges say of a user's sessions. Those that have an earlier connection of the one
 // that is to be opened, for a connection that began at a time, have let go of it.
 func (h *Hub) askOthers(ctx context.Context, wanted Session, began time.Time) (replies []*nodev1.Reply) {
-	q := &nodev1.ListSessions{User: wanted.User, Connected: true}
-	if !wanted.moves() {
-		return h.others.Connected(ctx, wanted.Application, q)
+	// Each question is a message of its own: one that was given up may still wait to be written out.
+	ask := func(moving string, letGo ...uint64) []*nodev1.Reply {
+		return h.others.Connected(ctx, wanted.Application,
+			&nodev1.ListSessions{User: wanted.User, Connected: true, Moving: moving, LetGo: letGo})
 	}
-	q.Moving = wanted.ID
+	if !wanted.moves() {
+		return ask("")
+	}
 	for range asksMax {
 		asked := time.Now()
-		replies = h.others.Connected(ctx, wanted.Application, q)
+		replies = ask(wanted.ID)
 		earlier, unsure := order(replies, began, asked, time.Now())
 		if len(earlier) > 0 {
-			q.LetGo = earlier
-			return h.others.Connected(ctx, wanted.Application, q)
+			return ask(wanted.ID, earlier...)
 		}
 		if !unsure || ctx.Err() != nil {
 			break

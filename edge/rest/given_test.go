@@ -50,6 +50,10 @@ func TestASlashInANameGrantsNothing(t *testing.T) {
 	w.call("GET", "/v0.3/users/ann%2Fconversations", grant("/*/users/*/conversations"), nil).refused(403, "system:error:permission")
 	w.call("GET", "/v0.3/users/ann%2Fconversations", grant("/*/users/ann/**"), nil).refused(403, "system:error:permission")
 	w.call("GET", "/v0.3/users/ann/conversations", grant("/*/users/*"), nil).refused(403, "system:error:permission")
+	w.newUser("ann%2Fconversations")
+	w.call("GET", "/v0.3/users/ann%2Fconversations", grant("/*/users/ann%2Fconversations"), nil).want(200)
+	w.call("GET", "/v0.3/users/ann%252Fconversations", grant("/*/users/ann%2Fconversations"), nil).refused(403, "system:error:permission")
+	w.call("GET", "/v0.3/users/ann%252Fconversations", grant("/*/users/ann%252Fconversations"), nil).want(200)
 }
 
 // TestWebhooksThatCanNeverBeReached are refused when they are given, with the reason; names are looked up later.

@@ -87,12 +87,12 @@ func (r *router) find(escaped string) (p place, ok bool) {
 	return p, len(p.node.methods) > 0
 }
 
-// path is the path with every segment as one: a slash within it stays escaped.
+// path is the path with every segment as one: a slash within it stays escaped, and so does what is that escape itself.
 func (p place) path() string {
 	var b strings.Builder
 	for _, s := range p.segments {
 		b.WriteString("/")
-		b.WriteString(strings.ReplaceAll(s, "/", "%2F"))
+		b.WriteString(strings.ReplaceAll(strings.ReplaceAll(s, "%2F", "%252F"), "/", "%2F"))
 	}
 	return b.String()
 }

@@ -169,7 +169,7 @@ func (h *Handler) SendAway(ctx context.Context) { h.engine.SendAway(ctx) }
 // ServeHTTP serves both paths. Who connects waits for its turn, but nobody is turned away: some of these
 // SDKs give up for ever after five connections that failed, and none of them heeds a Retry-After.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Method == http.MethodGet && !r.URL.Query().Has("sid") {
+	if r.Method == http.MethodGet && r.URL.Query().Get("sid") == "" {
 		if leave, err := h.turn(r.Context(), gate.Connect); err == nil {
 			defer leave()
 		}

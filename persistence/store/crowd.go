@@ -16,8 +16,12 @@ const (
 	level0Max    = 24
 )
 
-// crowdEvery is how often a write looks again whether `state` has made way.
-const crowdEvery = 10 * time.Millisecond
+const (
+	// crowdEvery is how often a write looks again whether `state` has made way.
+	crowdEvery = 10 * time.Millisecond
+	// lookWithin is how long a look may take before Hurry ends it: far longer than one behind which no manifest waits.
+	lookWithin = time.Second
+)
 
 // crowd watches how near `state` is to keeping its writes waiting. On a full disk that could be for ever: Pebble cannot
 // be told to give up, and whoever waits in it holds a lock that flushes need as well. So who writes waits here
@@ -27,13 +31,17 @@ type crowd struct {
 	bytesMax  uint64 // of memtables
 	lookAfter int    // bytes written between two looks while there is little: less than a memtable
 
-	mu     sync.Mutex // guards what follows; held over each write, so that what was seen is still true then
-	unseen int        // bytes written since the last look
-	calm   bool       // the last look saw that one memtable and a few layers more would do no harm
+	looks sync.WaitGroup // Close waits for one that is still on its way
+
+	turn   chan struct{}        // capacity 1: guards what follows; held over each write, so that what was seen is still true then
+	unseen int                  // bytes written since the last look
+	calm   bool                 // the last look saw that one memtable and a few layers more would do no harm
+	late   chan *pebble.Metrics // of a look that was not waited for to its end; nil = there is none
 }
 
 func newCrowd(o Options) *crowd {
-	return &crowd{bytesMax: memTablesMax * o.StateMemTableBytes, lookAfter: int(o.StateMemTableBytes / memTablesMax)}
+	return &crowd{bytesMax: memTablesMax * o.StateMemTableBytes, lookAfter: int(o.StateMemTableBytes / memTablesMax),
+		turn: make(chan struct{}, 1)}
 }
 
 // CommitState writes a batch to `state`, unsynced. While there is so much that the disk has no space to take, it
@@ -48,7 +56,7 @@ func (s *Store) CommitState(ctx context.Context, b *pebble.Batch) error {
 
 // enterState carries out a write of so many bytes as soon as Pebble will not keep it waiting.
 func (s *Store) enterState(ctx context.Context, bytes int, write func() error) error {
-	done, err := s.tryState(bytes, write)
+	done, err := s.tryState(ctx, bytes, write)
 	if done {
 		return err
 	}
@@ -62,31 +70,98 @@ func (s *Store) enterState(ctx context.Context, bytes int, write func() error) e
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		done, err = s.tryState(bytes, write)
+		done, err = s.tryState(ctx, bytes, write)
 	}
 	return err
 }
 
-// tryState carries out a write, unless Pebble would keep it waiting.
-func (s *Store) tryState(bytes int, write func() error) (done bool, err error) {
-	s.crowd.mu.Lock()
-	defer s.crowd.mu.Unlock()
-	if s.crowded(bytes) {
-		return false, nil
+// tryState carries out a write, unless Pebble would keep it waiting. It is done when nothing more is to be tried.
+func (s *Store) tryState(ctx context.Context, bytes int, write func() error) (done bool, err error) {
+	if err := s.takeTurn(ctx); err != nil {
+		return true, err
+	}
+	defer func() { <-s.crowd.turn }()
+	crowded, err := s.crowded(ctx, bytes)
+	if crowded || err != nil {
+		return err != nil, err
 	}
 	return true, write()
 }
 
+// takeTurn waits for the turn; one that is free is taken whatever else has ended.
+func (s *Store) takeTurn(ctx context.Context) error {
+	select {
+	case s.crowd.turn <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case s.crowd.turn <- struct{}{}:
+		return nil
+	case <-s.room.denied:
+		return ErrNoSpace
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // crowded says whether `state` would keep a write of so many bytes waiting. To look costs more than a small write, so
-// it is done at each one only while the next memtable may be one too many, or the disk is full. The lock is held.
-func (s *Store) crowded(bytes int) bool {
+// it is done at each one only while the next memtable may be one too many, or the disk is full. The turn is held.
+func (s *Store) crowded(ctx context.Context, bytes int) (bool, error) {
 	c := s.crowd
 	c.unseen += bytes
 	if c.calm && c.unseen < c.lookAfter && !s.room.full() {
-		return false
+		return false, nil
 	}
-	m := s.state.db.Metrics()
+	m, err := s.look(ctx)
+	if err != nil {
+		return false, err
+	}
 	size, layers := m.MemTable.Size, m.Levels[0].Sublevels
 	c.unseen, c.calm = 0, size < c.bytesMax-c.bytesMax/memTablesMax && layers < level0Max-memTablesMax
-	return size >= c.bytesMax || layers >= level0Max-1 // a flush may add one meanwhile
+	return size >= c.bytesMax || layers >= level0Max-1, nil // a flush may add one meanwhile
+}
+
+// look asks Pebble how it fares. While a manifest waits for space Pebble does not answer, so this wait can be ended.
+// The question stays then, and what is answered to it is of the past: the next look waits for it and asks again. The
+// turn is held.
+func (s *Store) look(ctx context.Context) (*pebble.Metrics, error) {
+	c := s.crowd
+	for {
+		found, late := c.late, c.late != nil
+		if !late {
+			found = make(chan *pebble.Metrics, 1)
+			c.looks.Go(func() { found <- s.state.db.Metrics() })
+		}
+		m, err := s.answer(ctx, found)
+		switch {
+		case err != nil:
+			c.late = found
+			return nil, err
+		case !late:
+			return m, nil
+		}
+		c.late = nil
+	}
+}
+
+// answer waits for what a look finds.
+func (s *Store) answer(ctx context.Context, found <-chan *pebble.Metrics) (*pebble.Metrics, error) {
+	soon := time.NewTimer(lookWithin)
+	defer soon.Stop()
+	select {
+	case m := <-found:
+		return m, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-soon.C:
+	}
+	select {
+	case m := <-found:
+		return m, nil
+	case <-s.room.denied:
+		return nil, ErrNoSpace
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }

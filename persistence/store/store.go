@@ -227,6 +227,7 @@ func (s *Store) Close() error {
 	}
 	s.room.end()
 	s.metrics.unwatch()
+	s.crowd.looks.Wait()
 	if err := s.closeHalves(); err != nil {
 		return fmt.Errorf("close store %s: %w", s.dir, err)
 	}

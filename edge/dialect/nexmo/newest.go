@@ -92,24 +92,25 @@ func templateOf(body fields) []byte {
 	if policy == nil {
 		policy = object(document.Fields(template["whatsapp"]), "policy", "locale")
 	}
-	content := object(template, "name", "parameters?")
+	content := object(template, "name", "parameters[]?")
 	if policy == nil || content == nil {
 		return nil
 	}
 	return slices.Concat([]byte(`{"message_type":"template","template":`), content, []byte(`,"whatsapp":`), policy, []byte("}"))
 }
 
-// object is a JSON object of the named members, which are texts or lists of texts; nil when one is missing
-// or of another kind. One whose name ends in a question mark may be absent or null.
+// object is a JSON object of the named members, which are texts, or a list of texts if the name ends in "[]"; nil
+// when one is missing or of another kind. One whose name ends in a question mark may be absent or null.
 func object(from fields, names ...string) []byte {
 	dst := []byte("{")
 	for _, name := range names {
 		name, optional := strings.CutSuffix(name, "?")
+		name, list := strings.CutSuffix(name, "[]")
 		value := from[name]
 		if absent := len(value) == 0 || value[0] == 'n'; absent && optional {
 			continue
 		}
-		if value = words(value); value == nil {
+		if value = words(value); value == nil || document.IsArray(value) != list {
 			return nil
 		}
 		if len(dst) > 1 {
@@ -156,17 +157,39 @@ func memberOf(body []byte) []byte {
 	if of == nil {
 		return []byte("{}")
 	}
-	changed := plain(of, "channel", "id", "number")
+	changed := plain(of, "channel", "id", "knocking_id", "number")
+	changed = strip(of, "channel", "leg_ids", "from", "to") || changed // of calls
 	changed = plain(of, "reason", "code", "text") || changed
-	settings := document.Fields(of["media"])["audio_settings"]
-	enabled := string(document.Fields(settings)["enabled"])
-	if of["media"] != nil && string(settings) != "null" && enabled != "true" && enabled != "false" {
+	if of["media"] != nil && !audible(document.Fields(of["media"])["audio_settings"]) {
 		of["media"], changed = json.RawMessage(silent), true
 	}
 	if !changed {
 		return body
 	}
 	return encoded(of)
+}
+
+// audible says whether the generation reads the settings of a member's sound.
+func audible(settings json.RawMessage) bool {
+	of := document.Fields(settings)
+	flag := func(name string) bool { v := string(of[name]); return v == "true" || v == "false" }
+	may := func(name string) bool { v := string(of[name]); return v == "" || v == "null" || flag(name) }
+	return string(settings) == "null" || flag("enabled") && may("earmuffed") && may("muted")
+}
+
+// strip takes names out of the object at a member; false = there were none.
+func strip(of fields, at string, names ...string) (changed bool) {
+	inner := document.Fields(of[at])
+	for _, name := range names {
+		if _, given := inner[name]; given {
+			delete(inner, name)
+			changed = true
+		}
+	}
+	if changed {
+		of[at] = encoded(inner)
+	}
+	return changed
 }
 
 // plain makes texts of those of the names in the object at a member that are numbers, and takes out what is
