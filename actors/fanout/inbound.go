@@ -15,7 +15,7 @@ import (
 // BeatEvery is how often Fanout.Beat and Inbound.Tick are called.
 const BeatEvery = 500 * time.Millisecond
 
-// silentAfter is how long a node that has fed this edge may say nothing.
+// silentAfter is how long a node that feeds this edge, or has taken an interest of it, may say nothing.
 const silentAfter = 4 * BeatEvery
 
 // Resyncer is an Edge that can register its interests again. It is told when something may have
@@ -143,6 +143,16 @@ func (i *Inbound) LeadChanged(l shard.Lead) {
 	i.mu.Unlock()
 	if news {
 		i.resync([]keys.Shard{l.Shard})
+	}
+}
+
+// Registered hears of every interest that a node has taken: it feeds this edge from now on, so that its silence
+// tells. It may have forgotten the edge before it has fed it.
+func (i *Inbound) Registered(node string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.from[node] == nil {
+		i.from[node] = &heard{at: i.now()}
 	}
 }
 

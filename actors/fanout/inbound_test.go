@@ -106,6 +106,24 @@ func TestSilentNodesAreNoticed(t *testing.T) {
 	}
 }
 
+// TestANodeThatHasNeverFed this edge, but has taken an interest of it, is noticed as well.
+func TestANodeThatHasNeverFed(t *testing.T) {
+	now := time.Unix(1000, 0)
+	i, edge := inbound(t, func() time.Time { return now })
+	i.Registered("b")
+	now = now.Add(silentAfter + time.Millisecond)
+	if i.Tick(); !slices.Equal(edge.shards, []keys.Shard{2}) {
+		t.Errorf("registered again in %v", edge.shards)
+	}
+	*edge = listening{}
+	i.Registered("b")
+	i.Deliver(&nodev1.FanoutBatch{Node: "b", Incarnation: 1, Feed: 1, Items: []*nodev1.Fanout{{}}})
+	now = now.Add(silentAfter)
+	if i.Tick(); edge.resyncs != 0 {
+		t.Errorf("its first batch counts as a hole, or for nothing: %v", edge.shards)
+	}
+}
+
 // TestNewLeadersAreRegisteredWith: every new epoch of a shard counts once.
 func TestNewLeadersAreRegisteredWith(t *testing.T) {
 	i, edge := inbound(t, time.Now)

@@ -68,6 +68,9 @@ func (r *Runtime) interest(ctx context.Context, i *nodev1.Interest) (*nodev1.Int
 		if !ok {
 			return nil, code.New(code.Unavailable, "the leader of this shard gave no answer; try again")
 		}
+		if !reply.NotLeader && !i.Withdraw {
+			r.inbound.Registered(lead.Node)
+		}
 		return reply, nil
 	}
 	answer := make(chan *nodev1.InterestReply, 1) // for the one answer, also when nobody waits any more

@@ -123,6 +123,9 @@ func (n *node) register(q *hub.Question) {
 		at.fanout.Interest(q.Interest, func(r *nodev1.InterestReply) { respond(r) })
 	}, func(reply any, err error) {
 		r, _ := reply.(*nodev1.InterestReply)
+		if r != nil && !r.NotLeader && !q.Interest.Withdraw {
+			n.inbound.Registered(lead.Node)
+		}
 		n.hub.Registered(q, r, err)
 	})
 }
