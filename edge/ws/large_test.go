@@ -24,6 +24,13 @@ func TestCursorsOfALargeConversation(t *testing.T) {
 	for _, c := range []*client{phone, tablet, other} {
 		c.ask(frame{"type": "subscribe", "id": "s", "conversation": con})
 	}
+	// Cursors are told to those who listen, once: a text that has come shows that all do.
+	if a := other.ask(frame{"type": "post", "id": "p", "conversation": con, "event_type": "text", "body": frame{"text": "hi"}, "client_id": "c"}); a["type"] != "ack" {
+		t.Fatal(a)
+	}
+	for _, c := range []*client{phone, tablet, other} {
+		c.sequences(1)
+	}
 	for _, r := range []struct {
 		of        *client
 		delivered int
