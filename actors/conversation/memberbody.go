@@ -110,8 +110,8 @@ func objectOr(b []byte, other string) json.RawMessage {
 	return b
 }
 
-// encode is the JSON of a body, whose parts were checked before, so that it cannot fail. What clients wrote into it stays as it is: json.Marshal would make six characters of
-// each "<", beyond what a body may have.
+// encode is the JSON of a body, whose parts were checked before, so that it cannot fail. What clients wrote into it
+// stays as it is: json.Marshal would make six characters of each "<", beyond what a body may have.
 func encode(b any) []byte {
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)

@@ -5,14 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"strings"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
-
-	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"parley/persistence/store"
 )
@@ -60,58 +54,19 @@ func TestAWriteToACrowdedState(t *testing.T) {
 	}
 }
 
-// fullForManifests is a disk that comes to have no space for manifests.
-type fullForManifests struct {
-	*vfs.MemFS
-	full    atomic.Bool
-	refused chan struct{}
-}
-
-func (d *fullForManifests) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := d.MemFS.Create(name, c)
-	if err == nil && strings.Contains(name, "MANIFEST") {
-		f = manifest{f, d}
-	}
-	return f, err
-}
-
-func (d *fullForManifests) GetDiskUsage(string) (vfs.DiskUsage, error) {
-	return vfs.DiskUsage{TotalBytes: 100 << 30, AvailBytes: 50 << 30}, nil
-}
-
-type manifest struct {
-	vfs.File
-	disk *fullForManifests
-}
-
-func (m manifest) Write(p []byte) (int, error) {
-	if !m.disk.full.Load() {
-		return m.File.Write(p)
-	}
-	select {
-	case m.disk.refused <- struct{}{}:
-	default:
-	}
-	return 0, &fs.PathError{Op: "write", Err: syscall.ENOSPC}
-}
-
 // TestAFlushBehindAManifest that waits for space ends with its context: Pebble says nothing of itself meanwhile.
 func TestAFlushBehindAManifest(t *testing.T) {
-	disk := &fullForManifests{MemFS: vfs.NewMem(), refused: make(chan struct{}, 1)}
-	o := store.DefaultOptions()
-	o.FS, o.CacheBytes, o.LogMemTableBytes, o.StateMemTableBytes = disk, 1<<20, 1<<20, 1<<20
-	st, err := store.Open("data", o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	disk := newScarce()
+	disk.hidden, disk.only = true, "MANIFEST"
+	st := scarceStore(t, disk, func(err error) { panic(err) })
 	b := st.State().NewBatch()
 	if err := errors.Join(b.Set([]byte("a"), []byte("b"), nil), st.CommitState(t.Context(), b), b.Close()); err != nil {
 		t.Fatal(err)
 	}
-	disk.full.Store(true)
+	before := disk.set(0)
 	first := make(chan error, 1)
 	go func() { first <- st.FlushState(t.Context()) }()
-	<-disk.refused
+	disk.refused(t)
 	late := time.NewTimer(time.Minute)
 	defer late.Stop()
 	for range 2 { // the second comes upon the look of the first
@@ -128,7 +83,7 @@ func TestAFlushBehindAManifest(t *testing.T) {
 		}
 		cancel()
 	}
-	disk.full.Store(false)
+	disk.set(before)
 	if err := errors.Join(<-first, st.FlushState(t.Context()), st.Close()); err != nil {
 		t.Error(err)
 	}

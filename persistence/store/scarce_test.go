@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -20,7 +21,8 @@ import (
 // scarce is a file system in memory with little space.
 type scarce struct {
 	*vfs.MemFS
-	hidden bool // as with a quota, it does not say what is left
+	hidden bool   // as with a quota, it does not say what is left
+	only   string // part of the names of the files that need space; empty = all do
 
 	mu   sync.Mutex // guards what follows
 	left uint64
@@ -80,6 +82,9 @@ func (s *scarce) GetDiskUsage(string) (vfs.DiskUsage, error) {
 
 func (s *scarce) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	f, err := s.MemFS.Create(name, c)
+	if !strings.Contains(name, s.only) {
+		return f, err
+	}
 	return scarceFile{f, s, name}, err
 }
 
