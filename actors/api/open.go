@@ -88,7 +88,7 @@ func (o Options) Validate() error {
 // Service is the one implementation of Cluster: the cluster as one node asks it. Safe for concurrent use.
 type Service struct {
 	options Options
-	dropped prometheus.Counter // devices
+	devices deviceMetrics
 }
 
 var _ Cluster = (*Service)(nil)
@@ -101,11 +101,11 @@ func New(o Options) (*Service, error) {
 	if o.Applications == nil {
 		o.Applications = application.NewView(o.Meta)
 	}
-	dropped, err := devicesDropped(o.Metrics)
+	devices, err := newDeviceMetrics(o.Metrics)
 	if err != nil {
 		return nil, fmt.Errorf("register api metrics: %w", err)
 	}
-	return &Service{options: o, dropped: dropped}, nil
+	return &Service{options: o, devices: devices}, nil
 }
 
 // target is the grain that a request is for.

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
 
 	"parley/actors/application"
@@ -18,7 +17,8 @@ import (
 type Push interface {
 	// PutDevice registers a device of a user, or changes it, and gives it as it is kept. It is for the
 	// user itself and for administrators. A user has at most user.DevicesMax devices: one more drops
-	// the one that was registered first.
+	// the one that was registered first. A device that was another user's is that user's no more. Repeating
+	// it changes nothing.
 	PutDevice(ctx context.Context, p *nodev1.Principal, user string, d *eventv1.Device) (*eventv1.Device, error)
 	// Devices gives a user's devices, the one that was registered last at the end. It is for the user
 	// itself and for administrators.
@@ -36,23 +36,13 @@ type Push interface {
 	DeletePushCredential(ctx context.Context, p *nodev1.Principal, platform eventv1.Platform) error
 }
 
-// devicesDropped counts the devices that gave way to newer ones of their users.
-func devicesDropped(r prometheus.Registerer) (prometheus.Counter, error) {
-	c := prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "parley_api_devices_dropped_total",
-		Help: "Devices that were dropped because their user registered more than it may have.",
-	})
-	if r == nil {
-		return c, nil
-	}
-	return c, r.Register(c)
-}
-
 // PutDevice implements Push.
 func (s *Service) PutDevice(ctx context.Context, p *nodev1.Principal, usr string, d *eventv1.Device) (*eventv1.Device, error) {
 	if !isUser(usr) {
 		return nil, errUser()
 	}
+	ctx, cancel := s.deadline(ctx)
+	defer cancel()
 	reply, err := s.command(ctx, user(p, usr), &nodev1.Command{Principal: p, Body: &nodev1.Command_PutDevice{
 		PutDevice: &nodev1.PutDevice{Device: d},
 	}})
@@ -60,13 +50,13 @@ func (s *Service) PutDevice(ctx context.Context, p *nodev1.Principal, usr string
 		return nil, err
 	}
 	if n := len(reply.DroppedDevices); n > 0 {
-		s.dropped.Add(float64(n))
+		s.devices.dropped.Add(float64(n))
 		s.options.Logger.Info("a user's oldest devices were dropped", "user", usr, "devices", n) // some clients take the token for an id
 	}
 	if list := reply.GetDevices().GetDevices(); len(list) == 1 {
-		return list[0], nil
+		d = list[0]
 	}
-	return d, nil
+	return d, s.claim(ctx, p.GetApplicationId(), usr, d)
 }
 
 // Devices implements Push.

@@ -44,7 +44,11 @@ func (d *draft) advanceAll(cursors []*nodev1.UserCursor) (*nodev1.Reply, error) 
 
 // advanceOne adds what one of the receipts moves, as a receipt that is posted alone would.
 func (d *draft) advanceOne(a *advances, c *nodev1.UserCursor) error {
-	from, err := d.view.sender(&nodev1.Principal{ApplicationId: d.entity.Application, UserId: c.GetUserId()}, c.GetCursor().GetFrom())
+	user := &nodev1.Principal{ApplicationId: d.entity.Application, UserId: c.GetUserId()}
+	from, err := d.view.sender(user, c.GetCursor().GetFrom())
+	if err != nil && d.view.stored(user, c.GetCursor()) != nil {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -68,6 +68,7 @@ func (l *loader) advances(cursors []*nodev1.UserCursor) {
 	for _, c := range cursors[:min(len(cursors), AdvanceCursorsMax)] {
 		l.newest(c.GetUserId())
 		l.member(c.GetCursor().GetFrom())
+		l.cursor(c.GetCursor().GetFrom())
 		l.cursor(l.view.newest[c.GetUserId()])
 	}
 }

@@ -44,6 +44,9 @@ func (d *draft) receipt(p *nodev1.PostEvent, from *eventv1.Member) (*nodev1.Repl
 func (d *draft) advance(c *nodev1.AdvanceCursor) (*nodev1.Reply, error) {
 	from, err := d.sender(c.From)
 	if err != nil {
+		if at := d.view.stored(d.cmd.GetPrincipal(), c); at != nil {
+			return &nodev1.Reply{TimestampMs: d.time(), Cursor: at}, nil
+		}
 		return nil, err
 	}
 	if from == nil {
@@ -65,6 +68,24 @@ func (d *draft) advance(c *nodev1.AdvanceCursor) (*nodev1.Reply, error) {
 	d.tellCursor(from, next)
 	reply.Head = d.head.message()
 	return reply, nil
+}
+
+// stored is the cursor of a member who is refused a receipt, perhaps because it has left, if what the receipt says
+// is there; else nil. Receipts are repeated when their answers were lost: who is refused what an earlier attempt has
+// stored would take it for not done.
+func (v *view) stored(p *nodev1.Principal, c *nodev1.AdvanceCursor) *eventv1.Cursor {
+	m := v.own(p)
+	if c.GetFrom() != "" {
+		m = v.members[c.GetFrom()]
+	}
+	at := v.cursors[m.GetId()]
+	switch {
+	case !p.GetAdmin() && m.GetUser().GetUserId() != p.GetUserId(), max(c.GetDelivered(), c.GetSeen()) == 0:
+		return nil
+	case at.GetDelivered() < max(c.GetDelivered(), c.GetSeen()), at.GetSeen() < c.GetSeen():
+		return nil
+	}
+	return at
 }
 
 // acknowledge stores the receipt event that a cursor stands for, if there is to be one.

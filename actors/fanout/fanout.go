@@ -118,7 +118,7 @@ func (f *Fanout) LeadChanged(l shard.Lead) {
 // while the epoch lasts. The wish is noted before the head is read, so no event can fall between.
 func (f *Fanout) Interest(i *nodev1.Interest, done func(*nodev1.InterestReply)) {
 	s := keys.ShardOf(i.ApplicationId, i.Id, f.options.Shards)
-	epoch, ok := f.register(s, i)
+	epoch, generation, ok := f.register(s, i)
 	if !ok {
 		done(&nodev1.InterestReply{NotLeader: true})
 		return
@@ -130,22 +130,25 @@ func (f *Fanout) Interest(i *nodev1.Interest, done func(*nodev1.InterestReply)) 
 			done(&nodev1.InterestReply{NotLeader: true})
 			return
 		}
-		done(&nodev1.InterestReply{Epoch: uint64(epoch), Head: head, Gone: gone, Shard: uint32(s)})
+		done(&nodev1.InterestReply{Epoch: uint64(epoch), Head: head, Gone: gone, Shard: uint32(s),
+			Incarnation: f.options.Incarnation, Generation: generation})
 	})
 }
 
-func (f *Fanout) register(s keys.Shard, i *nodev1.Interest) (shard.Epoch, bool) {
+// register notes a wish; generation is that of the feed that will serve it.
+func (f *Fanout) register(s keys.Shard, i *nodev1.Interest) (epoch shard.Epoch, generation uint64, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	t := f.tables[s]
 	if t == nil {
-		return 0, false
+		return 0, 0, false
 	}
-	if !t.apply(f.destination(i.Edge), i) {
+	d := f.destination(i.Edge)
+	if !t.apply(d, i) {
 		f.metrics.refused.Inc()
-		return 0, false
+		return 0, 0, false
 	}
-	return t.epoch, true
+	return t.epoch, d.generation, true
 }
 
 func (f *Fanout) destination(edge string) *destination {

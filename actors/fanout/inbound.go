@@ -88,26 +88,43 @@ func (i *Inbound) Deliver(b *nodev1.FanoutBatch) {
 func (i *Inbound) misses(b *nodev1.FanoutBatch) (missing bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	known := i.from[b.Node]
-	if known == nil || known.incarnation < b.Incarnation {
-		known = &heard{incarnation: b.Incarnation, generation: b.Generation}
-		i.from[b.Node] = known
-	}
-	if known.incarnation > b.Incarnation || known.generation > b.Generation {
-		return false // of a life that is over
+	known, met := i.meet(b.Node, b.Incarnation, b.Generation)
+	if met == feedOver {
+		return false
 	}
 	known.at = i.now()
-	if known.generation < b.Generation {
-		known.generation, known.number = b.Generation, b.Feed
-		return true
-	}
 	expected := known.number
 	if len(b.Items) > 0 {
 		expected++
 	}
-	missing = b.Feed > expected
+	missing = b.Feed > expected || met == feedAnew
 	known.number = max(known.number, b.Feed)
 	return missing
+}
+
+// meeting is how a feed that shows compares with the one that is known of the node.
+type meeting int
+
+const (
+	feedKnown meeting = iota // the same, or the first of a life of the node
+	feedAnew                 // a later one of the same life: the node forgot this edge, and what it wanted, in between
+	feedOver                 // an earlier one
+)
+
+// meet notes the feed of which a batch is, or that will serve an interest. Guarded by mu.
+func (i *Inbound) meet(node string, incarnation, generation uint64) (*heard, meeting) {
+	known := i.from[node]
+	switch {
+	case known == nil || known.incarnation < incarnation:
+		known = &heard{incarnation: incarnation, generation: generation, at: i.now()}
+		i.from[node] = known
+	case known.incarnation > incarnation || known.generation > generation:
+		return known, feedOver
+	case known.generation < generation:
+		known.generation, known.number, known.at = generation, 0, i.now()
+		return known, feedAnew
+	}
+	return known, feedKnown
 }
 
 func (i *Inbound) resync(shards []keys.Shard) {
@@ -146,14 +163,20 @@ func (i *Inbound) LeadChanged(l shard.Lead) {
 	}
 }
 
-// Registered hears of every interest that a node has taken: it feeds this edge from now on, so that its silence
-// tells. It may have forgotten the edge before it has fed it.
-func (i *Inbound) Registered(node string) {
+// Registered hears of every interest that a node has taken, before the edge does: the node feeds this edge from
+// now on, so that its silence tells. It may have forgotten the edge before it has fed it once, which shows in
+// the feed that its reply names. Of a later feed than was known, the interests before this one are lost, and
+// the edge registers anew what that node leads; of an earlier one this interest itself is: then it says false.
+// What an earlier build says, which names no feed, holds.
+func (i *Inbound) Registered(node string, r *nodev1.InterestReply) (holds bool) {
 	i.mu.Lock()
-	defer i.mu.Unlock()
-	if i.from[node] == nil {
-		i.from[node] = &heard{at: i.now()}
+	_, met := i.meet(node, r.Incarnation, r.Generation)
+	i.mu.Unlock()
+	if met == feedAnew {
+		i.holes.Inc()
+		i.resync(i.ledBy(node))
 	}
+	return met != feedOver || r.Generation == 0
 }
 
 // Tick looks for other nodes that have stopped to feed this edge, each once.

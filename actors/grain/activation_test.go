@@ -1,6 +1,7 @@
 package grain
 
 import (
+	"encoding/binary"
 	"runtime"
 	"testing"
 	"weak"
@@ -19,11 +20,17 @@ type slowHost struct {
 }
 
 func (h *slowHost) Propose(p shard.Proposal) {
+	done := func(err error) {
+		if err == nil {
+			h.shelf.rows[string(p.Write.Entity)] = append(binary.BigEndian.AppendUint64(nil, p.Write.Base+1), p.Write.Head...)
+		}
+		p.Done(err)
+	}
 	if h.fast {
-		p.Done(nil)
+		done(nil)
 		return
 	}
-	h.done = append(h.done, p.Done)
+	h.done = append(h.done, done)
 }
 func (h *slowHost) ReadIndex(_ keys.Shard, done func(shard.Epoch, error)) { done(1, nil) }
 func (h *slowHost) Reader() store.Reader                                  { return h.shelf }

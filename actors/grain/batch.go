@@ -1,9 +1,11 @@
 package grain
 
 import (
+	"errors"
 	"fmt"
 	"math"
 
+	"parley/cluster/shard"
 	"parley/persistence/keys"
 	"parley/persistence/store"
 	"parley/proto/code"
@@ -34,6 +36,11 @@ func (s *Shell) collect(now int64) *batch {
 		}
 		taken++
 		s.waitingBytes -= a.Command.SizeVT()
+		if errors.Is(err, shard.ErrStale) {
+			s.overtaken(err, append(b.verdicts, verdict{respond: a.Respond}))
+			b = &batch{} // the fence would refuse it
+			break
+		}
 		if err != nil {
 			s.refuse(b, a, err)
 			continue
@@ -54,12 +61,16 @@ func (s *Shell) drop(n int) {
 	}
 }
 
-// judge brings the rows that the command names into the view and decides.
+// judge brings the rows that the command names into the view and decides. Rows of two moments are not
+// decided on: then the error is shard.ErrStale.
 func (s *Shell) judge(now int64, c *nodev1.Command) (Decision, error) {
 	if err := s.view(); err != nil {
 		return Decision{}, err
 	}
 	if err := s.machine.Load(s.reader, s.revision, s.head, c); err != nil {
+		return Decision{}, fmt.Errorf("load %s: %w", s.entity.ID, err)
+	}
+	if err := s.current(); err != nil {
 		return Decision{}, fmt.Errorf("load %s: %w", s.entity.ID, err)
 	}
 	return s.machine.Decide(now, c)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"sort"
 
+	"parley/internal/invariant"
 	"parley/persistence/store"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
@@ -53,6 +54,7 @@ func (l *ledger) Decide(now int64, cmd *nodev1.Command) (Decision, error) {
 		return Decision{Reply: &nodev1.Reply{TimestampMs: now}, Fanout: []*nodev1.Fanout{item}}, nil
 	}
 	if n, done := l.seen[cmd.ClientId]; done {
+		invariant.That(n <= l.head, "%s is %d of %d", cmd.ClientId, n, l.head)
 		return Decision{Reply: reply(n, true), Proven: true}, nil
 	}
 	n := l.head + 1
@@ -87,13 +89,17 @@ func (l *ledger) Settle() {
 
 // shelf is applied state in memory.
 type shelf struct {
-	rows map[string][]byte
-	fail error // every read fails with it
+	rows    map[string][]byte
+	fail    error            // every read fails with it
+	reading func(key []byte) // hears of every Get before it, nil = nobody does
 }
 
 func newShelf() *shelf { return &shelf{rows: map[string][]byte{}} }
 
 func (s *shelf) Get(key []byte) ([]byte, bool, error) {
+	if s.reading != nil {
+		s.reading(key)
+	}
 	v, ok := s.rows[string(key)]
 	return bytes.Clone(v), ok, s.fail
 }

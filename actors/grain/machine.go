@@ -26,6 +26,7 @@ type Machine interface {
 	// time, then the member, dedup, event and name rows that cmd names. revision is the
 	// entity's, from the head row that the shell has read (0 = none yet); head is the kind's
 	// own part of that row. After an error nothing counts as read, and the shell says of whom it is.
+	// Nothing is decided on rows of a later revision: then the machine is thrown away.
 	Load(r store.Reader, revision uint64, head []byte, cmd *nodev1.Command) error
 
 	// Decide says what follows from cmd, or why nothing may (a *code.Error). It changes nothing.

@@ -18,7 +18,9 @@ import (
 //   - A reply to a write, and every reply decided in the same batch after it, leaves when the
 //     batch has committed: the commit proves the state that they were decided on.
 //   - A reply of a batch without writes leaves after a ReadIndex of the epoch, one for all that
-//     wait, or after the next commit if that comes first; a Proven one leaves at once.
+//     wait, when the entity is still the same then, or after the next commit if that comes first; a
+//     Proven one leaves at once.
+//   - What others change meanwhile throws the machine away, before it has decided on two moments at once.
 //   - A failed batch throws the machine away. An unknown outcome ends the shell's deciding.
 //   - Fan-out and outbox rows leave after the commit, before the replies, in order.
 type Shell struct {
@@ -195,15 +197,30 @@ func (s *Shell) onConfirmed(now int64, c Confirmed) {
 		return
 	}
 	s.reading = false
-	if c.Err == nil && c.Epoch == s.epoch {
-		s.release(s.confirming)
-	} else {
-		for _, v := range s.confirming {
-			s.answer(v.respond, notLeader(s.epoch))
-		}
-	}
+	waited := s.confirming
 	s.confirming = nil
+	switch {
+	case len(waited) == 0: // a commit was sooner
+	case c.Err != nil || c.Epoch != s.epoch:
+		s.turnAway(waited)
+	default:
+		s.onProven(waited)
+	}
 	s.decide(now)
+}
+
+// onProven lets replies leave whose state is the newest there is. When it is not, and a batch is in flight, it may
+// be that one which has changed it: its outcome will tell.
+func (s *Shell) onProven(waited []verdict) {
+	err := s.current()
+	switch {
+	case err == nil:
+		s.release(waited)
+	case s.flight != nil:
+		s.unasked = append(waited, s.unasked...)
+	default:
+		s.overtaken(err, waited)
+	}
 }
 
 // release lets replies leave that were decided on a state now proven.
@@ -231,11 +248,8 @@ func (s *Shell) onEnded() {
 }
 
 func (s *Shell) refuseAll() {
-	s.done = true
-	for _, v := range append(s.confirming, s.unasked...) {
-		s.answer(v.respond, notLeader(s.epoch))
-	}
-	s.confirming, s.unasked, s.machine = nil, nil, nil
+	s.done, s.machine = true, nil
+	s.distrust()
 	s.refuseWaiting()
 }
 
@@ -252,17 +266,62 @@ func (s *Shell) view() error {
 	if s.machine != nil {
 		return nil
 	}
-	row, ok, err := s.reader.Get(s.headKey)
+	revision, head, err := s.readHead()
 	if err != nil {
-		return fmt.Errorf("read the head: %w", err)
+		return err
 	}
-	if ok && len(row) < 8 {
-		return fmt.Errorf("the head has %d bytes", len(row))
+	if revision != s.revision {
+		s.distrust() // what waits was decided on a state that is over
 	}
-	s.revision, s.head = 0, nil
-	if ok {
-		s.revision, s.head = binary.BigEndian.Uint64(row), row[8:]
-	}
+	s.revision, s.head = revision, head
 	s.machine = s.create(s.entity)
 	return nil
+}
+
+// current says that all that was read so far is of the view's own revision; if not, the error is shard.ErrStale.
+// Others change an entity under a shell when an activation of the same epoch was given up with a write on its
+// way, and, until the end of the epoch is heard of, when there is a next leader. The fence refuses what is
+// written then; but a machine must not see rows of two moments, nor may what it refused be told as of now.
+func (s *Shell) current() error {
+	revision, _, err := s.readHead()
+	if err == nil && revision != s.revision {
+		err = fmt.Errorf("revision %d became %d: %w", s.revision, revision, shard.ErrStale)
+	}
+	return err
+}
+
+func (s *Shell) readHead() (revision uint64, head []byte, err error) {
+	row, ok, err := s.reader.Get(s.headKey)
+	if err != nil {
+		return 0, nil, fmt.Errorf("read the head: %w", err)
+	}
+	if !ok {
+		return 0, nil, nil
+	}
+	if len(row) < 8 {
+		return 0, nil, fmt.Errorf("the head has %d bytes", len(row))
+	}
+	return binary.BigEndian.Uint64(row), row[8:], nil
+}
+
+// overtaken throws away a view that is not of now, or not known to be, and what was decided on it: whoever
+// asked asks again.
+func (s *Shell) overtaken(why error, decided []verdict) {
+	s.machine = nil
+	s.metrics.failed(why)
+	s.turnAway(decided)
+	s.distrust()
+}
+
+// distrust turns away those who wait for a proof of a state that is over.
+func (s *Shell) distrust() {
+	s.turnAway(s.confirming)
+	s.turnAway(s.unasked)
+	s.confirming, s.unasked = nil, nil
+}
+
+func (s *Shell) turnAway(vs []verdict) {
+	for _, v := range vs {
+		s.answer(v.respond, notLeader(s.epoch))
+	}
 }

@@ -28,6 +28,7 @@ type world struct {
 	epoch shard.Epoch
 
 	proposal   *shard.Write
+	orphans    []*shard.Write // in flight from shells that were given up, in order
 	confirming bool
 	halted     bool
 	unproven   bool // a ReadIndex has just failed: nothing that waited for it may be told
@@ -51,9 +52,26 @@ func options() Options {
 	return o
 }
 
-// elect starts the next epoch's shell.
+// elect starts the next epoch's shell. What is still in flight is of an epoch that is over.
 func (w *world) elect(o Options) {
 	w.epoch++
+	w.orphans = nil
+	w.activate(o)
+}
+
+// giveUp puts a new shell in the place of one that broke, in the same epoch: whoever waited was told so, and
+// the write in flight goes on.
+func (w *world) giveUp(o Options) {
+	for n := range w.asked {
+		w.answers[n] = 1
+	}
+	if w.proposal != nil {
+		w.orphans = append(w.orphans, w.proposal)
+	}
+	w.activate(o)
+}
+
+func (w *world) activate(o Options) {
 	var err error
 	if o.Metrics, err = NewMetrics(nil); err != nil {
 		w.t.Fatal(err)
@@ -159,14 +177,18 @@ func (w *world) check(kind, client string, r *nodev1.GrainReply, before uint64, 
 	}
 }
 
-// apply makes the proposal's effects visible, as the fence would.
-func (w *world) apply() {
-	key := string(w.proposal.Entity)
-	if row, ok := w.shelf.rows[key]; ok && binary.BigEndian.Uint64(row) != w.proposal.Base {
-		w.t.Fatalf("base %d on revision %d", w.proposal.Base, binary.BigEndian.Uint64(row))
+// apply makes the effects of a write visible, if the fence lets it.
+func (w *world) apply(write *shard.Write) (done bool) {
+	key := string(write.Entity)
+	revision := uint64(0)
+	if row, ok := w.shelf.rows[key]; ok {
+		revision = binary.BigEndian.Uint64(row)
 	}
-	w.shelf.rows[key] = append(binary.BigEndian.AppendUint64(nil, w.proposal.Base+1), w.proposal.Head...)
-	for _, op := range w.proposal.Ops {
+	if write.Base != revision {
+		return false
+	}
+	w.shelf.rows[key] = append(binary.BigEndian.AppendUint64(nil, revision+1), write.Head...)
+	for _, op := range write.Ops {
 		if op.Kind != store.OpPut {
 			w.t.Fatalf("unexpected op")
 		}
@@ -178,12 +200,25 @@ func (w *world) apply() {
 			w.committed[string(op.Key[2:])] = binary.BigEndian.Uint64(op.Value)
 		}
 	}
-	w.proposal = nil
+	return true
 }
 
+// commit is the end of the proposal: its effects, or the fence's refusal when an orphan was before it.
 func (w *world) commit() {
-	w.apply()
+	if !w.apply(w.proposal) {
+		w.fail(shard.ErrStale)
+		return
+	}
+	w.proposal = nil
 	w.step(Committed{})
+}
+
+// land is the end of the eldest orphan, of which no shell hears. Nobody broadcasts what it brought.
+func (w *world) land() {
+	if w.apply(w.orphans[0]) {
+		w.last = 0
+	}
+	w.orphans = w.orphans[1:]
 }
 
 func (w *world) fail(err error) {
@@ -199,7 +234,7 @@ func (w *world) confirm(epoch shard.Epoch, err error) {
 }
 
 // TestShellAnswersOnce drives shells through every order of commands, outcomes and elections that
-// the generator finds: each command is answered exactly once, an ack means committed at that
+// the generator finds, and through the loss of shells: each command is answered exactly once, an ack means committed at that
 // sequence, a client id is stored once, fan-out follows commit and has no holes.
 func TestShellAnswersOnce(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
@@ -227,7 +262,7 @@ func TestShellAnswersOnce(t *testing.T) {
 					rt.Skip()
 				}
 				if rapid.Bool().Draw(rt, "applied") {
-					w.apply()
+					w.apply(w.proposal)
 				}
 				w.fail(fmt.Errorf("the term ended: %w", shard.ErrUnknown))
 				if !w.halted {
@@ -241,9 +276,16 @@ func TestShellAnswersOnce(t *testing.T) {
 				epoch := w.epoch + shard.Epoch(rapid.IntRange(0, 1).Draw(rt, "later"))
 				w.confirm(epoch, rapid.SampledFrom([]error{nil, nil, shard.ErrNotLeader}).Draw(rt, "error"))
 			},
+			"give up": func(*rapid.T) { w.giveUp(options()) },
+			"land": func(rt *rapid.T) {
+				if len(w.orphans) == 0 {
+					rt.Skip()
+				}
+				w.land()
+			},
 			"elect": func(rt *rapid.T) {
 				if w.proposal != nil && rapid.Bool().Draw(rt, "applied") {
-					w.apply()
+					w.apply(w.proposal)
 				}
 				w.step(Ended{})
 				w.elect(options())

@@ -12,9 +12,17 @@
 // and fence at this token or above. Then the owner can take the name only under a later token,
 // which stands in a reservation that the release does not touch. Releases and confirmations may
 // therefore come late, twice and in any order.
+//
+// # Devices
+//
+// Whose a device is, is kept in the same way, by its token: who registers it takes it from the user that had it
+// (package api). The reservation's own token is the time of the registration, so that the release of an older one
+// does not touch it; nothing confirms it.
 package name
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"strings"
 
 	"parley/actors/conversation/document"
@@ -36,15 +44,24 @@ const CharactersMax = 100
 const (
 	OfUser         = "user"
 	OfConversation = "conversation"
+	// OfDevice is the user that has a device. What names a device everywhere is its token.
+	OfDevice = "device"
 )
 
 // EntityID is the id of the grain that keeps a name of one kind of owner.
 func EntityID(kind, name string) string { return kind + "/" + name }
 
+// DeviceID is the id of the grain that keeps whose device has a token. The token itself is not kept there, which
+// may be long and is a secret of the device's.
+func DeviceID(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return EntityID(OfDevice, hex.EncodeToString(sum[:]))
+}
+
 // Split is the inverse of EntityID.
 func Split(entity string) (kind, name string, ok bool) {
 	kind, name, ok = strings.Cut(entity, "/")
-	return kind, name, ok && name != "" && (kind == OfUser || kind == OfConversation)
+	return kind, name, ok && name != "" && (kind == OfUser || kind == OfConversation || kind == OfDevice)
 }
 
 // machine implements grain.Machine for one name.

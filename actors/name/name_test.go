@@ -86,7 +86,7 @@ func told(n *eventv1.Name, held bool) string {
 func TestRefused(t *testing.T) {
 	for _, c := range []struct{ entity, owner, application string }{
 		{"user/", ann, app}, {"nonsense", ann, app}, {"team/x", ann, app}, {"user/" + strings.Repeat("x", 101), ann, app},
-		{"user/x", "USR-nonsense", app}, {"conversation/x", ann, app}, {"user/x", ann, id.New(id.Application)},
+		{"user/x", "USR-nonsense", app}, {"conversation/x", ann, app}, {"device/x", id.New(id.Conversation), app}, {"user/x", ann, id.New(id.Application)},
 	} {
 		w := world.New(3)
 		results, err := w.Do(nodev1.Kind_KIND_NAME, app, c.entity, &nodev1.Command{

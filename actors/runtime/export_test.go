@@ -3,6 +3,8 @@ package runtime
 import (
 	"context"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"parley/actors/api"
 	"parley/cluster/shard"
 	"parley/cluster/version"
@@ -29,6 +31,20 @@ func (r *Runtime) Unready() { r.ready = make(chan struct{}) }
 // Replica is a node's replica of a shard as it stands.
 func Replica(ctx context.Context, r *Runtime, s keys.Shard) (shard.Status, error) {
 	return r.host.Status(ctx, s)
+}
+
+// Drop drops a node's replica of a shard, and waits for the end of that.
+func Drop(ctx context.Context, r *Runtime, s keys.Shard, replica shard.ReplicaID) error {
+	return r.host.RemoveReplica(ctx, s, replica)
+}
+
+// Follows says whether a node shows its copy of the meta shard's public part, and not a replica's state.
+func Follows(r *Runtime) bool { return !r.public.own.Load() }
+
+// ScarceDisk is a disk in memory, and what makes it full, or gives it space again.
+func ScarceDisk() (disk vfs.FS, fill func(bool)) {
+	s := &scarce{MemFS: vfs.NewMem(), met: make(chan struct{}, 1)}
+	return s, s.full.Store
 }
 
 // Carried is an error as another node is told it.

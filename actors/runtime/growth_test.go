@@ -15,6 +15,9 @@ import (
 	nodev1 "parley/proto/node/v1"
 )
 
+// patience is far more than a change of a small cluster takes, also on a machine that does other things too.
+const patience = 4 * time.Minute
+
 // member is one node of a cluster in this process, on a disk that outlives it.
 type member struct {
 	*runtime.Runtime
@@ -52,7 +55,7 @@ func startWith(t testing.TB, name string, fs vfs.FS, set func(*runtime.Options),
 // ready waits until the node serves.
 func (m *member) ready(t testing.TB) *member {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := m.WaitReady(ctx); err != nil {
 		t.Fatalf("%s: %v", m.name, err)
@@ -63,7 +66,7 @@ func (m *member) ready(t testing.TB) *member {
 // until looks at the cluster through m until it is as wanted.
 func (m *member) until(t testing.TB, what string, wanted func(*driver.Picture) bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -194,7 +197,7 @@ func TestNodeDiesAndComesBack(t *testing.T) {
 	con, ann := newConversation(t, a.API(), "", "tea"), newUser(t, a.API(), "ann")
 	join(t, a.API(), con.Id, ann.Id)
 	closed(t, c.Runtime) // without a word: the others see a failure
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for i := range 20 {
 		if _, err := all[i%2].API().Post(ctx, as(ann), con.Id, fmt.Sprint("c", i), text("hi")); err != nil {
@@ -241,7 +244,7 @@ func TestDrainAndRemove(t *testing.T) {
 		}
 		return healed(3)(p)
 	})
-	told, cancel := context.WithTimeout(ctx, 10*time.Second)
+	told, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	select {
 	case <-a.Expelled():
@@ -270,7 +273,7 @@ func TestHandover(t *testing.T) {
 	all := grow(t)
 	defer closed(t, all[1].Runtime)
 	defer closed(t, all[2].Runtime)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := all[0].Drain(ctx); err != nil {
 		t.Fatal(err)

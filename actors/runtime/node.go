@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -171,17 +172,28 @@ func (r *Runtime) configure(ctx context.Context, s keys.Shard, o *nodev1.Order) 
 	}
 }
 
-// destroyReplica drops a replica that its shard's leader no longer has. Before its replica of the
-// meta shard goes, a node takes a copy of what it must know on.
+// dropWithin is how long who has a replica dropped waits for what is written then. On a full disk that goes on
+// until there is space, and a driver, whose round is as long as its longest order, has others to give.
+const dropWithin = time.Second
+
+// destroyReplica drops a replica that its shard's leader no longer has; who hears that it is still being dropped
+// asks again. Before its replica of the meta shard goes, a node takes a copy of what it must know on, and shows
+// that from then on: the replica hears of nothing new.
 func (r *Runtime) destroyReplica(ctx context.Context, s keys.Shard, replica shard.ReplicaID) error {
 	if s == keys.Meta {
 		if err := r.pull(ctx); err != nil {
 			return err
 		}
+		if status, err := r.host.Status(ctx, s); err == nil && status.Replica == replica {
+			r.public.leave()
+		}
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, dropWithin, code.New(code.Unavailable, "the replica is still being dropped"))
+	defer cancel()
+	if s == keys.Meta {
 		if err := r.public.durable(ctx); err != nil {
 			return err
 		}
-		r.public.leave()
 	}
 	err := r.host.RemoveReplica(ctx, s, replica)
 	absent := errors.Is(err, shard.ErrNoReplica)

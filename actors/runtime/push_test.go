@@ -57,15 +57,20 @@ func (p *provider) liveAt(node string) func(string, []string) []string {
 	}
 }
 
+// events is of how many a device was told.
+func (p *provider) events(token string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.told[token])
+}
+
 // await waits until a device was told of as many events.
 func (p *provider) await(t *testing.T, token string, events int) {
 	t.Helper()
-	late := time.NewTimer(60 * time.Second)
+	late := time.NewTimer(patience)
 	defer late.Stop()
 	for {
-		p.mu.Lock()
-		got := len(p.told[token])
-		p.mu.Unlock()
+		got := p.events(token)
 		if got >= events {
 			return
 		}
@@ -133,16 +138,20 @@ func TestPushAcrossNodes(t *testing.T) {
 	}
 	say(all[1])
 	cloud.await(t, "carol", rooms)
+	early := cloud.events("bob") // hardly any: who is at a node that does not answer in time is told as well
+	if early > rooms/2 {
+		t.Errorf("bob was told of %d of %d events while he was connected", early, rooms)
+	}
 	cloud.connect(bob.Id, "")
 	closed(t, all[2].Runtime)
 	say(all[0])
 	cloud.await(t, "carol", 2*rooms)
-	cloud.await(t, "bob", rooms)
+	cloud.await(t, "bob", early+rooms)
 	for _, m := range all[:2] {
 		closed(t, m.Runtime)
 	}
-	if n := len(cloud.told["bob"]); n != rooms || home.Id != app {
-		t.Errorf("bob was told of %d events, want the %d of the time when he was away", n, rooms)
+	if home.Id != app {
+		t.Errorf("the application is %s", home.Id)
 	}
 }
 

@@ -68,8 +68,8 @@ func (r *Runtime) interest(ctx context.Context, i *nodev1.Interest) (*nodev1.Int
 		if !ok {
 			return nil, code.New(code.Unavailable, "the leader of this shard gave no answer; try again")
 		}
-		if !reply.NotLeader && !i.Withdraw {
-			r.inbound.Registered(lead.Node)
+		if !reply.NotLeader && !i.Withdraw && !r.inbound.Registered(lead.Node, reply) {
+			return nil, code.New(code.Unavailable, "the leader of this shard has forgotten this node since; try again")
 		}
 		return reply, nil
 	}

@@ -1,14 +1,17 @@
 package runtime_test
 
 import (
+	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"parley/actors/runtime"
 	"parley/cluster/shard"
 	"parley/persistence/keys"
+	"parley/proto/code"
 	nodev1 "parley/proto/node/v1"
 )
 
@@ -49,6 +52,55 @@ func TestAnUnusedReplicaGivesWay(t *testing.T) {
 			t.Errorf("after %s: replica %d, %v; want %d", step.what, now.Replica, err, step.here)
 		}
 	}
+}
+
+// TestADropThatWaitsForSpace: on a full disk the dropping of a replica goes on until there is space, but who has
+// it done is not kept waiting. What the meta shard's replica showed is shown no more: it would grow old.
+func TestADropThatWaitsForSpace(t *testing.T) {
+	disk, fill := runtime.ScarceDisk()
+	r := open(t, options(t, disk))
+	defer closed(t, r)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	epoch := r.Epoch()
+	drop := func(s keys.Shard, replica shard.ReplicaID) error {
+		return r.Order(ctx, "n1", &nodev1.Order{DriverEpoch: max(epoch, r.Epoch()), Kind: nodev1.OrderKind_ORDER_KIND_DESTROY,
+			Shard: uint32(s), Replica: uint64(replica)})
+	}
+	until := func(what string, done func() bool) {
+		again := time.NewTicker(10 * time.Millisecond)
+		defer again.Stop()
+		for !done() {
+			select {
+			case <-again.C:
+			case <-ctx.Done():
+				t.Fatalf("never: %s", what)
+			}
+		}
+	}
+	const s = keys.Shard(3)
+	first, err := runtime.Replica(ctx, r, s)
+	meta, unknown := runtime.Replica(ctx, r, keys.Meta)
+	if err != nil || unknown != nil {
+		t.Fatal(err, unknown)
+	}
+	defer func() { // no write may wait for space when the node stops
+		fill(false)
+		if err := runtime.Drop(t.Context(), r, keys.Meta, meta.Replica); err != nil {
+			t.Error(err)
+		}
+	}()
+	fill(true)
+	if err := drop(s, first.Replica); !code.Has(err, code.Unavailable) || ctx.Err() != nil {
+		t.Errorf("without space: %v", err)
+	}
+	fill(false)
+	until("the end of a drop, with space", func() bool { return drop(s, first.Replica) == nil })
+	until("the copy shown, while the replica of the meta shard is dropped", func() bool {
+		fill(true)
+		defer fill(false) // so that somebody leads again, if the disk stood still for too long to lead
+		return drop(keys.Meta, meta.Replica) != nil && runtime.Follows(r)
+	})
 }
 
 // TestALateChangeIsRefused: who orders a change of a shard's configuration says which one it has seen.

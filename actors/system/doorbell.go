@@ -11,7 +11,7 @@ import (
 )
 
 // ringTimeout bounds how long Open waits for its own listener.
-const ringTimeout = 5 * time.Second
+const ringTimeout = 30 * time.Second
 
 // doorbell stands at the remote's door while it opens: the library starts to serve in the
 // background, and Open must not return before connections are accepted. It rings once, by

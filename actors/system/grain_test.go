@@ -24,10 +24,10 @@ func TestGrainLivesOnTheLeaderAlone(t *testing.T) {
 	if got := []int{nodes[0].Activations(), nodes[1].Activations(), nodes[2].Activations()}; got[0]+got[2] != 0 || got[1] != 1 {
 		t.Errorf("activations: %v", got)
 	}
-	if reply, err := ask(t, nodes[0], get("CON-1"), time.Second); err != nil || string(reply.Reply.Next) != "n2 reads" {
+	if reply, err := ask(t, nodes[0], get("CON-1"), patience); err != nil || string(reply.Reply.Next) != "n2 reads" {
 		t.Errorf("query: %v, %v", reply, err)
 	}
-	if reply, err := ask(t, nodes[1], get("CON-1"), time.Second); err != nil || string(reply.Reply.Next) != "n2 reads" {
+	if reply, err := ask(t, nodes[1], get("CON-1"), patience); err != nil || string(reply.Reply.Next) != "n2 reads" {
 		t.Errorf("query at the leader: %v, %v", reply, err)
 	}
 	if st.count("n2 activates CON-1@5") != 1 {
@@ -46,7 +46,7 @@ func TestLocalCallsPassPointers(t *testing.T) {
 	n := openNode(t, "n1", st)
 	lead([]*node{n}, 0, 1)
 	req := post("CON-1", "")
-	got, err := ask(t, n, req, time.Second)
+	got, err := ask(t, n, req, patience)
 	if err != nil || seen != req || got != reply {
 		t.Errorf("request or reply was copied: %v", err)
 	}
@@ -168,7 +168,7 @@ func TestPanicEndsOneActivation(t *testing.T) {
 		t.Errorf("events: %q", st.events)
 	}
 	for range 30 { // beyond what supervision restarts: the actor is stopped, and made anew
-		if _, err := ask(t, n, of("CON-1", "panic"), 5*time.Second); !code.Has(err, code.Unknown) {
+		if _, err := ask(t, n, of("CON-1", "panic"), patience); !code.Has(err, code.Unknown) {
 			t.Fatalf("panic: %v", err)
 		}
 	}
@@ -191,7 +191,7 @@ func TestAPanicWhileItIsGivenUp(t *testing.T) {
 	}
 	n := openNode(t, "n1", st)
 	lead([]*node{n}, 0, 1)
-	if _, err := ask(t, n, post("CON-1", ""), time.Minute); !code.Has(err, code.Unknown) {
+	if _, err := ask(t, n, post("CON-1", ""), patience); !code.Has(err, code.Unknown) {
 		t.Errorf("who asked is told: %v", err)
 	}
 	answeredBy(t, n, post("CON-1", ""))

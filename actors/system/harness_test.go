@@ -22,6 +22,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const shards = 8
 
+// patience is more than anything needs that comes at all, also on a machine that does other things too.
+const patience = 5 * time.Minute
+
 // node is one System with its directory, in this process, on its own port.
 type node struct {
 	*System
@@ -77,7 +80,7 @@ func (s *stage) count(event string) int {
 // await returns when event has happened since the last await.
 func (s *stage) await(t *testing.T, event string) {
 	t.Helper()
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(patience)
 	for {
 		select {
 		case e := <-s.heard:
@@ -138,6 +141,7 @@ func openNode(t *testing.T, name string, st *stage, settings ...setting) *node {
 	dir := directory.New(name, shards)
 	o := DefaultOptions()
 	o.NodeName, o.ListenAddr, o.Directory = name, "127.0.0.1:0", dir
+	o.CallTimeout, o.LeaderlessMax, o.StopTimeout = patience, patience, patience
 	o.Logger, o.Metrics = slog.New(slog.DiscardHandler), prometheus.NewRegistry()
 	o.Kinds = []Kind{{Kind: nodev1.Kind_KIND_CONVERSATION, Name: "conversation", Activate: func(id Identity, post func(any)) Activation {
 		st.live(name+"/"+id.ID, 1)
@@ -214,11 +218,33 @@ func ask(t *testing.T, n *node, req *nodev1.GrainRequest, timeout time.Duration)
 // answeredBy asks and gives "node@epoch".
 func answeredBy(t *testing.T, n *node, req *nodev1.GrainRequest) string {
 	t.Helper()
-	reply, err := ask(t, n, req, 10*time.Second)
+	reply, err := ask(t, n, req, patience)
 	if err != nil {
 		t.Fatalf("ask %s from %s: %v", req.Id, n.name, err)
 	}
 	return fmt.Sprintf("%s@%d", reply.Reply.Next, reply.Epoch)
+}
+
+// reach asks until an answer comes, from when on there is a connection each way between n and the leader. To
+// make one may fail on a busy machine, and what was to go over it is asked again out of its order.
+func reach(t *testing.T, n *node) {
+	t.Helper()
+	for end := time.Now().Add(patience); ; {
+		_, err := ask(t, n, get("CON-1"), 5*time.Second)
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s reaches nobody: %v", n.name, err)
+		}
+	}
+}
+
+// refuse has no message to addr leave, as a failed dial does, for longer than a test.
+func refuse(p *peers, addr string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.of(addr).refused = time.Now().Add(time.Hour)
 }
 
 func dropped(n *node, reason string) int {

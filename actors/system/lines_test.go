@@ -15,19 +15,17 @@ import (
 // TestCallsKeepTheirOrder: commands of one goroutine to one identity arrive in the order of the calls, also
 // those that found no way, and those that come when there is one again. One whose caller goes away is passed by.
 func TestCallsKeepTheirOrder(t *testing.T) {
-	refuse := func(nodes []*node) (admit func()) {
+	cutOff := func(nodes []*node) (admit func()) {
 		lead(nodes, 1, 1)
 		p, addr := nodes[0].peers, nodes[1].Addr()
-		p.mu.Lock()
-		p.of(addr).refused = time.Now().Add(time.Hour) // as a failed dial does, for longer
-		p.mu.Unlock()
+		refuse(p, addr)
 		return func() { p.connected(addr) }
 	}
 	leaderless := func(nodes []*node) (elect func()) { return func() { lead(nodes, 1, 1) } }
 	for name, story := range map[string]struct {
 		from  int
 		begin func([]*node) func()
-	}{"no way to the leader": {0, refuse}, "no leader": {0, leaderless}, "no leader, then here": {1, leaderless}} {
+	}{"no way to the leader": {0, cutOff}, "no leader": {0, leaderless}, "no leader, then here": {1, leaderless}} {
 		t.Run(name, func(t *testing.T) {
 			st := newStage()
 			var mu sync.Mutex
@@ -38,7 +36,7 @@ func TestCallsKeepTheirOrder(t *testing.T) {
 				mu.Unlock()
 				respond(a.reply())
 			}
-			nodes := openNodes(t, st, func(o *Options) { o.CallTimeout, o.AttemptTimeout, o.LeaderlessMax = time.Minute, time.Hour, time.Hour })
+			nodes := openNodes(t, st, func(o *Options) { o.AttemptTimeout = time.Hour })
 			end := story.begin(nodes)
 			var want []string
 			var group sync.WaitGroup

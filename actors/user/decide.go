@@ -201,7 +201,8 @@ func (d *draft) remove() (*nodev1.Reply, error) {
 		ApplicationId: d.user.ApplicationId, Id: d.user.Id, CreatedMs: d.user.CreatedMs,
 		DeletedMs: max(d.now, d.user.CreatedMs), IdempotencyKey: d.user.IdempotencyKey,
 	}
-	d.change(profileChanged{tombstone}, unlisted{d.user.CreatedMs}, devicesChanged{&eventv1.Devices{}})
+	d.change(profileChanged{tombstone}, unlisted{d.user.CreatedMs})
+	d.keepDevices(&eventv1.Devices{})
 	d.release(d.user.Name, math.MaxUint64)
 	d.sendPropagate("")
 	d.tell(&nodev1.Fanout{Body: &nodev1.Fanout_Deleted{Deleted: true}})

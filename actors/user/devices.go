@@ -10,6 +10,7 @@ import (
 
 	"parley/actors/conversation/document"
 	"parley/actors/conversation/row"
+	"parley/actors/name"
 	"parley/persistence/keys"
 	"parley/persistence/store"
 	"parley/proto/code"
@@ -115,8 +116,21 @@ func (d *draft) putDevice(wanted *eventv1.Device) (*nodev1.Reply, error) {
 		dropped = append(dropped, next.Devices[0].Id)
 		next.Devices = next.Devices[1:]
 	}
-	d.change(devicesChanged{next})
+	d.keepDevices(next)
 	return &nodev1.Reply{Devices: &eventv1.Devices{Devices: []*eventv1.Device{device}}, DroppedDevices: dropped}, nil
+}
+
+// keepDevices replaces what is kept, and has the rows go that say whose the tokens are which the user has no more.
+// Nothing else depends on that: who claims a token asks its holder.
+func (d *draft) keepDevices(next *eventv1.Devices) {
+	d.change(devicesChanged{next})
+	for _, old := range d.devices.GetDevices() {
+		if slices.ContainsFunc(next.Devices, func(kept *eventv1.Device) bool { return kept.Token == old.Token }) {
+			continue
+		}
+		d.send(nodev1.Kind_KIND_NAME, name.DeviceID(old.Token), &nodev1.Command{Body: &nodev1.Command_ReleaseName{
+			ReleaseName: &nodev1.ReleaseName{OwnerId: d.entity.ID, Token: uint64(old.UpdatedMs)}}})
+	}
 }
 
 // sameDevice says whether registering b after a changes nothing but times.
@@ -126,17 +140,17 @@ func sameDevice(a, b *eventv1.Device) bool {
 	return proto.Equal(a, b)
 }
 
-// deleteDevice removes a device; one that is not there is gone already.
+// deleteDevice removes a device, by its id, its token or both; one that is not there is gone already.
 func (d *draft) deleteDevice(c *nodev1.DeleteDevice) (*nodev1.Reply, error) {
 	list := d.devices.GetDevices()
 	at := slices.IndexFunc(list, func(have *eventv1.Device) bool {
-		return have.Id == c.Id && (c.Token == "" || c.Token == have.Token)
+		return (c.Id == "" || c.Id == have.Id) && (c.Token == "" || c.Token == have.Token) && (c.Id != "" || c.Token != "")
 	})
 	if at < 0 {
 		return &nodev1.Reply{}, nil
 	}
 	rest := slices.Delete(slices.Clone(list), at, at+1)
-	d.change(devicesChanged{&eventv1.Devices{Devices: rest, Muted: d.devices.GetMuted()}})
+	d.keepDevices(&eventv1.Devices{Devices: rest, Muted: d.devices.GetMuted()})
 	return &nodev1.Reply{Exists: true}, nil
 }
 

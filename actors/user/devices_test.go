@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"parley/actors/conversation/world"
+	"parley/actors/name"
 	"parley/actors/user"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
@@ -181,4 +182,49 @@ func TestCheckDevice(t *testing.T) {
 			t.Errorf("%v: %v, want %q", c.d, err, c.field)
 		}
 	}
+}
+
+// TestTokensAreGivenBack: whose a device is stays written down as long as the user has one with its token, and no
+// longer.
+func TestTokensAreGivenBack(t *testing.T) {
+	each(t, func(t *testing.T, w *world.World) {
+		must(t, w, ann, creating(&eventv1.User{Name: "ann"}))
+		hold := func(d *eventv1.Device) {
+			kept := must(t, w, ann, putting(d)).Devices.Devices[0]
+			cmd := &nodev1.Command{Principal: admin, Body: &nodev1.Command_ReserveName{
+				ReserveName: &nodev1.ReserveName{OwnerId: ann, Token: uint64(kept.UpdatedMs)}}}
+			if results, err := w.Do(nodev1.Kind_KIND_NAME, app, name.DeviceID(kept.Token), cmd); err != nil || results[0].Err != nil || results[0].Reply.Exists {
+				t.Fatal(err, results)
+			}
+			w.Now++
+		}
+		held := func(tokens ...string) {
+			t.Helper()
+			if err := w.Deliver(); err != nil {
+				t.Fatal(err)
+			}
+			for _, token := range []string{"1", "2", "3"} {
+				reply, err := w.Ask(nodev1.Kind_KIND_NAME, app, name.DeviceID(token), &nodev1.Query{Principal: admin, Body: &nodev1.Query_GetName{GetName: &nodev1.GetName{}}})
+				if err != nil || reply.Exists != slices.Contains(tokens, token) {
+					t.Errorf("%s is held: %v, %v; want %v", token, reply, err, tokens)
+				}
+			}
+		}
+		hold(phone("a", "1"))
+		hold(phone("b", "2"))
+		held("1", "2")
+		hold(phone("c", "1")) // the same installation under another id
+		held("1", "2")
+		hold(phone("b", "3")) // another token of the same device
+		held("1", "3")
+		must(t, w, ann, forgetting("", "1"))
+		must(t, w, ann, forgetting("", ""))
+		held("3")
+		hold(phone("a", "1")) // before the news of its release, which is older
+		must(t, w, ann, forgetting("a", ""))
+		hold(phone("a", "1"))
+		held("1", "3")
+		must(t, w, ann, deleting())
+		held()
+	})
 }

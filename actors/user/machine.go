@@ -90,7 +90,7 @@ func (m *machine) Load(r store.Reader, _ uint64, _ []byte, cmd *nodev1.Command) 
 		return m.loadMembership(r, b.IndexMembership.GetMembership())
 	case *nodev1.Command_PropagateUser:
 		return m.loadPage(r, b.PropagateUser.GetAfter())
-	case *nodev1.Command_PutDevice, *nodev1.Command_DeleteDevice, *nodev1.Command_MutePush:
+	case *nodev1.Command_PutDevice, *nodev1.Command_DeleteDevice, *nodev1.Command_MutePush, *nodev1.Command_DeleteUser:
 		return m.loadDevices(r)
 	}
 	return nil

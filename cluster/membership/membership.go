@@ -166,7 +166,7 @@ func (m *Members) config() (*memberlist.Config, error) {
 	c.Delegate, c.Events = delegate{m}, events{m}
 	c.Alive, c.Merge = guard{m}, guard{m}
 	c.DeadNodeReclaimTime = time.Second // a restarted node may come back at another address
-	c.Logger = newLogger(m.o.Logger)
+	c.Logger = newLogger(m.o.Logger, m.closed.Load)
 	return c, nil
 }
 

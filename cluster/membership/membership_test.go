@@ -57,7 +57,7 @@ func await(t *testing.T, m *Members, what string, is func(*View) bool) *View {
 	t.Helper()
 	views, stop := m.Watch()
 	defer stop()
-	timeout := time.After(20 * time.Second)
+	timeout := time.After(time.Minute)
 	for {
 		select {
 		case v := <-views:
@@ -244,7 +244,8 @@ func TestBadOptionsAreRefused(t *testing.T) {
 
 func TestLogLines(t *testing.T) {
 	var out bytes.Buffer
-	l := newLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	never := func() bool { return false }
+	l := newLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})), never)
 	for _, line := range []string{"[ERR] memberlist: broken", "[WARN] memberlist: odd", "[DEBUG] memberlist: fine", "plain"} {
 		l.Print(line)
 	}
@@ -259,7 +260,8 @@ func TestLogLines(t *testing.T) {
 // TestStrangersDoNotFillTheLog: of one machine's lines the first is written; another machine's are its own.
 func TestStrangersDoNotFillTheLog(t *testing.T) {
 	var out bytes.Buffer
-	l := newLogger(slog.New(slog.NewTextHandler(&out, nil)))
+	never := func() bool { return false }
+	l := newLogger(slog.New(slog.NewTextHandler(&out, nil)), never)
 	for port := range 100 {
 		l.Printf("[ERR] memberlist: Decrypt packet failed: No installed keys could decrypt the message from=10.1.2.3:%d", 4000+port)
 	}
@@ -267,6 +269,28 @@ func TestStrangersDoNotFillTheLog(t *testing.T) {
 	l.Print("[ERR] memberlist: odd from=<unknown address>")
 	if n := strings.Count(out.String(), "10.1.2.3"); n != 1 || strings.Count(out.String(), "\n") != 3 {
 		t.Errorf("%d lines of one stranger:\n%s", n, out.String())
+	}
+}
+
+// TestAnOrdinaryStopIsNoError: what memberlist still does while its sockets are closed is not worth an alarm.
+func TestAnOrdinaryStopIsNoError(t *testing.T) {
+	var out bytes.Buffer
+	m := &Members{o: DefaultOptions()}
+	m.o.BindAddr, m.o.Logger = "127.0.0.1:0", slog.New(slog.NewTextHandler(&out, nil))
+	config, err := m.config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Logger.Print("[ERR] memberlist: Failed to send gossip to 10.1.2.3:4281: network is unreachable")
+	if told := out.String(); !strings.Contains(told, "level=ERROR") {
+		t.Errorf("while it is open: %q", told)
+	}
+	out.Reset()
+	m.closed.Store(true) // as Close does first
+	config.Logger.Print("[ERR] memberlist: Failed to send gossip to 10.1.2.3:4281: use of closed network connection")
+	config.Logger.Print("[WARN] memberlist: Refuting a suspect message (from: b)")
+	if out.Len() > 0 {
+		t.Errorf("while it is closed: %s", out.String())
 	}
 }
 

@@ -48,14 +48,16 @@ func (x *metrics) unregister() {
 // stop: a node of another cluster knocks several times a second, for as long as it is told to join here.
 const strangerEvery = time.Minute
 
-// newLogger gives memberlist, which writes lines that begin with a level, our structured log.
-func newLogger(l *slog.Logger) *log.Logger {
-	return log.New(lines{l, telemetry.NewSeldom(strangerEvery)}, "", 0)
+// newLogger gives memberlist, which writes lines that begin with a level, our structured log. Once closed
+// says so, all of them are for debugging: sockets that were closed under what still used them are no news.
+func newLogger(l *slog.Logger, closed func() bool) *log.Logger {
+	return log.New(lines{l, telemetry.NewSeldom(strangerEvery), closed}, "", 0)
 }
 
 type lines struct {
 	logger    *slog.Logger
 	strangers *telemetry.Seldom
+	closed    func() bool
 }
 
 // Write implements io.Writer.
@@ -66,10 +68,12 @@ func (w lines) Write(line []byte) (int, error) {
 		level, rest = "", text
 	}
 	rest = strings.TrimPrefix(rest, "memberlist: ")
-	switch level {
-	case "ERR", "ERROR":
+	switch {
+	case w.closed():
+		w.logger.Debug("gossip", "detail", rest)
+	case level == "ERR", level == "ERROR":
 		w.say(w.logger.Error, rest)
-	case "WARN":
+	case level == "WARN":
 		w.say(w.logger.Warn, rest)
 	default:
 		w.logger.Debug("gossip", "detail", rest)

@@ -5,6 +5,9 @@ package version
 // stream between stores ("entry.writes").
 type Feature string
 
+// DeviceNames is that a grain of the kind of names keeps whose device has a token.
+const DeviceNames Feature = "name.device"
+
 // Table says since which version of the cluster each feature is used.
 type Table map[Feature]Number
 
@@ -13,7 +16,7 @@ type Table map[Feature]Number
 // has been released; a test finds what is missing.
 func Features() Table {
 	t := Table{}
-	for since, features := range map[Number][]Feature{1: first(), 2: {"Command.advance_cursors"}} {
+	for since, features := range map[Number][]Feature{1: first(), 2: {"Command.advance_cursors", DeviceNames}} {
 		for _, f := range features {
 			t[f] = since
 		}

@@ -146,7 +146,7 @@ func printPlaces(w io.Writer, n *node.Node, dataDir string) {
 		fmt.Fprintf(w, "  Operators    %s (no clients: the role edge is not this node's)\n", url)
 	}
 	fmt.Fprintf(w, "  Data         %s\n  Nodes join   %s (gossip), rpc %s, raft %s\n", dataDir, a.Gossip, a.RPC, a.Raft)
-	if a.Admin != "" {
-		fmt.Fprintf(w, "  Admin        http://%s/metrics\n", a.Admin)
+	if admin := a.AdminURL(); admin != "" {
+		fmt.Fprintf(w, "  Admin        %s/metrics\n", admin)
 	}
 }

@@ -121,7 +121,7 @@ func (v *Verifier) verify(ctx context.Context, token string) (found, error) {
 		return found{}, code.New(code.MissingToken, "A bearer token is needed: Authorization: Bearer <jwt>.")
 	case len(token) > v.options.TokenBytesMax:
 		return found{}, invalid("it is longer than %d bytes", v.options.TokenBytesMax)
-	case strings.Count(token, ".") != 2:
+	case strings.Count(token, ".") != 2, strings.ContainsAny(token, "\r\n"): // base64 would pass over the ends of lines
 		return found{}, invalid("it is not a signed JSON Web Token")
 	}
 	sum := sha256.Sum256([]byte(token))

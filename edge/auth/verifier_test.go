@@ -321,6 +321,8 @@ func TestForgeriesAreRefused(t *testing.T) {
 		"words":                       "let me in",
 		"blank in front":              " " + fine,
 		"line break inside":           fine[:10] + "\n" + fine[10:],
+		"line break in the signature": fine[:cut+9] + "\r\n" + fine[cut+9:],
+		"line break behind":           fine + "\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c, err := b.Verify(t.Context(), tok); !code.Has(err, code.InvalidToken) {
@@ -413,20 +415,35 @@ func (b *bench) rotate(t *testing.T, previous string) {
 	}
 }
 
+// FuzzVerify: whatever the application signs is accepted or refused with a code, and nothing that is made
+// of it without the key is accepted. Each process has keys of its own, so the tokens are made where they are tried.
 func FuzzVerify(f *testing.F) {
 	b := newBench(f)
-	fine := good(b.claims(nil))
-	f.Add(fine)
-	f.Add(good(b.claims(object{"sub": "ann", "exp": "5"})))
-	f.Add("..")
-	f.Add(token(object{"alg": "none"}, b.claims(nil), func(string) []byte { return nil }))
-	f.Fuzz(func(t *testing.T, tok string) {
-		c, err := b.Verify(t.Context(), tok)
-		if err == nil && tok != fine {
-			t.Errorf("%q is accepted: %+v", tok, c)
+	header := `{"typ":"JWT","alg":"RS256"}`
+	claims := func(change object) string {
+		raw, err := json.Marshal(b.claims(change))
+		if err != nil {
+			f.Fatal(err)
 		}
-		if _, ok := code.Of(err); err != nil && !ok {
-			t.Errorf("refusal without a code: %v", err)
+		return string(raw)
+	}
+	f.Add(header, claims(nil), uint16(0), uint16(0), "")
+	f.Add(header, claims(nil), uint16(300), uint16(0), "\n")
+	f.Add(header, claims(nil), uint16(9), uint16(1<<10), "..")
+	f.Add(`{"alg":"none"}`, claims(nil), uint16(0), uint16(0), " ")
+	f.Add(header, claims(object{"sub": "ann", "exp": "5", "acl": object{"paths": object{"/**": object{}}}}), uint16(1), uint16(2), "e")
+	f.Fuzz(func(t *testing.T, header, claims string, at, cut uint16, put string) {
+		signed := token(header, claims, rs256(pairs()[0]))
+		from := min(int(at), len(signed))
+		forged := signed[:from] + put + signed[min(from+int(cut), len(signed)):]
+		for _, tok := range []string{signed, forged} {
+			c, err := b.Verify(t.Context(), tok)
+			if _, ok := code.Of(err); err != nil && !ok {
+				t.Errorf("%q: refusal without a code: %v", tok, err)
+			}
+			if err == nil && (tok != signed || c.ApplicationID != application) {
+				t.Errorf("%q, made of %q, is accepted: %+v", tok, signed, c)
+			}
 		}
 	})
 }

@@ -356,7 +356,7 @@ func (w *world) dial(query string) *websocket.Conn {
 
 func (w *world) read(c *websocket.Conn) string {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
 	_, text, err := c.Read(ctx)
 	if err != nil {

@@ -19,7 +19,7 @@ type valve struct {
 
 	pressed bool    // since the last look somebody had to wait for the limit
 	left    int     // since the last look
-	rate    float64 // of those that leave, a second; smoothed, 0 = not known
+	rate    float64 // of those that leave while others wait, a second; smoothed, at first the most there could be
 }
 
 // turn is somebody who wants to come in.
@@ -35,7 +35,9 @@ type turn struct {
 const beginning = 4
 
 func newValve(o Options) *valve {
-	return &valve{options: o, limit: float64(min(beginning*o.InsideMin, o.InsideMax))}
+	return &valve{
+		options: o, limit: float64(min(beginning*o.InsideMin, o.InsideMax)), rate: float64(o.InsideMax) / o.LookEvery.Seconds(),
+	}
 }
 
 // enter lets t in, or has it wait, or gives after what time it should come back.
@@ -66,9 +68,6 @@ func (v *valve) begin(t *turn, now time.Time) {
 
 // wait is how long somebody of a rank would wait who comes now.
 func (v *valve) wait(r Rank) time.Duration {
-	if v.rate == 0 {
-		return 0 // nobody knows
-	}
 	before := 0
 	for i := range r + 1 {
 		before += v.waiting[i].Len()
@@ -115,11 +114,15 @@ func (v *valve) letIn(now time.Time) {
 	}
 }
 
-// Each look moves the limit: back faster than forth, so that it finds its place quickly from above.
+// Each look moves the limit: back faster than forth, so that it finds its place quickly from above. With the
+// rate it is the other way round. When a node is lost, its clients arrive while its shards elect: for a
+// second hardly anybody leaves, which says nothing of those after. Who believed it would send them away for
+// longer than they had to wait; one who waits in vain has lost little.
 const (
 	shrink = 0.8
 	grow   = 1.1
-	smooth = 0.2 // the part of a new measurement in the rate
+	faster = 0.2  // the part of a new measurement in the rate when it is higher
+	slower = 0.02 // when it is lower: half is forgotten after 35 looks
 )
 
 // look takes the delay that was measured since the last look.
@@ -134,11 +137,11 @@ func (v *valve) look(delay time.Duration, now time.Time) {
 		v.out(first.Value.(*turn))
 	}
 	if v.pressed { // otherwise more could have left
-		fresh := float64(v.left) / v.options.LookEvery.Seconds()
-		if v.rate == 0 {
-			v.rate = fresh
+		fresh, part := float64(v.left)/v.options.LookEvery.Seconds(), faster
+		if fresh < v.rate {
+			part = slower
 		}
-		v.rate += smooth * (fresh - v.rate)
+		v.rate += part * (fresh - v.rate)
 	}
 	v.letIn(now)
 	v.pressed, v.left = v.count > 0, 0

@@ -61,6 +61,26 @@ func TestAStandstillIsNotForEver(t *testing.T) {
 	}
 }
 
+// TestAnElectionSendsNobodyAway: a crowd comes while shards have no leader, and hardly anybody leaves for a
+// second, whether or not it is known how fast they do otherwise.
+func TestAnElectionSendsNobodyAway(t *testing.T) {
+	o := DefaultOptions()
+	for name, before := range map[string]float64{"the first crowd": newValve(o).rate, "a later one": 3000} {
+		v := newValve(o)
+		v.rate = before
+		now := noon
+		for range 20 {
+			for range 250 {
+				if _, after := arrive(v, Connect); after != 0 {
+					t.Fatalf("%s: %v after it came, with %d who wait, one is sent away for %v", name, now.Sub(noon), v.count, after)
+				}
+			}
+			now = now.Add(o.LookEvery)
+			v.look(slow, now)
+		}
+	}
+}
+
 // TestWhoHasComeFurthestGoesFirst: subscriptions before logins before upgrades, each in the order of
 // their coming.
 func TestWhoHasComeFurthestGoesFirst(t *testing.T) {
@@ -146,8 +166,7 @@ func TestWhoWouldWaitTooLongIsSentAway(t *testing.T) {
 	o := few()
 	o.LookEvery, o.WaitMax = 100*time.Millisecond, 2*time.Second
 	v, _ := full(o)
-	for range 50 {
-		arrive(v, Login)
+	for range 400 {
 		arrive(v, Login)
 		v.leave(v.inside.Front().Value.(*turn), noon) // ten in a second
 		v.look(slow, noon)

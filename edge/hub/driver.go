@@ -140,7 +140,7 @@ func pageOf(a address, from uint64, reply *nodev1.Reply, err error) ([]*nodev1.E
 }
 
 // schedule implements world.
-func (h *Hub) schedule(r *room) { h.pump.Add(r) }
+func (h *Hub) schedule(r *room) { h.pump.AddPass(r) }
 
 // resume implements world.
 func (h *Hub) resume(s *Subscription) { h.pump.Add(turn{s}) }

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"maps"
+	"runtime"
 	"slices"
 
 	"parley/edge/dialect"
@@ -214,10 +215,17 @@ func (w *writer) pending() bool {
 	return len(w.sealed) > 0 || slices.ContainsFunc(w.groups, func(g *group) bool { return len(g.open) > 0 })
 }
 
+// stretch is how many sockets are written to before others may have the processor: half a millisecond.
+// The scheduler would take it after ten.
+const stretch = 64
+
 // pass writes the batch to everybody it is for.
 func (b *batch) pass(m *metrics) {
 	for _, p := range b.parts {
-		for _, s := range p.to {
+		for i, s := range p.to {
+			if i%stretch == stretch-1 {
+				runtime.Gosched()
+			}
 			if !s.ended.Load() {
 				s.to.SendNow(p.bytes)
 			}

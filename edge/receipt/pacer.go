@@ -52,6 +52,14 @@ func (e *entry) member() member { return member{e.Principal.GetUserId(), e.From}
 // furthest is the last event that e names.
 func (e *entry) furthest() uint64 { return max(e.Delivered, e.Seen) }
 
+// count is how many receipts e is: itself, and those that it stands for.
+func (e *entry) count() (n int) {
+	for ; e != nil; e = e.before {
+		n++
+	}
+	return n
+}
+
 // covers says whether e says all that the earlier one does.
 func (e *entry) covers(o *entry) bool { return e.Delivered >= o.Delivered && e.Seen >= o.Seen }
 
@@ -64,6 +72,7 @@ type line struct {
 	sending bool              // by somebody, who goes on until none is left
 	waiting []*entry          // in the order in which they came
 	odd     []*entry          // that wait too; those that came while it was small are in waiting
+	held    int               // receipts in waiting and odd, with all that they stand for
 	latest  map[member]*entry // of waiting, without the odd ones
 	large   bool              // receipts are no events there: the furthest of a member is all that is stored
 	apart   bool              // the cluster wants them one by one all the same
@@ -88,16 +97,18 @@ func (p *pacer) post(e *entry) {
 		l = &line{place: e.place(), latest: map[member]*entry{}}
 		p.lines[l.place] = l
 	}
+	if l.flying > 0 && l.held >= p.options.Waiting {
+		p.mu.Unlock()
+		p.metrics.dropped.WithLabelValues("full").Inc()
+		e.finish(nil, &code.Error{Code: code.Unavailable, Message: "Too many receipts of this conversation wait; try again.", RetryAfter: time.Second})
+		return
+	}
+	l.held++
 	switch before := l.latest[e.member()]; {
 	case l.large && !e.Odd && before != nil && e.covers(before):
 		// The one that waits would be overtaken by this one anyway, and is needed only if this one is refused.
 		before.Receipt, before.before = e.Receipt, &entry{before.Receipt, before.before}
 		p.metrics.merged.Inc()
-	case l.flying > 0 && len(l.waiting)+len(l.odd) >= p.options.Waiting:
-		p.mu.Unlock()
-		p.metrics.dropped.WithLabelValues("full").Inc()
-		e.finish(nil, &code.Error{Code: code.Unavailable, Message: "Too many receipts of this conversation wait; try again.", RetryAfter: time.Second})
-		return
 	case l.large && e.Odd:
 		l.odd = append(l.odd, e)
 	default:
@@ -144,6 +155,7 @@ func (l *line) gather(most int) []*entry {
 	for len(l.waiting) > 0 && len(together) < most {
 		if e := l.first(&l.waiting); e.Odd {
 			l.odd = append(l.odd, e)
+			l.held++ // it waits on
 		} else {
 			together = append(together, e)
 		}
@@ -169,6 +181,7 @@ func (l *line) first(list *[]*entry) *entry {
 	if *list = (*list)[1:]; len(*list) == 0 {
 		*list = nil
 	}
+	l.held -= e.count()
 	if l.latest[e.member()] == e {
 		delete(l.latest, e.member())
 	}
@@ -226,6 +239,9 @@ func (p *pacer) landed(f flight, reply *nodev1.Reply, err error) {
 		l.large, l.apart = false, true
 	case err == nil && !f.cursors:
 		l.large = reply.GetHead().GetJoined() > conversation.ReceiptMembersMax
+	}
+	for _, e := range again {
+		l.held += e.count()
 	}
 	if len(again) > 0 {
 		l.waiting = slices.Concat(again, l.waiting) // the carrier has the flight's own

@@ -363,3 +363,33 @@ func TestTooManyReceiptsAreRefused(t *testing.T) {
 		t.Errorf("told %s", got)
 	}
 }
+
+// TestReceiptsThatOthersStandForAreCounted: they wait too, each with somebody who is to be told.
+func TestReceiptsThatOthersStandForAreCounted(t *testing.T) {
+	s := newStage(t, func(o *Options) { o.InFlight, o.Waiting = 1, 3 })
+	s.receive("ann", 1)
+	s.odd("bob", 1)
+	s.receive("cid", 1)
+	s.answer(large, nil) // cid1 and bob1 leave, and nothing waits
+	for sequence := range uint64(4) {
+		s.receive("ann", 2+sequence)
+	}
+	s.receive("dan", 1)
+	if got := strings.Join(s.told, " "); got != "ann1:true ann5:false dan1:false" {
+		t.Fatalf("told %s", got)
+	}
+	s.answer(&nodev1.Reply{Cursors: &nodev1.AdvancedCursors{}}, nil) // ann2, ann3 and ann4 leave as one
+	s.receive("eve", 1)
+	s.receive("eve", 2)
+	s.receive("eve", 3)
+	s.receive("eve", 4)
+	if got := s.told[len(s.told)-1]; got != "eve4:false" {
+		t.Errorf("told %s", got)
+	}
+	for len(s.answers) > 0 {
+		s.answer(large, nil)
+	}
+	if got := s.trail(); got != "ann1 cid1 bob1 ann4 eve3" || len(s.told) != 12 || len(s.lines) != 0 {
+		t.Errorf("sent %s, told %v", got, s.told)
+	}
+}

@@ -45,12 +45,12 @@ type Cluster interface {
 type Options struct {
 	InFlight   int                   // receipts of one conversation that travel alone and are on their way at once
 	AtOnce     int                   // receipts of one large conversation that leave together
-	Waiting    int                   // receipts of one conversation that wait for those; more are refused
+	Waiting    int                   // receipts of one conversation that wait for those, each that a later one stands for included; more are refused
 	Registerer prometheus.Registerer // nil = metrics are kept but not published
 }
 
 // DefaultOptions are the production limits.
-func DefaultOptions() Options { return Options{InFlight: 64, AtOnce: 256, Waiting: 64 << 10} }
+func DefaultOptions() Options { return Options{InFlight: 64, AtOnce: 256, Waiting: 128 << 10} }
 
 // Validate says what is wrong with o.
 func (o Options) Validate() error {

@@ -105,7 +105,7 @@ func (h *Handler) betaGetConversation(ctx context.Context, c *call) (any, error)
 		members, at = append(members, more.Members...), more.Next
 	}
 	out := betaConversation{
-		UUID: k.Id, Name: k.Name, DisplayName: k.DisplayName, ImageURL: k.ImageUrl,
+		UUID: k.Id, Name: k.Name, DisplayName: k.DisplayName, ImageURL: k.ImageUrl, APIKey: c.who.ApplicationId,
 		Timestamp: stamps{stamp.Of(k.CreatedMs), stamp.Of(k.UpdatedMs), stamp.Of(k.DeletedMs)}, SequenceNumber: r.GetHead().GetSequence(),
 		Members: each(members, betaMemberOf), Links: selfLink{link{c.link("conversations", k.Id)}},
 		Embedded: betaLegs{betaLegLinks{[]object{}}},

@@ -70,7 +70,7 @@ type betaConversation struct {
 	Numbers        object                   `json:"numbers"`
 	Properties     conversationProperties   `json:"properties"`
 	Members        []betaConversationMember `json:"members"`
-	APIKey         string                   `json:"api_key"`
+	APIKey         string                   `json:"api_key" doc:"The application's id."`
 	Links          selfLink                 `json:"_links"`
 	Embedded       betaLegs                 `json:"_embedded"`
 }
@@ -147,7 +147,7 @@ type betaUserConversation struct {
 }
 
 type betaMemberBody struct {
-	Action           string `json:"action" enum:"invite,join"`
+	Action           string `json:"action" enum:"invite,join,leave"`
 	UserID           string `json:"user_id,omitempty"`
 	UserName         string `json:"user_name,omitempty"`
 	Channel          object `json:"channel,omitempty"`

@@ -116,7 +116,11 @@ func (h *Handler) readRange(in *input) *nodev1.ListEvents {
 	if n := in.whole("start_id", 0, lastSequence); n != nil {
 		l.Start = uint64(*n)
 	}
-	if n := in.whole("end_id", 0, lastSequence); n != nil {
+	switch n := in.whole("end_id", 0, lastSequence); {
+	case n == nil:
+	case *n == 0: // up to the one before the first there is none
+		l.Start, l.End = lastSequence, lastSequence
+	default:
 		l.End = uint64(*n)
 	}
 	for t := range strings.SplitSeq(value(in.anyText("event_type", 2048)), ",") {

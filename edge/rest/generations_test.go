@@ -51,6 +51,7 @@ func TestLongHistory(t *testing.T) {
 	for query, want := range map[string]string{
 		"?start_id=101&end_id=305":          countTo(101, 305),
 		"?start_id=300":                     countTo(300, last),
+		"?end_id=0":                         "",
 		"?event_type=custom:*":              fmt.Sprint(last),
 		"?event_type=image":                 "",
 		"?start_id=318&event_type=text,foo": "318 319",

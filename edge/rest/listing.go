@@ -151,7 +151,7 @@ func (h *Handler) pageSessions(ctx context.Context, c *call) (any, error) {
 	owner := c.memberUser(&eventv1.Author{UserId: u.Id, Name: u.Name, DisplayName: u.DisplayName, ImageUrl: u.ImageUrl})
 	items := each(l.Positions, func(id []byte) session {
 		return session{
-			ID: string(id), Embedded: sessionEmbedded{User: owner}, Properties: sessionProperties{TTL: sessionSeconds},
+			ID: string(id), Embedded: sessionEmbedded{User: owner, APIKey: c.who.ApplicationId}, Properties: sessionProperties{TTL: sessionSeconds},
 			Links: selfLink{link{c.link("users", usr, "sessions")}},
 		}
 	})

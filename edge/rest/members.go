@@ -62,6 +62,7 @@ func readAction(in *input, kinds map[string]nodev1.MemberAction, states, actions
 var addActions = map[string]nodev1.MemberAction{
 	"joined": nodev1.MemberAction_MEMBER_ACTION_JOIN, "join": nodev1.MemberAction_MEMBER_ACTION_JOIN,
 	"invited": nodev1.MemberAction_MEMBER_ACTION_INVITE, "invite": nodev1.MemberAction_MEMBER_ACTION_INVITE,
+	"leave": nodev1.MemberAction_MEMBER_ACTION_LEAVE,
 }
 
 var changeActions = map[string]nodev1.MemberAction{
@@ -69,11 +70,14 @@ var changeActions = map[string]nodev1.MemberAction{
 	"left": nodev1.MemberAction_MEMBER_ACTION_LEAVE, "leave": nodev1.MemberAction_MEMBER_ACTION_LEAVE,
 }
 
-// readMember reads whom to add and how.
+// readMember reads whom to add and how. The guides of the era's command line have somebody leave in the same way.
 func readMember(c *call) (api.UserRef, *nodev1.AddMember, error) {
-	in := c.body
+	in, actions := c.body, []string{"invite", "join"}
+	if c.generation.lenient {
+		actions = append(actions, "leave")
+	}
 	add := &nodev1.AddMember{
-		Action:     readAction(in, addActions, []string{"invited", "joined"}, []string{"invite", "join"}),
+		Action:     readAction(in, addActions, []string{"invited", "joined"}, actions),
 		MemberId:   value(in.anyText("member_id", idMax)),
 		Channel:    in.raw("channel"),
 		Media:      in.raw("media"),
@@ -96,7 +100,7 @@ func readMember(c *call) (api.UserRef, *nodev1.AddMember, error) {
 	return ref, add, c.faults.err()
 }
 
-// enterMember adds a member, in any generation, and gives it with its conversation's id.
+// enterMember adds a member, or lets it leave, in any generation, and gives it with its conversation's id.
 func (h *Handler) enterMember(ctx context.Context, c *call) (string, *eventv1.Member, error) {
 	ref, add, err := readMember(c)
 	if err != nil {
@@ -105,6 +109,10 @@ func (h *Handler) enterMember(ctx context.Context, c *call) (string, *eventv1.Me
 	conv, err := h.conversationID(ctx, c)
 	if err != nil {
 		return "", nil, err
+	}
+	if add.Action == nodev1.MemberAction_MEMBER_ACTION_LEAVE {
+		m, err := h.letLeave(ctx, c, conv, ref, add.MemberId)
+		return conv, m, err
 	}
 	r, err := h.Cluster.AddMember(ctx, c.who, conv, c.once(), ref, add)
 	return conv, r.GetMember(), err
@@ -129,15 +137,49 @@ func (h *Handler) changeMember(ctx context.Context, c *call) (string, *eventv1.M
 	if err != nil {
 		return "", nil, err
 	}
-	r, err := h.Cluster.UpdateMember(ctx, c.who, conv, c.once(), u)
-	if err != nil {
-		return "", nil, err
-	}
-	if r.GetMember() != nil {
-		return conv, r.GetMember(), nil
-	}
-	m, err := h.Cluster.GetMember(ctx, c.who, conv, u.MemberId)
+	m, err := h.settleMember(ctx, c, conv, u)
 	return conv, m, err
+}
+
+// settleMember changes a member, and gives it as it is then.
+func (h *Handler) settleMember(ctx context.Context, c *call, conv string, u *nodev1.UpdateMember) (*eventv1.Member, error) {
+	r, err := h.Cluster.UpdateMember(ctx, c.who, conv, c.once(), u)
+	if err != nil || r.GetMember() != nil {
+		return r.GetMember(), err
+	}
+	return h.Cluster.GetMember(ctx, c.who, conv, u.MemberId)
+}
+
+// letLeave lets a member leave, or that of a user.
+func (h *Handler) letLeave(ctx context.Context, c *call, conv string, ref api.UserRef, member string) (*eventv1.Member, error) {
+	if member == "" {
+		var err error
+		if member, err = h.memberOf(ctx, c, conv, ref); err != nil {
+			return nil, err
+		}
+	}
+	return h.settleMember(ctx, c, conv, &nodev1.UpdateMember{MemberId: member, Action: nodev1.MemberAction_MEMBER_ACTION_LEAVE})
+}
+
+// memberOf finds a user's member. It is "" when there is none that has not left: what that means for the asker the
+// conversation says.
+func (h *Handler) memberOf(ctx context.Context, c *call, conv string, ref api.UserRef) (string, error) {
+	if ref == (api.UserRef{}) {
+		return actor.Me, nil
+	}
+	u, err := h.Cluster.GetUser(ctx, c.who, ref)
+	if err != nil {
+		return "", err
+	}
+	if u.Id == c.who.UserId {
+		return actor.Me, nil
+	}
+	itself := &nodev1.Principal{ApplicationId: c.who.ApplicationId, UserId: u.Id, UserName: u.Name}
+	m, err := h.Cluster.GetMember(ctx, itself, conv, actor.Me)
+	if code.Has(err, code.ConversationNotFound) || code.Has(err, code.MemberNotFound) {
+		return "", nil
+	}
+	return m.GetId(), err
 }
 
 func (h *Handler) addMember(ctx context.Context, c *call) (any, error) {

@@ -134,6 +134,8 @@ func TestEventsReceiptsAndDeletion(t *testing.T) {
 		"?start_id=2&end_id=3":               "2 3",
 		"?order=DESC&page_size=2":            "5 4",
 		"?start_id=9":                        "",
+		"?end_id=0":                          "",
+		"?start_id=0&end_id=0&order=desc":    "",
 		"?event_type=text&start_id=4":        "",
 		"?order=desc&start_id=2&event_type=": "5 4 3 2",
 	} {
@@ -236,7 +238,8 @@ func TestUserListsItsConversationsAndSessions(t *testing.T) {
 	}
 	w.sessions[ann] = []string{"SES-2", "SES-1", "SES-3"}
 	page := w.call("GET", "/v1/users/me/sessions?page_size=2", w.as("ann"), nil).want(200)
-	if len(page.list("_embedded", "sessions")) != 2 || page.text("_embedded", "sessions", 0, "id") != "SES-1" || page.text("_embedded", "sessions", 0, "_embedded", "user", "name") != "ann" {
+	if len(page.list("_embedded", "sessions")) != 2 || page.text("_embedded", "sessions", 0, "id") != "SES-1" || page.text("_embedded", "sessions", 0, "_embedded", "user", "name") != "ann" ||
+		page.text("_embedded", "sessions", 0, "_embedded", "api_key") != w.app.id {
 		t.Errorf("sessions %s", page.raw)
 	}
 	rest := w.call("GET", page.text("_links", "next", "href"), w.as("ann"), nil).want(200)
@@ -273,4 +276,36 @@ func TestIdempotencyKey(t *testing.T) {
 		t.Errorf("another event: %s", two.raw)
 	}
 	send("/v1/conversations", object{}, strings.Repeat("k", 129)).refused(400, "http:error:validation-fail")
+}
+
+// TestLeavingByAction: in the generations of the old command line who is named, or asks, leaves by the request that
+// else joins.
+func TestLeavingByAction(t *testing.T) {
+	w := newWorld(t, settings{})
+	ann, bob := w.newUser("ann"), w.newUser("bob")
+	w.newUser("eve")
+	con := w.newConversation(w.as("ann"), object{"name": "tea"})
+	member := w.join(con, ann)
+	for _, generation := range []string{"beta", "v0.2"} {
+		path := "/" + generation + "/conversations/" + con + "/members"
+		w.call("POST", path, w.as("eve"), object{"action": "leave", "user_name": "ann"}).refused(404, "conversation:error:not-found")
+		w.call("POST", path, w.as("eve"), object{"action": "leave", "member_id": member}).refused(404, "conversation:error:not-found")
+		w.call("POST", path, w.as("ann"), object{"action": "leave", "user_name": "eve"}).refused(404, "conversation:error:member-not-found")
+		w.call("POST", path, w.admin(), object{"action": "leave"}).refused(400, "http:error:validation-fail")
+		for _, c := range []struct {
+			token string
+			body  any
+		}{
+			{w.admin(), url.Values{"action": {"leave"}, "user_id": {bob}}}, {w.as("bob"), object{"action": "LEAVE"}}, {w.as("ann"), object{"action": "leave", "user_name": "bob"}},
+		} {
+			joined := w.join(con, bob)
+			if left := w.call("POST", path, c.token, c.body).want(201); left.text("id") != joined || left.text("state") != "LEFT" {
+				t.Errorf("%v at %s: %s", c.body, path, left.raw)
+			}
+		}
+		w.call("POST", path, w.as("bob"), object{"action": "leave"}).refused(400, "conversation:error:invalid-member-state")
+	}
+	for _, generation := range []string{"v0.3", "v1"} {
+		w.call("POST", "/"+generation+"/conversations/"+con+"/members", w.as("ann"), object{"action": "leave"}).refused(400, "http:error:validation-fail")
+	}
 }

@@ -234,7 +234,7 @@ type session struct {
 
 type sessionEmbedded struct {
 	User   memberUser `json:"user"`
-	APIKey string     `json:"api_key"`
+	APIKey string     `json:"api_key" doc:"The application's id."`
 }
 
 type sessionProperties struct {

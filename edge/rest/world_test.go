@@ -93,7 +93,7 @@ func newWorld(t testing.TB, s settings) *world {
 
 func (w *world) serve(node *runtime.Runtime, s settings) {
 	authOptions, limits, options := auth.DefaultOptions(), limit.DefaultOptions(), rest.DefaultOptions()
-	authOptions.UserFresh = 0
+	authOptions.UserFresh, options.RequestTimeout = 0, solo.Patience
 	options.Logger = slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	if s.options != nil {
 		s.options(&options)

@@ -121,6 +121,9 @@ func (c *call) listEvents(ctx context.Context) (any, error) {
 		return nil, err
 	}
 	l := &nodev1.ListEvents{Start: c.request.number("start_id"), End: c.request.number("end_id"), BytesMax: 256 << 10}
+	if l.End == 0 && !absent(c.request.find("end_id")) {
+		l.Start, l.End = lastSequence, lastSequence // up to the one before the first there is none
+	}
 	out := []byte{'['}
 	const large = 1 << 20
 	for at := []byte(nil); ; {

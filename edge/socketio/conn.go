@@ -125,14 +125,19 @@ func (c *conn) event(p packet) {
 	c.take(r)
 }
 
+// updateToken is the request that moves the end of a session.
+const updateToken = "session:update-token"
+
 // take carries a request out, now or after a login.
 func (c *conn) take(r *request) {
 	switch r.kind {
 	case "session:login":
 		c.apart(func(context.Context) { c.loginByEvent(r) })
 		return
-	case "session:update-token":
-		c.apart(func(ctx context.Context) { c.updateToken(ctx, r) })
+	case updateToken:
+		if _, wait := c.loggedIn(r); !wait {
+			c.apart(func(ctx context.Context) { c.updateToken(ctx, r) })
+		}
 		return
 	case "session:logout":
 		c.apart(func(context.Context) { c.logout(r) })

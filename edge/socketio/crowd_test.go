@@ -206,3 +206,44 @@ func (u *userReads) GetUser(ctx context.Context, p *nodev1.Principal, ref api.Us
 	u.times.Add(1)
 	return u.Cluster.GetUser(ctx, p, ref)
 }
+
+// deadlines is held, and tells by when a client's question for a conversation is to be answered.
+type deadlines struct {
+	*held
+	told chan time.Time
+}
+
+func (d *deadlines) GetConversation(ctx context.Context, p *nodev1.Principal, conversation string, full bool) (*nodev1.Reply, error) {
+	if by, _ := ctx.Deadline(); full {
+		d.told <- by
+	}
+	return d.Cluster.GetConversation(ctx, p, conversation, full)
+}
+
+// TestALoginHasOneDeadline, to the last of the requests that waited for it: the client's ping waits behind them.
+func TestALoginHasOneDeadline(t *testing.T) {
+	const within = time.Hour
+	d := &deadlines{&held{began: make(chan string), goOn: make(chan struct{})}, make(chan time.Time, 1)}
+	n := newNode(t, tune{
+		cluster: func(c api.Cluster) api.Cluster { d.Cluster = c; return d },
+		socket: func(o *socketio.Options) {
+			o.TurnWithin, o.SyncWithin, o.CommandWithin, o.HoldWithin = time.Nanosecond, time.Hour, within, time.Hour
+		},
+	})
+	release := sync.OnceFunc(func() { close(d.goOn) })
+	t.Cleanup(release)
+	n.users("ann")
+	con := n.conversation("ann")
+	c := n.old()
+	asked := c.send("conversation:get", value{"cid": con, "body": value{}})
+	c.send("session:login", value{"body": value{"token": n.token("ann", time.Hour), "SDK_version": "4.0.2"}})
+	<-d.began
+	going := time.Now() // the login has begun before
+	release()
+	if by := <-d.told; !by.Before(going.Add(within)) {
+		t.Errorf("what was held has %v more than the login", by.Sub(going.Add(within)))
+	}
+	for e := (event{}); e.payload["rid"] != asked; {
+		e = must(c.read())(t)
+	}
+}

@@ -64,7 +64,7 @@ func (r *request) check() error {
 }
 
 func (f field) check(value []byte) error {
-	none := len(value) == 0 || value[0] == 'n'
+	none := absent(value)
 	switch {
 	case f.needed && (none || string(value) == `""`):
 		return code.Invalid("body."+f.name, "is required")
@@ -73,6 +73,9 @@ func (f field) check(value []byte) error {
 	}
 	return nil
 }
+
+// absent says whether a member is not there, or null.
+func absent(value []byte) bool { return len(value) == 0 || value[0] == 'n' }
 
 // fits says whether a JSON value is of the shape.
 func (s shape) fits(value []byte) bool {
@@ -87,7 +90,14 @@ func (s shape) fits(value []byte) bool {
 	}
 }
 
+// sequenceBits is how large the number of an event may be that all clients can hold, and lastSequence the
+// last one, which no conversation comes to.
+const (
+	sequenceBits = 53
+	lastSequence = 1<<sequenceBits - 1
+)
+
 // sequenceOf reads the number of an event, which some clients send as a string.
 func sequenceOf(value []byte) (uint64, error) {
-	return strconv.ParseUint(strings.Trim(string(value), `"`), 10, 53)
+	return strconv.ParseUint(strings.Trim(string(value), `"`), 10, sequenceBits)
 }

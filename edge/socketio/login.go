@@ -36,7 +36,9 @@ type wish struct {
 func (c *conn) loginByQuery() {
 	q := c.query
 	r := &request{kind: "session:login"}
-	err := c.login(r, wish{q.token, q.session, q.device, nexmo.Dialect{Generation: q.generation, Acks: q.acks}})
+	ctx, cancel := c.handler.loggingIn()
+	defer cancel()
+	err := c.login(ctx, r, wish{q.token, q.session, q.device, nexmo.Dialect{Generation: q.generation, Acks: q.acks}})
 	if err == nil {
 		return
 	}
@@ -58,15 +60,15 @@ func (c *conn) loginByQuery() {
 // without a login.
 func (c *conn) loginByEvent(r *request) {
 	generation := nexmo.GenerationOf(r.field("SDK_version"))
-	err := c.login(r, wish{
+	ctx, cancel := c.handler.loggingIn()
+	defer cancel()
+	err := c.login(ctx, r, wish{
 		token: r.field("token"), device: r.field("device_id"), dialect: nexmo.Dialect{Generation: generation},
 	})
 	if err != nil {
 		c.refuse(r, nil, err)
 		return
 	}
-	ctx, cancel := c.handler.command()
-	defer cancel()
 	for _, held := range c.release() {
 		c.mu.Lock()
 		s := c.session
@@ -80,8 +82,12 @@ func (c *conn) loginByEvent(r *request) {
 	}
 }
 
-// serveHeld is serve for a request that waited; all that did share one command.
+// serveHeld carries out a request that waited for the login; all that did share what is left of its time.
 func (c *conn) serveHeld(ctx context.Context, s *session, r *request) {
+	if r.kind == updateToken {
+		c.updateToken(ctx, r)
+		return
+	}
 	run := actions[r.kind]
 	if run == nil {
 		c.serve(s, r)
@@ -96,14 +102,14 @@ func (c *conn) serveHeld(ctx context.Context, s *session, r *request) {
 
 // login waits for its turn, opens a session and answers. No state is made before the token is found good.
 // A login of the same user on the same connection renews what is there: some SDKs log in twice.
-func (c *conn) login(r *request, w wish) error {
-	leave, err := c.handler.turn(c.handler.ctx, gate.Login)
+func (c *conn) login(ctx context.Context, r *request, w wish) error {
+	leave, err := c.handler.turn(ctx, gate.Login)
 	if err != nil {
 		c.count(err)
 		return err
 	}
 	defer leave()
-	ctx, cancel := c.handler.command()
+	ctx, cancel := context.WithTimeout(ctx, c.handler.options.CommandWithin)
 	defer cancel()
 	claims, _, err := c.handler.door.Admit(ctx, w.token, c.peer)
 	if err != nil {

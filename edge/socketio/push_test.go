@@ -134,3 +134,31 @@ func TestPushRefusals(t *testing.T) {
 		t.Errorf("a device that tells nothing but its token: %q", got)
 	}
 }
+
+// TestADeviceChangesHands: who registers it takes it from the user before, also when it names it otherwise; the
+// other devices of that user stay.
+func TestADeviceChangesHands(t *testing.T) {
+	n := newNode(t)
+	n.users("ann", "bob")
+	register := func(c *client, id, token string) {
+		c.do("push:register", value{"body": value{"device_id": id, "device_token": token, "device_type": "android"}})
+	}
+	in := func(name string) *client {
+		c := n.old()
+		if e := c.ask("session:login", value{"body": value{"token": n.grants(name, "/v1/push/**")}}); e.name != "session:success" {
+			t.Fatalf("%+v", e)
+		}
+		return c
+	}
+	ann, bob := in("ann"), in("bob")
+	register(ann, "phone", "t1")
+	register(ann, "tablet", "t2")
+	register(bob, "my phone", "t1")
+	if a, b := n.devices("ann"), n.devices("bob"); a != "tablet PLATFORM_ANDROID t2  \n" || b != "my phone PLATFORM_ANDROID t1  \n" {
+		t.Errorf("ann has %q, bob %q", a, b)
+	}
+	register(ann, "phone", "t1")
+	if a, b := n.devices("ann"), n.devices("bob"); strings.Count(a, "t1") != 1 || b != "" {
+		t.Errorf("when it is given back ann has %q, bob %q", a, b)
+	}
+}

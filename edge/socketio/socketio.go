@@ -62,8 +62,9 @@ func DefaultOptions() Options {
 		ConnectWithin: 10 * time.Second,
 		// An SDK connects when it is made and logs in when the user has typed a name.
 		LoginWithin: 15 * time.Minute,
-		// SDKs wait 20 seconds for a connection, and for the answer to a ping, which a login holds up.
-		TurnWithin: 10 * time.Second,
+		// SDKs wait 20 seconds for a connection, and for the answer to a ping, which a login holds up: for its
+		// turn and its command together.
+		TurnWithin: 8 * time.Second,
 		HoldWithin: time.Second, HeldMax: 256, HeldBytesMax: 1 << 20, HeldBytesNode: 64 << 20,
 		CommandWithin: 10 * time.Second, SyncWithin: 2 * time.Second,
 		MovedWithin: 5 * time.Minute, MovedEvents: 1000,
@@ -219,6 +220,12 @@ func (h *Handler) spawn(f func()) bool {
 	}
 	h.group.Go(f)
 	return true
+}
+
+// loggingIn gives a context for a login from its turn to the last of the requests that waited for it: the
+// connection is not read meanwhile.
+func (h *Handler) loggingIn() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(h.ctx, h.options.TurnWithin+h.options.CommandWithin)
 }
 
 // command gives a context for one command.

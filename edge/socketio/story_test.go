@@ -124,6 +124,11 @@ func olderStory(t *testing.T, n *node, dial func() *client) {
 	if len(part) != 2 || value(part[0].(map[string]any))["id"] != 2.0 {
 		t.Fatalf("a part of it: %v", part)
 	}
+	for _, end := range []any{0, "0"} {
+		if none := a.ask("conversation:events", value{"cid": con, "body": value{"end_id": end}}).payload["body"].([]any); len(none) != 0 {
+			t.Fatalf("up to the one before the first: %v", none)
+		}
+	}
 	listed := b.ask("user:conversations", nil).payload["body"].([]any)
 	if found := value(listed[len(listed)-1].(map[string]any)); found["id"] != con && len(listed) == 1 || found["state"] == nil {
 		t.Fatalf("conversations: %v", listed)

@@ -112,10 +112,10 @@ func TestLargeAnswersTakeTurns(t *testing.T) {
 	n := newNode(t, a.tune(), tune{socket: func(o *socketio.Options) { o.LargeAnswers, o.CommandWithin = 1, 4*time.Second }})
 	n.users("ann")
 	con := n.conversation("ann")
-	first, second := n.login("ann", "4.0.2"), n.login("ann", "4.0.2")
 	for range 250 {
-		first.do("text", value{"cid": con, "body": value{"text": strings.Repeat("x", 8000)}})
+		n.post(con, "ann", strings.Repeat("x", 8000))
 	}
+	first, second := n.login("ann", "4.0.2"), n.login("ann", "4.0.2")
 	grown, release := make(chan struct{}), make(chan struct{})
 	read := 0
 	hold := func() {
@@ -189,7 +189,7 @@ func TestWhoGuessesTokensIsRefusedUnread(t *testing.T) {
 
 // TestATokenWithoutASession has nothing to renew, and another user's renews nobody else's.
 func TestATokenWithoutASession(t *testing.T) {
-	n := newNode(t)
+	n := newNode(t, tune{socket: func(o *socketio.Options) { o.HoldWithin = 20 * time.Millisecond }})
 	n.users("ann", "bob")
 	good := value{"body": value{"token": n.token("ann", time.Hour)}}
 	if e := n.old().ask("session:update-token", good); e.name != "session:invalid" {

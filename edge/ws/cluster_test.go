@@ -54,7 +54,7 @@ func newPlace(t testing.TB, name string, join ...string) *place {
 	log := slog.New(slog.DiscardHandler) // nodes are lost here: their last words come when the test is over
 	o.Node.Logger, o.Sockets.Logger, o.Hub.Logger = log, log, log
 	o.Node.NodeName, o.Node.Shards, o.Node.Join = name, 8, join
-	wo.Node = name
+	wo.Node, wo.CommandWithin = name, solo.Patience
 	e := edge.Open(t, o)
 	n, handler, stop := serve(t, e, wo)
 	p := &place{node: n, runtime: e.Node, lose: sync.OnceFunc(func() {

@@ -50,7 +50,7 @@ type tune struct {
 func newNode(t *testing.T, tunes ...tune) *node {
 	t.Helper()
 	o, wo := edge.DefaultOptions(t), ws.DefaultOptions()
-	wo.Logger, wo.Node = o.Node.Logger, o.Node.NodeName
+	wo.Logger, wo.Node, wo.CommandWithin = o.Node.Logger, o.Node.NodeName, solo.Patience
 	for _, tn := range tunes {
 		apply(tn.sockets, &o.Sockets)
 		apply(tn.hub, &o.Hub)
@@ -180,7 +180,7 @@ func (c *client) send(f frame) {
 
 // read gives the next frame as it comes from the wire.
 func (c *client) read() (frame, error) {
-	ctx, cancel := context.WithTimeout(c.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), solo.Patience)
 	defer cancel()
 	_, text, err := c.conn.Read(ctx)
 	if err != nil {

@@ -210,14 +210,11 @@ func checkPublic(t *testing.T, ip netip.Addr) {
 		return
 	}
 	inner := []netip.Addr{ip, ip.Unmap()}
-	if b := ip.As16(); ip.Is6() {
-		inner = append(inner, netip.AddrFrom4([4]byte(b[12:]))) // mapped, compatible, NAT64
-		if strings.HasPrefix(ip.String(), "2002:") {
-			inner = append(inner, netip.AddrFrom4([4]byte(b[2:6])))
-		}
-		if !strings.HasPrefix(ip.String(), "64:ff9b::") {
-			inner = inner[:2] // an ordinary address: its last bytes mean nothing
-		}
+	switch b, text := ip.As16(), ip.String(); {
+	case strings.HasPrefix(text, "64:ff9b::"): // NAT64
+		inner = append(inner, netip.AddrFrom4([4]byte(b[12:])))
+	case strings.HasPrefix(text, "2002:"): // 6to4
+		inner = append(inner, netip.AddrFrom4([4]byte(b[2:6])))
 	}
 	for _, a := range inner {
 		if a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsUnspecified() || !a.IsValid() || a.Zone() != "" {

@@ -46,7 +46,7 @@ func NewLogger(w io.Writer, o LogOptions) (*slog.Logger, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	handler := &slog.HandlerOptions{Level: o.Level, ReplaceAttr: redact}
+	handler := &slog.HandlerOptions{Level: o.Level, ReplaceAttr: written}
 	if o.Format == FormatJSON {
 		return slog.New(slog.NewJSONHandler(w, handler)), nil
 	}
@@ -62,9 +62,13 @@ func ParseLevel(s string) (slog.Level, error) {
 	return l, nil
 }
 
-func redact(_ []string, a slog.Attr) slog.Attr {
-	if slices.Contains(secretKeys, strings.ToLower(a.Key)) {
+// written is an attribute as it is written: without a secret, and a duration with its unit in either format.
+func written(_ []string, a slog.Attr) slog.Attr {
+	switch {
+	case slices.Contains(secretKeys, strings.ToLower(a.Key)):
 		return slog.String(a.Key, redacted)
+	case a.Value.Kind() == slog.KindDuration: // JSON would have nanoseconds
+		return slog.String(a.Key, a.Value.Duration().String())
 	}
 	return a
 }

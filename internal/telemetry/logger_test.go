@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestLoggerRedactsSecrets(t *testing.T) {
@@ -22,6 +23,21 @@ func TestLoggerRedactsSecrets(t *testing.T) {
 			if !strings.Contains(out.String(), "4190") {
 				t.Errorf("%s: harmless attribute lost: %s", format, out.String())
 			}
+		}
+	}
+}
+
+// TestDurationsAreWrittenWithTheirUnit: a number alone would be nanoseconds, and nobody could tell.
+func TestDurationsAreWrittenWithTheirUnit(t *testing.T) {
+	for format, want := range map[Format]string{FormatText: "grace=1m30s", FormatJSON: `"grace":"1m30s"`} {
+		var out bytes.Buffer
+		log, err := NewLogger(&out, LogOptions{Level: slog.LevelInfo, Format: format})
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Info("stopping", "grace", 90*time.Second)
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%s: %q is not in %s", format, want, out.String())
 		}
 	}
 }

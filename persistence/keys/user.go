@@ -31,7 +31,7 @@ func Devices(s Shard, app, user UUID) []byte { return entity(s, tableDevices, ap
 // Deleted is which conversations of a user were deleted lately.
 func Deleted(s Shard, app, user UUID) []byte { return entity(s, tableDeleted, app, user, 0) }
 
-// Name is the reservation of a name; kind is "user" or "conversation".
+// Name is the reservation of a name; kind is "user", "conversation" or "device".
 func Name(s Shard, app UUID, kind, name string) []byte {
 	b := table(s, tableName, 17+len(kind)+len(name))
 	b = append(append(b, app[:]...), kind...)

@@ -188,9 +188,9 @@ func (r *room) await(patience time.Duration, err error, op func() error) error {
 	for noSpace(err) && r.patient.Load() && time.Since(began) < patience {
 		select {
 		case <-ticker.C:
-			err = op()
-		case <-r.hurry:
+		case <-r.hurry: // a last time: there may be space since the one before
 		}
+		err = op()
 	}
 	if noSpace(err) && !r.patient.Load() {
 		r.deny()

@@ -87,6 +87,24 @@ func TestPatience(t *testing.T) {
 	r.end() // again
 }
 
+// TestSpaceThatCameJustBeforeTheEnd is found by who waits for it.
+func TestSpaceThatCameJustBeforeTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := DefaultOptions()
+		o.FS = vfs.NewMem()
+		r := newRoom("data", o, prometheus.NewCounter(prometheus.CounterOpts{Name: "x"}))
+		r.patient.Store(true)
+		err, done := error(syscall.ENOSPC), make(chan error, 1)
+		go func() { done <- r.find(forever, func() error { return err }) }()
+		synctest.Wait() // it has tried, and waits
+		err = nil
+		r.end()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestTheHastyKeepTheirPace: a flush that finds no space fails when the store is about to be closed, and is
 // not tried again at once; whoever waits for it is told.
 func TestTheHastyKeepTheirPace(t *testing.T) {

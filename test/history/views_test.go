@@ -90,6 +90,7 @@ func TestBrokenViewsAreFound(t *testing.T) {
 		}},
 		{"a receipt beyond what was shown", "S9", func(h *History) { h.Receipts[0].Seen = 5 }},
 		{"a cursor that nobody claimed", "S9", func(h *History) { h.Cursors[0].Seen = 4 }},
+		{"a cursor of a claim that was refused", "S9", func(h *History) { h.Receipts[0].Outcome = Refused }},
 		{"a cursor from before its claim", "S9", func(h *History) { h.Cursors[0].At = 15 }},
 		{"a cursor that goes back", "S9", func(h *History) { h.Receipts[1].Told = 2 }},
 		{"a cursor that goes back after many were moved together", "S9", func(h *History) { h.Receipts[0].AtLeast, h.Receipts[1].Told = true, 2 }},

@@ -33,7 +33,7 @@ func simulate(t *testing.T, flags ...string) (string, error) {
 func TestEveryClusterMutantIsCaught(t *testing.T) {
 	each(t, clustered, func(t *testing.T, m mutant) {
 		if m.by != "" {
-			output, err := goTest(t, "-overlay", m.overlay(t), "-count=1", m.by)
+			output, err := goTest(t, append([]string{"-overlay", m.overlay(t), "-count=1"}, strings.Fields(m.by)...)...)
 			m.caught(t, output, err)
 			return
 		}

@@ -15,7 +15,9 @@ type mutant struct {
 	name  string
 	file  string      // within the module
 	edits [][2]string // what it has in the place of what; that occurs exactly once
-	by    string      // the package whose own tests notice, because the fault heals too soon or is too rare for a simulation to show; "" = the simulation does
+	// by is the package whose own tests notice, because the fault heals too soon or is too rare for a simulation to
+	// show, and which of them, if others wait for ever; "" = the simulation does.
+	by string
 }
 
 // single are faults of one node, which the simulation of one shows.
@@ -73,7 +75,7 @@ var clustered = []mutant{
 		{"OnlyReadGuaranteedDurable: true,", ""}, {"flushed, err = s.state.db.AsyncFlush()", "done := make(chan struct{})\n\t\tclose(done)\n\t\tflushed = done"}}, ""},
 	{"an outbox row goes before its ack", "actors/outbox/flight.go", [][2]string{
 		{"\tq.out = append(q.out, Deliver{", "\tq.acked = append(q.acked, removal{key: l.rows[0].Key})\n\tq.out = append(q.out, Deliver{"}}, ""},
-	{"a departed replica is kept", "cluster/shard/removal.go", [][2]string{{"Confirmed: to == confirmed,", "Confirmed: false,"}}, ""},
+	{"a departed replica is kept", "cluster/shard/removal.go", [][2]string{{"Confirmed: to == confirmed,", "Confirmed: false,"}}, "./cluster/shard -run=TestScripts"},
 	{"an edge does not hear of new leaders", "actors/fanout/inbound.go", [][2]string{
 		{"\tif news {\n\t\ti.resync(", "\tif false {\n\t\ti.resync("}}, ""},
 }

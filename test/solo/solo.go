@@ -14,15 +14,18 @@ import (
 	"parley/actors/runtime"
 )
 
-// readyWithin is far more than a start needs, also on a machine that does other things too.
-const readyWithin = 60 * time.Second
+// Patience is far more than anything of a node needs, also on a machine that does other things too.
+const Patience = 2 * time.Minute
 
-// Options are those of a small node n1 that keeps its data in fs and warns in the test's log.
+// Options are those of a small node n1 that keeps its data in fs and warns in the test's log. It gives
+// nothing up that a busy machine only delays.
 func Options(t testing.TB, fs vfs.FS) runtime.Options {
 	o := runtime.DefaultOptions()
 	o.DataDir, o.NodeName, o.Shards = "data", "n1", 4
 	o.Logger = slog.New(slog.NewTextHandler(newOutput(t), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	o.Metrics = prometheus.NewRegistry()
+	o.System.CallTimeout, o.System.LeaderlessMax, o.System.StopTimeout = Patience, Patience, Patience
+	o.API.Timeout, o.Host.StallAfter = Patience, Patience
 	o.Store.FS = fs
 	o.Store.LogMemTableBytes, o.Store.StateMemTableBytes, o.Store.CacheBytes = 1<<20, 1<<20, 4<<20
 	return o
@@ -35,7 +38,7 @@ func Open(t testing.TB, o runtime.Options) *runtime.Runtime {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), readyWithin)
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
 	defer cancel()
 	if err := r.WaitReady(ctx); err != nil {
 		Close(t, r)

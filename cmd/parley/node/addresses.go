@@ -20,11 +20,22 @@ type Addresses struct {
 	Admin  string `json:"admin,omitempty"`
 }
 
-// HTTPURL is the address for a person or a client on this machine.
-func (a Addresses) HTTPURL() string {
-	host, port, err := net.SplitHostPort(a.HTTP)
+// HTTPURL is where a person or a client on this machine finds what the node serves.
+func (a Addresses) HTTPURL() string { return nearby(a.HTTP) }
+
+// AdminURL is where a person on this machine finds health and metrics once more; empty = nowhere.
+func (a Addresses) AdminURL() string {
+	if a.Admin == "" {
+		return ""
+	}
+	return nearby(a.Admin)
+}
+
+// nearby is the URL by which this machine reaches an address of its own.
+func nearby(address string) string {
+	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return "http://" + a.HTTP
+		return "http://" + address
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1" // every address of this machine, so also this one

@@ -195,7 +195,8 @@ func TestReadinessGoesFirst(t *testing.T) {
 	<-ended // with what was cut, because there was no time left
 }
 
-func TestHTTPURL(t *testing.T) {
+// TestURLs: what is printed can be opened on this machine, also where a node listens at all of its addresses.
+func TestURLs(t *testing.T) {
 	for address, want := range map[string]string{
 		"127.0.0.1:4280": "http://127.0.0.1:4280", "0.0.0.0:80": "http://127.0.0.1:80", "[::]:80": "http://127.0.0.1:80",
 		"[::1]:80": "http://[::1]:80", ":80": "http://127.0.0.1:80", "parley.example:80": "http://parley.example:80",
@@ -203,5 +204,11 @@ func TestHTTPURL(t *testing.T) {
 		if got := (Addresses{HTTP: address}).HTTPURL(); got != want {
 			t.Errorf("%s: %s, want %s", address, got, want)
 		}
+		if got := (Addresses{Admin: address}).AdminURL(); got != want {
+			t.Errorf("admin at %s: %s, want %s", address, got, want)
+		}
+	}
+	if got := (Addresses{HTTP: ":80"}).AdminURL(); got != "" {
+		t.Errorf("no admin address: %q", got)
 	}
 }

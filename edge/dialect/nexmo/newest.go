@@ -41,7 +41,7 @@ func readNew(e *eventv1.Event) (eventType string, body []byte, ok bool) {
 		body = messageOf(kind, document.Fields(body))
 		return "message", body, body != nil
 	case kind == "text" || kind == "image":
-		return "message:" + rest, body, rest == "seen" || rest == "delivered"
+		return "message:" + rest, bodyOf(e), rest == "seen" || rest == "delivered"
 	case kind == "member":
 		return eventType, memberOf(body), true
 	case kind == "custom":

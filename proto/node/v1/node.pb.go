@@ -3215,7 +3215,7 @@ func (x *PutDevice) GetDevice() *v1.Device {
 
 type DeleteDevice struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`       // empty: whichever has the token
 	Token         string                 `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"` // set: only while the device has this token
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -7477,8 +7477,10 @@ type InterestReply struct {
 	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Head          uint64                 `protobuf:"varint,2,opt,name=head,proto3" json:"head,omitempty"` // every event above it will be sent
 	NotLeader     bool                   `protobuf:"varint,3,opt,name=not_leader,json=notLeader,proto3" json:"not_leader,omitempty"`
-	Gone          bool                   `protobuf:"varint,4,opt,name=gone,proto3" json:"gone,omitempty"`   // there is no such conversation or user any more
-	Shard         uint32                 `protobuf:"varint,5,opt,name=shard,proto3" json:"shard,omitempty"` // whose leader this is; 0 = not told
+	Gone          bool                   `protobuf:"varint,4,opt,name=gone,proto3" json:"gone,omitempty"`               // there is no such conversation or user any more
+	Shard         uint32                 `protobuf:"varint,5,opt,name=shard,proto3" json:"shard,omitempty"`             // whose leader this is; 0 = not told
+	Incarnation   uint64                 `protobuf:"varint,6,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of the node that leads, and
+	Generation    uint64                 `protobuf:"varint,7,opt,name=generation,proto3" json:"generation,omitempty"`   // of its feed to this edge, as in FanoutBatch: the wish stands while it does; 0 = not told
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -7544,6 +7546,20 @@ func (x *InterestReply) GetGone() bool {
 func (x *InterestReply) GetShard() uint32 {
 	if x != nil {
 		return x.Shard
+	}
+	return 0
+}
+
+func (x *InterestReply) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *InterestReply) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
 	}
 	return 0
 }
@@ -8251,14 +8267,18 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\x0eapplication_id\x18\x03 \x01(\tR\rapplicationId\x12\x0e\n" +
 	"\x02id\x18\x04 \x01(\tR\x02id\x12\x1a\n" +
 	"\bwithdraw\x18\x05 \x01(\bR\bwithdraw\x12\x12\n" +
-	"\x04edge\x18\x06 \x01(\tR\x04edge\"\x82\x01\n" +
+	"\x04edge\x18\x06 \x01(\tR\x04edge\"\xc4\x01\n" +
 	"\rInterestReply\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12\x1d\n" +
 	"\n" +
 	"not_leader\x18\x03 \x01(\bR\tnotLeader\x12\x12\n" +
 	"\x04gone\x18\x04 \x01(\bR\x04gone\x12\x14\n" +
-	"\x05shard\x18\x05 \x01(\rR\x05shard\"\x91\x02\n" +
+	"\x05shard\x18\x05 \x01(\rR\x05shard\x12 \n" +
+	"\vincarnation\x18\x06 \x01(\x04R\vincarnation\x12\x1e\n" +
+	"\n" +
+	"generation\x18\a \x01(\x04R\n" +
+	"generation\"\x91\x02\n" +
 	"\tOutboxRow\x125\n" +
 	"\vtarget_kind\x18\x01 \x01(\x0e2\x14.parley.node.v1.KindR\n" +
 	"targetKind\x12%\n" +

@@ -123,8 +123,8 @@ func (n *node) register(q *hub.Question) {
 		at.fanout.Interest(q.Interest, func(r *nodev1.InterestReply) { respond(r) })
 	}, func(reply any, err error) {
 		r, _ := reply.(*nodev1.InterestReply)
-		if r != nil && !r.NotLeader && !q.Interest.Withdraw {
-			n.inbound.Registered(lead.Node)
+		if r != nil && !r.NotLeader && !q.Interest.Withdraw && !n.inbound.Registered(lead.Node, r) {
+			r, err = nil, errAway
 		}
 		n.hub.Registered(q, r, err)
 	})

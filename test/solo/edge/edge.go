@@ -33,6 +33,7 @@ type Options struct {
 func DefaultOptions(t testing.TB) Options {
 	o := Options{Node: solo.Options(t, vfs.NewMem()), Sockets: socket.DefaultOptions(), Hub: hub.DefaultOptions(), Limits: limit.DefaultOptions()}
 	o.Sockets.CloseWithin = time.Second
+	o.Sockets.HelloWithin, o.Sockets.PongWithin = solo.Patience, solo.Patience
 	o.Sockets.Logger, o.Hub.Logger = o.Node.Logger, o.Node.Logger
 	return o
 }

@@ -1,0 +1,75 @@
+package api
+
+import (
+	"context"
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"parley/actors/name"
+	"parley/cluster/version"
+	"parley/proto/code"
+	eventv1 "parley/proto/event/v1"
+	nodev1 "parley/proto/node/v1"
+)
+
+// deviceMetrics count devices that users lose.
+type deviceMetrics struct{ dropped, taken prometheus.Counter }
+
+func newDeviceMetrics(r prometheus.Registerer) (deviceMetrics, error) {
+	m := deviceMetrics{
+		dropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "parley_api_devices_dropped_total",
+			Help: "Devices that were dropped because their user registered more than it may have.",
+		}),
+		taken: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "parley_api_devices_taken_total",
+			Help: "Devices that were taken from a user because another one registered them.",
+		}),
+	}
+	if r == nil {
+		return m, nil
+	}
+	return m, errors.Join(r.Register(m.dropped), r.Register(m.taken))
+}
+
+// claimAttempts bounds how often a device is taken from a user: each time another may have registered it again.
+const claimAttempts = 4
+
+// claim makes usr the one user of its application that has d, and takes it from who had it: a phone that has
+// changed hands must not show its new user what is meant for the former one. It follows each registration, may
+// stop anywhere, and is made up for by the next one, which clients send whenever they start.
+func (s *Service) claim(ctx context.Context, application, usr string, d *eventv1.Device) error {
+	if s.options.Gate != nil && !s.options.Gate.Allows(version.DeviceNames) {
+		return nil
+	}
+	device := target{nodev1.Kind_KIND_NAME, application, name.DeviceID(d.Token)}
+	for range claimAttempts {
+		reply, err := s.command(ctx, device, &nodev1.Command{Principal: node(application), Body: &nodev1.Command_ReserveName{
+			ReserveName: &nodev1.ReserveName{OwnerId: usr, Token: uint64(d.UpdatedMs)}}})
+		if err != nil || !reply.Exists {
+			return err
+		}
+		if err := s.takeDevice(ctx, device, reply.GetName(), d.Token); err != nil {
+			return err
+		}
+	}
+	return code.New(code.Unavailable, "the device changes hands too fast; try again")
+}
+
+// takeDevice takes a device from the user that held it, whose registration it releases: one that is newer stays.
+func (s *Service) takeDevice(ctx context.Context, device target, held *eventv1.Name, token string) error {
+	former := target{nodev1.Kind_KIND_USER, device.application, held.GetOwnerId()}
+	reply, err := s.command(ctx, former, &nodev1.Command{Principal: node(device.application), Body: &nodev1.Command_DeleteDevice{
+		DeleteDevice: &nodev1.DeleteDevice{Token: token}}})
+	if err != nil && !code.Has(err, code.UserNotFound) {
+		return err
+	}
+	if reply.GetExists() {
+		s.devices.taken.Inc()
+		s.options.Logger.Info("a device has changed hands", "from", former.id)
+	}
+	_, err = s.command(ctx, device, &nodev1.Command{Principal: node(device.application), Body: &nodev1.Command_ReleaseName{
+		ReleaseName: &nodev1.ReleaseName{OwnerId: held.GetOwnerId(), Token: held.GetToken()}}})
+	return err
+}
