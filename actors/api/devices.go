@@ -36,24 +36,32 @@ func newDeviceMetrics(r prometheus.Registerer) (deviceMetrics, error) {
 // claimAttempts bounds how often a device is taken from a user: each time another may have registered it again.
 const claimAttempts = 4
 
-// claim makes usr the one user of its application that has d, and takes it from who had it: a phone that has
-// changed hands must not show its new user what is meant for the former one. It follows each registration, may
-// stop anywhere, and is made up for by the next one, which clients send whenever they start.
-func (s *Service) claim(ctx context.Context, application, usr string, d *eventv1.Device) error {
+// claim makes usr the one user of its application that has the device with this token, and takes it from who had
+// it: a phone that has changed hands must not show its new user what is meant for the former one. A registration
+// claims twice: before the user keeps the device (registered 0), so that no registration that stops half way leaves
+// a device that no row names, and with the time at which it was registered, so that nothing late frees the row. It
+// may stop anywhere; the next registration, of whomever, makes up for it, and clients send one whenever they start.
+// contested: another user had it, and may have taken it from usr before it was taken from that one.
+func (s *Service) claim(ctx context.Context, application, usr, token string, registered int64) (contested bool, err error) {
 	if s.options.Gate != nil && !s.options.Gate.Allows(version.DeviceNames) {
-		return nil
+		return false, nil
 	}
-	device := target{nodev1.Kind_KIND_NAME, application, name.DeviceID(d.Token)}
+	device := target{nodev1.Kind_KIND_NAME, application, name.DeviceID(token)}
 	for range claimAttempts {
 		reply, err := s.command(ctx, device, &nodev1.Command{Principal: node(application), Body: &nodev1.Command_ReserveName{
-			ReserveName: &nodev1.ReserveName{OwnerId: usr, Token: uint64(d.UpdatedMs)}}})
+			ReserveName: &nodev1.ReserveName{OwnerId: usr, Token: uint64(registered)}}})
 		if err != nil || !reply.Exists {
-			return err
+			return contested, err
 		}
-		if err := s.takeDevice(ctx, device, reply.GetName(), d.Token); err != nil {
-			return err
+		contested = true
+		if err := s.takeDevice(ctx, device, reply.GetName(), token); err != nil {
+			return true, err
 		}
 	}
+	return true, errContested()
+}
+
+func errContested() error {
 	return code.New(code.Unavailable, "the device changes hands too fast; try again")
 }
 

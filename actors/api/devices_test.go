@@ -85,32 +85,102 @@ func TestADeviceIsItsLastUsers(t *testing.T) {
 	}
 }
 
-// TestAClaimThatStops half way is made up for by the next registration of the same user.
+// TestAClaimThatStops half way is made up for by the next registration, whoever's.
 func TestAClaimThatStops(t *testing.T) {
-	for stop := range 5 {
-		w, d, a := newWorld(t)
+	for stop := range 6 {
+		for next := range 2 {
+			w, d, a := newWorld(t)
+			users := newUsers(t, a, "ann", "bob")
+			if err := register(t, a, users[0]); err != nil {
+				t.Fatal(err)
+			}
+			left := stop
+			d.before = func(*nodev1.GrainRequest) error {
+				if left == 0 {
+					return code.New(code.Unavailable, "the node is gone")
+				}
+				left--
+				return nil
+			}
+			if err := register(t, a, users[1]); !code.Has(err, code.Unavailable) {
+				t.Errorf("stopped after %d: %v", stop, err)
+			}
+			d.before = nil
+			w.Now++
+			if err := register(t, a, users[next]); err != nil {
+				t.Fatal(err)
+			}
+			deliver(t, w)
+			one(t, having(t, a, users...), users[next])
+		}
+	}
+}
+
+// TestAClaimBesideAnother: bob's whole registration falls between what ann's keeps and what it claims.
+func TestAClaimBesideAnother(t *testing.T) {
+	w, d, a := newWorld(t)
+	users := newUsers(t, a, "ann", "bob")
+	if err := register(t, a, users[0]); err != nil {
+		t.Fatal(err)
+	}
+	w.Now++
+	d.before = func(req *nodev1.GrainRequest) error {
+		if req.Command.GetReserveName().GetToken() == 0 {
+			return nil
+		}
+		d.before = nil
+		w.Now++
+		return register(t, a, users[1])
+	}
+	if err := register(t, a, users[0]); err != nil {
+		t.Fatal(err)
+	}
+	deliver(t, w)
+	one(t, having(t, a, users...), users[0])
+}
+
+// TestALateReleaseFreesNothing: a device that is registered again in the same millisecond, or by a leader whose clock
+// is behind, keeps its row when the news of its end before come.
+func TestALateReleaseFreesNothing(t *testing.T) {
+	for _, behind := range []int64{0, 1000} {
+		w, _, a := newWorld(t)
 		users := newUsers(t, a, "ann", "bob")
 		if err := register(t, a, users[0]); err != nil {
 			t.Fatal(err)
 		}
-		left := stop
-		d.before = func(*nodev1.GrainRequest) error {
-			if left == 0 {
-				return code.New(code.Unavailable, "the node is gone")
-			}
-			left--
-			return nil
+		if err := a.DeleteDevice(t.Context(), admin, users[0], "phone"); err != nil {
+			t.Fatal(err)
 		}
-		if err := register(t, a, users[1]); !code.Has(err, code.Unavailable) {
-			t.Errorf("stopped after %d: %v", stop, err)
+		w.Now -= behind
+		if err := register(t, a, users[0]); err != nil {
+			t.Fatal(err)
 		}
-		d.before = nil
+		deliver(t, w)
+		w.Now += 2000
 		if err := register(t, a, users[1]); err != nil {
 			t.Fatal(err)
 		}
 		deliver(t, w)
 		one(t, having(t, a, users...), users[1])
 	}
+}
+
+// TestATokenOfTwoPlatforms is of one user all the same.
+func TestATokenOfTwoPlatforms(t *testing.T) {
+	w, _, a := newWorld(t)
+	users := newUsers(t, a, "ann", "bob")
+	android, ios := eventv1.Platform_PLATFORM_ANDROID, eventv1.Platform_PLATFORM_IOS
+	for _, of := range []struct {
+		user, device string
+		platform     eventv1.Platform
+	}{{users[0], "x", android}, {users[0], "y", ios}, {users[1], "x", android}} {
+		w.Now++
+		if _, err := a.PutDevice(t.Context(), admin, of.user, &eventv1.Device{Id: of.device, Platform: of.platform, Token: "abcdef"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	deliver(t, w)
+	one(t, having(t, a, users...), users[1])
 }
 
 // TestAClaimBetween: two users register at the same time, and again: the one whose claim is done last has it.

@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"parley/actors/application"
+	profile "parley/actors/user"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	"parley/proto/id"
@@ -43,6 +44,28 @@ func (s *Service) PutDevice(ctx context.Context, p *nodev1.Principal, usr string
 	}
 	ctx, cancel := s.deadline(ctx)
 	defer cancel()
+	app := p.GetApplicationId()
+	if (p.GetAdmin() || p.GetUserId() == usr) && profile.CheckDevice(d) == nil { // else it is refused below
+		if _, err := s.claim(ctx, app, usr, d.GetToken(), 0); err != nil {
+			return nil, err
+		}
+	}
+	for range claimAttempts {
+		kept, err := s.keepDevice(ctx, p, usr, d)
+		if err != nil {
+			return nil, err
+		}
+		contested, err := s.claim(ctx, app, usr, kept.Token, kept.UpdatedMs)
+		if err != nil || !contested {
+			return kept, err
+		}
+		// Whoever had it may have taken it back between the two.
+	}
+	return nil, errContested()
+}
+
+// keepDevice has a user's own grain keep a device.
+func (s *Service) keepDevice(ctx context.Context, p *nodev1.Principal, usr string, d *eventv1.Device) (*eventv1.Device, error) {
 	reply, err := s.command(ctx, user(p, usr), &nodev1.Command{Principal: p, Body: &nodev1.Command_PutDevice{
 		PutDevice: &nodev1.PutDevice{Device: d},
 	}})
@@ -56,7 +79,7 @@ func (s *Service) PutDevice(ctx context.Context, p *nodev1.Principal, usr string
 	if list := reply.GetDevices().GetDevices(); len(list) == 1 {
 		d = list[0]
 	}
-	return d, s.claim(ctx, p.GetApplicationId(), usr, d)
+	return d, nil
 }
 
 // Devices implements Push.

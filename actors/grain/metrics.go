@@ -30,7 +30,7 @@ func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 			Name: "parley_actors_grain_answers_total", Help: "Commands answered, by outcome.",
 		}, []string{"outcome"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "parley_actors_grain_failed_batches_total", Help: "Batches that were not committed, by reason.",
+			Name: "parley_actors_grain_failed_batches_total", Help: "Batches that were not committed, and views that had become old, by reason.",
 		}, []string{"reason"}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "parley_actors_grain_dropped_commands_total", Help: "Commands refused because too many wait for one entity.",

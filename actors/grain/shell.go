@@ -2,6 +2,7 @@ package grain
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"parley/cluster/shard"
@@ -309,6 +310,9 @@ func (s *Shell) readHead() (revision uint64, head []byte, err error) {
 func (s *Shell) overtaken(why error, decided []verdict) {
 	s.machine = nil
 	s.metrics.failed(why)
+	if !errors.Is(why, shard.ErrStale) {
+		s.options.Logger.Error("the state could not be read", "kind", s.entity.Kind.String(), "entity", s.entity.ID, "error", why)
+	}
 	s.turnAway(decided)
 	s.distrust()
 }

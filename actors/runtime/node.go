@@ -149,6 +149,8 @@ func (r *Runtime) makeReplica(ctx context.Context, s keys.Shard, replica shard.R
 	case status.Replica < replica && status.Applied == 0:
 		// Made for a driver that gave this node up before the shard took it in: nobody knows of it,
 		// and it knows of nobody who could tell it.
+		ctx, cancel := dropping(ctx)
+		defer cancel()
 		if err := r.host.RemoveReplica(ctx, s, status.Replica); err != nil {
 			return err
 		}
@@ -176,6 +178,10 @@ func (r *Runtime) configure(ctx context.Context, s keys.Shard, o *nodev1.Order) 
 // until there is space, and a driver, whose round is as long as its longest order, has others to give.
 const dropWithin = time.Second
 
+func dropping(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, dropWithin, code.New(code.Unavailable, "the replica is still being dropped"))
+}
+
 // destroyReplica drops a replica that its shard's leader no longer has; who hears that it is still being dropped
 // asks again. Before its replica of the meta shard goes, a node takes a copy of what it must know on, and shows
 // that from then on: the replica hears of nothing new.
@@ -188,7 +194,7 @@ func (r *Runtime) destroyReplica(ctx context.Context, s keys.Shard, replica shar
 			r.public.leave()
 		}
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, dropWithin, code.New(code.Unavailable, "the replica is still being dropped"))
+	ctx, cancel := dropping(ctx)
 	defer cancel()
 	if s == keys.Meta {
 		if err := r.public.durable(ctx); err != nil {

@@ -99,7 +99,11 @@ func TestADropThatWaitsForSpace(t *testing.T) {
 	until("the copy shown, while the replica of the meta shard is dropped", func() bool {
 		fill(true)
 		defer fill(false) // so that somebody leads again, if the disk stood still for too long to lead
-		return drop(keys.Meta, meta.Replica) != nil && runtime.Follows(r)
+		err := drop(keys.Meta, meta.Replica)
+		if err == nil {
+			t.Fatal("the replica of the meta shard was dropped without space")
+		}
+		return runtime.Follows(r)
 	})
 }
 

@@ -75,7 +75,7 @@ func (c indexDropped) fold(m *machine) {
 
 func (c devicesChanged) encode(m *machine) []store.Op {
 	key := keys.Devices(m.entity.Shard, m.app, m.id)
-	if len(c.devices.GetDevices()) == 0 && len(c.devices.GetMuted()) == 0 {
+	if c.devices.SizeVT() == 0 {
 		return []store.Op{store.Delete(key)}
 	}
 	return []store.Op{row.Put(key, c.devices)}

@@ -95,12 +95,13 @@ func (d *draft) putDevice(wanted *eventv1.Device) (*nodev1.Reply, error) {
 		return nil, err
 	}
 	device := proto.CloneOf(wanted)
-	device.CreatedMs, device.UpdatedMs = d.now, d.now
+	device.CreatedMs = d.now
+	device.UpdatedMs = max(d.now, d.devices.GetRegisteredMs()+1) // what comes late for an earlier registration must not meet this one
 	list := d.devices.GetDevices()
 	if last := len(list) - 1; last >= 0 && sameDevice(list[last], device) {
 		return &nodev1.Reply{Devices: &eventv1.Devices{Devices: list[last:]}, Duplicate: true}, nil
 	}
-	next := &eventv1.Devices{Muted: d.devices.GetMuted()}
+	next := &eventv1.Devices{Muted: d.devices.GetMuted(), RegisteredMs: device.UpdatedMs}
 	for _, old := range list {
 		switch {
 		case old.Id == device.Id:
@@ -140,17 +141,17 @@ func sameDevice(a, b *eventv1.Device) bool {
 	return proto.Equal(a, b)
 }
 
-// deleteDevice removes a device, by its id, its token or both; one that is not there is gone already.
+// deleteDevice removes a device, by its id, its token or both; one that is not there is gone already. The same
+// token may be of several: of another platform each.
 func (d *draft) deleteDevice(c *nodev1.DeleteDevice) (*nodev1.Reply, error) {
 	list := d.devices.GetDevices()
-	at := slices.IndexFunc(list, func(have *eventv1.Device) bool {
+	rest := slices.DeleteFunc(slices.Clone(list), func(have *eventv1.Device) bool {
 		return (c.Id == "" || c.Id == have.Id) && (c.Token == "" || c.Token == have.Token) && (c.Id != "" || c.Token != "")
 	})
-	if at < 0 {
+	if len(rest) == len(list) {
 		return &nodev1.Reply{}, nil
 	}
-	rest := slices.Delete(slices.Clone(list), at, at+1)
-	d.keepDevices(&eventv1.Devices{Devices: rest, Muted: d.devices.GetMuted()})
+	d.keepDevices(&eventv1.Devices{Devices: rest, Muted: d.devices.GetMuted(), RegisteredMs: d.devices.GetRegisteredMs()})
 	return &nodev1.Reply{Exists: true}, nil
 }
 
@@ -169,7 +170,9 @@ func (d *draft) mute(c *nodev1.MutePush) (*nodev1.Reply, error) {
 		next = append(next, c.ConversationId)
 	}
 	next = next[max(0, len(next)-MutedMax):]
-	d.change(devicesChanged{&eventv1.Devices{Devices: d.devices.GetDevices(), Muted: next}})
+	d.change(devicesChanged{&eventv1.Devices{
+		Devices: d.devices.GetDevices(), Muted: next, RegisteredMs: d.devices.GetRegisteredMs(),
+	}})
 	return &nodev1.Reply{}, nil
 }
 

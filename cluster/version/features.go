@@ -1,8 +1,8 @@
 package version
 
 // Feature names one thing that nodes say or write: a member of a closed set of package node.v1, by
-// message or enum and name ("Command.order", "Kind.KIND_USER"), or a kind of log entry, of item or of
-// stream between stores ("entry.writes").
+// message or enum and name ("Command.order", "Kind.KIND_USER"), or a kind of log entry, of item, of
+// stream between stores ("entry.writes") or of name.
 type Feature string
 
 // DeviceNames is that a grain of the kind of names keeps whose device has a token.

@@ -44,7 +44,7 @@ type Options struct {
 	DelayMax   time.Duration         // what is ready may wait for a processor so long, on average; then fewer come in
 	LookEvery  time.Duration         // how often the delay is measured
 	TurnMax    time.Duration         // who is worked on for longer waits for others, and takes no place any more
-	WaitMax    time.Duration         // who would wait longer is sent away at once, and told when to come back
+	WaitMax    time.Duration         // who would wait longer, as far as is known, is sent away at once, and told when to come back
 	WaitingMax int                   // who wait; one more is sent away
 	Registerer prometheus.Registerer // nil = metrics are kept but not published
 }

@@ -73,7 +73,7 @@ func (v *valve) wait(r Rank) time.Duration {
 		before += v.waiting[i].Len()
 	}
 	most := 2 * v.options.WaitMax // while nobody leaves the rate goes to nothing, which says little about later
-	return time.Duration(min(float64(before)/v.rate, most.Seconds()) * float64(time.Second))
+	return time.Duration(min(float64(before)/max(v.rate, rateMin), most.Seconds()) * float64(time.Second))
 }
 
 // giveUp takes t out, which waits no longer, and gives after what time it should come back. If it has
@@ -123,6 +123,8 @@ const (
 	grow   = 1.1
 	faster = 0.2  // the part of a new measurement in the rate when it is higher
 	slower = 0.02 // when it is lower: half is forgotten after 35 looks
+
+	rateMin = 1e-9 // it never gets there, but what is divided by 0 is no time
 )
 
 // look takes the delay that was measured since the last look.

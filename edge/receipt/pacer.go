@@ -155,7 +155,7 @@ func (l *line) gather(most int) []*entry {
 	for len(l.waiting) > 0 && len(together) < most {
 		if e := l.first(&l.waiting); e.Odd {
 			l.odd = append(l.odd, e)
-			l.held++ // it waits on
+			l.held += e.count() // it waits on
 		} else {
 			together = append(together, e)
 		}

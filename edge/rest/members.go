@@ -161,8 +161,8 @@ func (h *Handler) letLeave(ctx context.Context, c *call, conv string, ref api.Us
 	return h.settleMember(ctx, c, conv, &nodev1.UpdateMember{MemberId: member, Action: nodev1.MemberAction_MEMBER_ACTION_LEAVE})
 }
 
-// memberOf finds a user's member. It is "" when there is none that has not left: what that means for the asker the
-// conversation says.
+// memberOf finds a user's member, "" when it has none or has left: what that means for the asker the conversation
+// says, which decides the change for the asker, whoever looked. It looks as that user, who sees its own member.
 func (h *Handler) memberOf(ctx context.Context, c *call, conv string, ref api.UserRef) (string, error) {
 	if ref == (api.UserRef{}) {
 		return actor.Me, nil

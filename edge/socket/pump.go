@@ -31,8 +31,8 @@ type Pump struct {
 	closed      bool // guarded by mu
 }
 
-// preferredMax is how many connections go before a pass that waits: at ten microseconds each, less than
-// a millisecond.
+// preferredMax is how many connections go before a pass that waits: at ten microseconds for a write, less than a
+// millisecond.
 const preferredMax = 64
 
 // NewPump starts a Pump with n writers.
@@ -45,7 +45,7 @@ func NewPump(n int) *Pump {
 	return p
 }
 
-// Add has t, a connection, flushed soon. After Close it does nothing.
+// Add has t, a connection or something else that is brief, flushed soon. After Close it does nothing.
 func (p *Pump) Add(t Task) { p.add(&p.connections, t) }
 
 // AddPass has t, which writes to many connections, flushed soon. After Close it does nothing.

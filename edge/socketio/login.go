@@ -82,7 +82,8 @@ func (c *conn) loginByEvent(r *request) {
 	}
 }
 
-// serveHeld carries out a request that waited for the login; all that did share what is left of its time.
+// serveHeld carries out a request that waited for the login; all that did share what is left of its time, but for
+// events, which are handed on.
 func (c *conn) serveHeld(ctx context.Context, s *session, r *request) {
 	if r.kind == updateToken {
 		c.updateToken(ctx, r)

@@ -15,6 +15,7 @@ import (
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
+	"parley/test/solo"
 )
 
 // ailing is a cluster whose reads fail, or wait, as it is told.
@@ -109,7 +110,7 @@ func TestALoginWithoutItsConversations(t *testing.T) {
 // answer before has left.
 func TestLargeAnswersTakeTurns(t *testing.T) {
 	a := &ailing{}
-	n := newNode(t, a.tune(), tune{socket: func(o *socketio.Options) { o.LargeAnswers, o.CommandWithin = 1, 4*time.Second }})
+	n := newNode(t, a.tune(), tune{socket: func(o *socketio.Options) { o.LargeAnswers, o.CommandWithin = 1, 12*time.Second }})
 	n.users("ann")
 	con := n.conversation("ann")
 	for range 250 {
@@ -126,7 +127,11 @@ func TestLargeAnswersTakeTurns(t *testing.T) {
 	}
 	a.events.Store(&hold)
 	asked := first.send("conversation:events", value{"cid": con})
-	<-grown
+	select {
+	case <-grown:
+	case <-time.After(solo.Patience):
+		t.Fatal("the first answer does not grow")
+	}
 	a.events.Store(nil)
 	e := second.ask("conversation:events", value{"cid": con})
 	if e.name != string(code.Unavailable) || !strings.Contains(e.payload["description"].(string), "large answers") {

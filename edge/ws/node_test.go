@@ -180,7 +180,7 @@ func (c *client) send(f frame) {
 
 // read gives the next frame as it comes from the wire.
 func (c *client) read() (frame, error) {
-	ctx, cancel := context.WithTimeout(c.t.Context(), solo.Patience)
+	ctx, cancel := context.WithTimeout(c.t.Context(), 2*solo.Patience)
 	defer cancel()
 	_, text, err := c.conn.Read(ctx)
 	if err != nil {

@@ -2173,8 +2173,9 @@ func (x *Device) GetUpdatedMs() int64 {
 // Devices are a user's, and the conversations that it wants no notifications of.
 type Devices struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Devices       []*Device              `protobuf:"bytes,1,rep,name=devices,proto3" json:"devices,omitempty"` // the one registered last comes last
-	Muted         []string               `protobuf:"bytes,2,rep,name=muted,proto3" json:"muted,omitempty"`     // CON-…, the one muted last comes last
+	Devices       []*Device              `protobuf:"bytes,1,rep,name=devices,proto3" json:"devices,omitempty"`                                // the one registered last comes last
+	Muted         []string               `protobuf:"bytes,2,rep,name=muted,proto3" json:"muted,omitempty"`                                    // CON-…, the one muted last comes last
+	RegisteredMs  int64                  `protobuf:"varint,3,opt,name=registered_ms,json=registeredMs,proto3" json:"registered_ms,omitempty"` // of the latest registration there was, also of a device that is gone
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2221,6 +2222,13 @@ func (x *Devices) GetMuted() []string {
 		return x.Muted
 	}
 	return nil
+}
+
+func (x *Devices) GetRegisteredMs() int64 {
+	if x != nil {
+		return x.RegisteredMs
+	}
+	return 0
 }
 
 // DeletedConversations are the last ones that a user was told of. News of a membership in one of them is late.
@@ -3461,10 +3469,11 @@ const file_event_v1_event_proto_rawDesc = "" +
 	"\n" +
 	"created_ms\x18\b \x01(\x03R\tcreatedMs\x12\x1d\n" +
 	"\n" +
-	"updated_ms\x18\t \x01(\x03R\tupdatedMs\"R\n" +
+	"updated_ms\x18\t \x01(\x03R\tupdatedMs\"w\n" +
 	"\aDevices\x121\n" +
 	"\adevices\x18\x01 \x03(\v2\x17.parley.event.v1.DeviceR\adevices\x12\x14\n" +
-	"\x05muted\x18\x02 \x03(\tR\x05muted\"(\n" +
+	"\x05muted\x18\x02 \x03(\tR\x05muted\x12#\n" +
+	"\rregistered_ms\x18\x03 \x01(\x03R\fregisteredMs\"(\n" +
 	"\x14DeletedConversations\x12\x10\n" +
 	"\x03ids\x18\x01 \x03(\tR\x03ids\"\x85\x01\n" +
 	"\n" +

@@ -1561,6 +1561,11 @@ func (m *Devices) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.RegisteredMs != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.RegisteredMs))
+		i--
+		dAtA[i] = 0x18
+	}
 	if len(m.Muted) > 0 {
 		for iNdEx := len(m.Muted) - 1; iNdEx >= 0; iNdEx-- {
 			i -= len(m.Muted[iNdEx])
@@ -3174,6 +3179,9 @@ func (m *Devices) SizeVT() (n int) {
 			l = len(s)
 			n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 		}
+	}
+	if m.RegisteredMs != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.RegisteredMs))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -8318,6 +8326,25 @@ func (m *Devices) UnmarshalVT(dAtA []byte) error {
 			}
 			m.Muted = append(m.Muted, string(dAtA[iNdEx:postIndex]))
 			iNdEx = postIndex
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field RegisteredMs", wireType)
+			}
+			m.RegisteredMs = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.RegisteredMs |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
