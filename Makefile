@@ -89,9 +89,12 @@ proto: ## Generate Go from the .proto files
 		--go_out=. --go_opt=paths=source_relative \
 		--go-vtproto_out=. --go-vtproto_opt=paths=source_relative,features=marshal+unmarshal+size {} +
 
+# At the end of its time a target may be said to have failed for "context deadline exceeded", without an input:
+# golang/go#75804, mended in Go 1.27. That alone is no failure.
 fuzz: ## Each fuzz target for FUZZTIME, as many at a time as there are processors
 	@targets="$$($(GO) test -list '^Fuzz' ./...)" || { echo "$$targets"; exit 1; }; echo "$$targets" | awk '/^Fuzz/ { names[++n] = $$1 } /^ok/ { for (i = 1; i <= n; i++) print $$2, names[i]; n = 0 }' | \
 	xargs -P $$(nproc) -n 2 sh -c 'out=$$($(GO) test -run "^$$" -fuzz "^$$2\$$" -fuzztime $(FUZZTIME) -parallel 1 "$$1" 2>&1) || \
+		echo "$$out" | grep -A1 "^--- FAIL: " | grep -qx "    context deadline exceeded" || \
 		{ echo "$$out"; echo "FAIL $$1 $$2"; exit 1; }; echo "ok   $$1 $$2"' fuzz
 
 STORMS ?= 500
