@@ -65,7 +65,8 @@ func errContested() error {
 	return code.New(code.Unavailable, "the device changes hands too fast; try again")
 }
 
-// takeDevice takes a device from the user that held it, whose registration it releases: one that is newer stays.
+// takeDevice takes a device from the user that holds it, and releases the reservation that was seen: a newer one
+// stays, and whoever made that keeps the device again (PutDevice).
 func (s *Service) takeDevice(ctx context.Context, device target, held *eventv1.Name, token string) error {
 	former := target{nodev1.Kind_KIND_USER, device.application, held.GetOwnerId()}
 	reply, err := s.command(ctx, former, &nodev1.Command{Principal: node(device.application), Body: &nodev1.Command_DeleteDevice{
