@@ -45,6 +45,7 @@ func (r *Runtime) enlist(ctx context.Context) {
 		err := r.ask(ctx, nodev1.Kind_KIND_PLACEMENT, &nodev1.Command{Body: &nodev1.Command_PutStore{PutStore: &nodev1.PutStore{Store: r.self()}}})
 		switch {
 		case err == nil:
+			r.followVersion() // the cluster may just have been founded, at a later version than the gate began with
 			close(r.member)
 			r.relay.nudge()
 			r.awaitRemoval(ctx)
