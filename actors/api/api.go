@@ -153,7 +153,8 @@ type Imports interface {
 type Applications interface {
 	// PutApplication creates an application, or replaces what it was given but for its push credentials. A
 	// creation of what is there gives it as it is; an empty id of a new one is made here. What is deleted, or
-	// to be replaced and not there, is code.ApplicationNotFound.
+	// to be replaced and not there, is code.ApplicationNotFound. a.UpdatedMs says which application is replaced,
+	// 0 whatever is there: one that has changed since is code.IdempotencyConflict, and Application gives it then.
 	PutApplication(ctx context.Context, a *eventv1.Application, create bool) (*eventv1.Application, error)
 	// DeleteApplication ends an application: its tokens are refused from now on. A repetition finds it gone:
 	// code.ApplicationNotFound.

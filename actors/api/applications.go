@@ -30,11 +30,10 @@ func (s *Service) PutApplication(ctx context.Context, app *eventv1.Application, 
 	reply, err := s.command(ctx, applicationOf(app.Id), &nodev1.Command{Principal: operator(), Body: &nodev1.Command_PutApplication{
 		PutApplication: &nodev1.PutApplication{Application: app, Create: create},
 	}})
-	if err != nil {
-		return nil, err
+	if err == nil || code.Has(err, code.IdempotencyConflict) { // who was refused reads it again
+		s.refresh(ctx)
 	}
-	s.refresh(ctx)
-	return reply.Application, nil
+	return reply.GetApplication(), err
 }
 
 // DeleteApplication implements Applications.

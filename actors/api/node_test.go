@@ -13,9 +13,12 @@ import (
 	"parley/test/solo"
 )
 
-// newNode opens a whole node over a disk in memory, and gives its API.
+// newNode opens a whole node over a disk in memory, and gives its API. An answer waits for the index of a user for as
+// long as that takes.
 func newNode(t *testing.T) *api.Service {
-	r := solo.Open(t, solo.Options(t, vfs.NewMem()))
+	o := solo.Options(t, vfs.NewMem())
+	o.API.IndexWait = solo.Patience
+	r := solo.Open(t, o)
 	t.Cleanup(func() { solo.Close(t, r) })
 	return r.API()
 }

@@ -84,6 +84,32 @@ func TestApplication(t *testing.T) {
 	})
 }
 
+// TestAReplacementOfWhatChangedSince: who replaces an application names the one that it was made from. What others have
+// changed since is not undone, also within a millisecond.
+func TestAReplacementOfWhatChangedSince(t *testing.T) {
+	each(t, func(t *testing.T, w *world.World) {
+		made, err := do(t, w, app, putting("a", "pem", true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, second := putting("b", "pem2", false), putting("c", "pem", false)
+		for _, c := range []*nodev1.Command{first, second} {
+			c.GetPutApplication().Application.UpdatedMs = made.Application.UpdatedMs
+		}
+		changed, err := do(t, w, app, first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := do(t, w, app, second); !code.Has(err, code.IdempotencyConflict) {
+			t.Errorf("replaced what it has not seen: %v", err)
+		}
+		second.GetPutApplication().Application.UpdatedMs = changed.Application.UpdatedMs
+		if last, err := do(t, w, app, second); err != nil || last.Application.Name != "c" {
+			t.Errorf("read again, and replaced: %v %v", last, err)
+		}
+	})
+}
+
 func TestRefused(t *testing.T) {
 	for _, a := range []*eventv1.Application{
 		nil, {}, {Name: strings.Repeat("x", 256)}, {Name: "a", PublicKey: strings.Repeat("x", 9000)}, {Name: "a", Capabilities: []byte("[]")},

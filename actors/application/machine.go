@@ -130,7 +130,8 @@ type changed struct {
 func (m *machine) alive() bool { return m.app != nil && m.app.DeletedMs == 0 }
 
 // put creates the application or replaces it. Creating what is there gives what is there: the id
-// is the caller's, so it can only be a repetition.
+// is the caller's, so it can only be a repetition. A replacement was made from the application as its maker saw it:
+// when it names by UpdatedMs another one than is there, it would undo what that maker has not seen.
 func (m *machine) put(now int64, p *nodev1.PutApplication) (grain.Decision, error) {
 	a := proto.CloneOf(p.GetApplication())
 	if err := check(a); err != nil {
@@ -141,10 +142,12 @@ func (m *machine) put(now int64, p *nodev1.PutApplication) (grain.Decision, erro
 		return grain.Decision{}, notFound()
 	case p.Create && m.alive():
 		return grain.Decision{Changes: changed{}, Reply: &nodev1.Reply{Application: m.app, Duplicate: true}}, nil
+	case !p.Create && a.UpdatedMs != 0 && a.UpdatedMs != m.app.UpdatedMs:
+		return grain.Decision{}, code.New(code.IdempotencyConflict, "the application has changed since it was read")
 	}
 	a.Id, a.CreatedMs, a.UpdatedMs, a.DeletedMs = m.entity.ID, now, now, 0
 	if m.app != nil {
-		a.CreatedMs, a.UpdatedMs = m.app.CreatedMs, max(now, m.app.UpdatedMs)
+		a.CreatedMs, a.UpdatedMs = m.app.CreatedMs, max(now, m.app.UpdatedMs+1)
 	}
 	a.PushCredentials = m.app.GetPushCredentials() // they have commands of their own
 	return m.write(a), nil

@@ -21,7 +21,8 @@ type Sink interface {
 // Delivery is one attempt to deliver a row. It must not be changed.
 type Delivery struct {
 	Row *nodev1.OutboxRow
-	// Attempt counts from 1 since this node leads the row's shard.
+	// Attempt counts from 1 since this node leads the row's shard. One that was Untried does not count: the next has
+	// the same number.
 	Attempt int
 }
 

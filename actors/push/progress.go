@@ -182,18 +182,19 @@ func newUnfinished(limit int) *unfinished {
 	return &unfinished{max: limit, rows: make(map[string]put)}
 }
 
-// nameOf is a row's name among all rows for devices.
+// nameOf is a row's name among all rows for devices. One that was given up and is brought back is as old as that, and
+// begins anew.
 func nameOf(r *nodev1.OutboxRow) string {
-	return fmt.Sprintf("%s/%s/%d", r.ApplicationId, r.SourceId, r.GetCommand().GetDeliverEvent().GetSequence())
+	return fmt.Sprintf("%s/%s/%d/%d", r.ApplicationId, r.SourceId, r.GetCommand().GetDeliverEvent().GetSequence(), r.CreatedMs)
 }
 
-// take gives the progress of a row, a new one at its first attempt here or when it was forgotten.
-func (u *unfinished) take(name string, first bool) *progress {
+// take gives the progress of a row, a new one when none is remembered.
+func (u *unfinished) take(name string) *progress {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	p, known := u.rows[name]
 	delete(u.rows, name)
-	if !known || first {
+	if !known {
 		return &progress{}
 	}
 	return p.progress

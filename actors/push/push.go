@@ -197,7 +197,7 @@ func (s *Sink) attempt(ctx context.Context, d outbox.Delivery) error {
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
 	name := nameOf(d.Row)
-	progress := s.rows.take(name, d.Attempt == 1)
+	progress := s.rows.take(name)
 	before := progress.advances()
 	j := &job{Sink: s, row: d.Row, progress: progress}
 	err := j.run(ctx)

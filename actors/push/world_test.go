@@ -265,7 +265,7 @@ func (s *scene) deliverRow(ctx context.Context, r *nodev1.OutboxRow, attempt int
 }
 
 func (s *scene) rowOf(sequence uint64) *nodev1.OutboxRow {
-	return &nodev1.OutboxRow{TargetKind: nodev1.Kind_KIND_PUSH, ApplicationId: app, TargetId: "push", SourceId: room, CreatedMs: s.now.UnixMilli(),
+	return &nodev1.OutboxRow{TargetKind: nodev1.Kind_KIND_PUSH, ApplicationId: app, TargetId: "push", SourceId: room, CreatedMs: s.world.Now,
 		Command: &nodev1.Command{Body: &nodev1.Command_DeliverEvent{DeliverEvent: &nodev1.DeliverEvent{Sequence: sequence}}}}
 }
 

@@ -9,7 +9,6 @@ import (
 	"parley/actors/driver"
 	"parley/actors/runtime"
 	eventv1 "parley/proto/event/v1"
-	nodev1 "parley/proto/node/v1"
 )
 
 // TestAClockThatWasAhead: in a node's first life its clock is an hour ahead. It is set right, and the node
@@ -35,15 +34,7 @@ func TestAnEmptyDiskUnderTheNameOfOneThatWasAhead(t *testing.T) {
 	a.until(t, "a cluster of three", healed(3))
 	con, ann := newConversation(t, a.API(), "", "tea"), newUser(t, a.API(), "ann")
 	join(t, a.API(), con.Id, ann.Id)
-	interest := func(m *member) (head uint64) {
-		m.until(t, "somebody who leads the conversation", func(*driver.Picture) bool {
-			told, err := m.API().Interest(t.Context(), &nodev1.Interest{Version: 1, ApplicationId: app, Id: con.Id})
-			head = told.GetHead()
-			return err == nil
-		})
-		return head
-	}
-	interest(old)
+	old.interest(t, con.Id)
 	if err := old.Leave(t.Context()); err != nil { // or its silence would be waited for, again and again
 		t.Fatal(err)
 	}
@@ -59,11 +50,5 @@ func TestAnEmptyDiskUnderTheNameOfOneThatWasAhead(t *testing.T) {
 	a.until(t, "three members again, of which each leads", func(p *driver.Picture) bool {
 		return healed(3)(p) && len(leads(p)) == 3 // else a lead may yet move while its edge listens
 	})
-	head := interest(c)
-	if _, err := a.API().Post(t.Context(), as(ann), con.Id, "hi", text("hi")); err != nil {
-		t.Fatal(err)
-	}
-	if got := c.edge.await(t, con.Id, 1); got[0] != head+1 {
-		t.Errorf("its edge heard %v after %d", got, head)
-	}
+	c.hears(t, []*member{a}, con.Id, ann, 1)
 }

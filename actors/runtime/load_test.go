@@ -3,6 +3,8 @@ package runtime_test
 import (
 	"context"
 	"fmt"
+	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,16 +15,19 @@ import (
 
 	"parley/actors/api"
 	"parley/actors/runtime"
+	"parley/persistence/keys"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
 )
 
-// ear is an edge that writes down the sequences it hears of each conversation.
+// ear is an edge that writes down the sequences it hears of each conversation, and how often it was told that
+// something may be lost.
 type ear struct {
-	mu    sync.Mutex
+	mu    sync.Mutex // guards heard and lost
 	heard map[string][]uint64
-	more  chan struct{} // capacity 1: something was heard
+	lost  int
+	more  chan struct{} // capacity 1: something was heard, or lost
 }
 
 func newEar() *ear { return &ear{heard: map[string][]uint64{}, more: make(chan struct{}, 1)} }
@@ -35,28 +40,48 @@ func (e *ear) Deliver(b *nodev1.FanoutBatch) {
 			e.heard[i.Id] = append(e.heard[i.Id], s)
 		}
 	}
+	e.wake()
+}
+
+// Resync implements fanout.Resyncer.
+func (e *ear) Resync([]keys.Shard) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.lost++
+	e.wake()
+}
+
+func (e *ear) wake() {
 	select {
 	case e.more <- struct{}{}:
 	default:
 	}
 }
 
-// await waits until the conversation's nth event was heard.
-func (e *ear) await(t testing.TB, con string, n int) []uint64 {
+func (e *ear) losses() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.lost
+}
+
+// await waits until the nth event of a conversation above a head was heard, and gives all above it. It gives
+// false when something may have been lost beside the losses that there were before.
+func (e *ear) await(t testing.TB, con string, head uint64, n, losses int) (above []uint64, whole bool) {
 	t.Helper()
-	late := time.NewTimer(time.Minute)
+	late := time.NewTimer(patience)
 	defer late.Stop()
 	for {
 		e.mu.Lock()
-		heard := e.heard[con]
+		heard, lost := slices.Clone(e.heard[con]), e.lost
 		e.mu.Unlock()
-		if len(heard) >= n {
-			return heard
+		above = slices.DeleteFunc(heard, func(s uint64) bool { return s <= head })
+		if len(above) >= n || lost > losses {
+			return above, len(above) >= n
 		}
 		select {
 		case <-e.more:
 		case <-late.C:
-			t.Fatalf("heard %d of %d", len(heard), n)
+			t.Fatalf("heard %d of %d", len(above), n)
 		}
 	}
 }
@@ -95,7 +120,8 @@ func TestEdgeHearsEveryEvent(t *testing.T) {
 	if err := g.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	for i, s := range e.await(t, con.Id, senders*each) {
+	heard, _ := e.await(t, con.Id, told.Head, senders*each, math.MaxInt) // nothing is lost on one node
+	for i, s := range heard {
 		if s != told.Head+uint64(i)+1 {
 			t.Fatalf("event %d was heard as number %d", s, i+1)
 		}

@@ -44,7 +44,9 @@ func closed(t testing.TB, r *runtime.Runtime) {
 // TestConversationEndToEnd walks the main job on one node, and again after a restart.
 func TestConversationEndToEnd(t *testing.T) {
 	fs := vfs.NewMem()
-	r := open(t, options(t, fs))
+	o := options(t, fs)
+	o.API.IndexWait = solo.Patience
+	r := open(t, o)
 	ctx := t.Context()
 	ann, err := r.API().CreateUser(ctx, admin, "", &eventv1.User{Name: "ann"})
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	eventv1 "parley/proto/event/v1"
 	"parley/proto/id"
 	nodev1 "parley/proto/node/v1"
+	"parley/test/solo"
 )
 
 func newConversation(t testing.TB, a *api.Service, key, name string) *eventv1.Conversation {
@@ -38,7 +39,7 @@ func newUser(t testing.TB, a *api.Service, name string) *eventv1.User {
 
 func join(t testing.TB, a *api.Service, con, usr string) *nodev1.Reply {
 	t.Helper()
-	r, err := a.AddMember(t.Context(), admin, con, "", api.UserRef{ID: usr}, &nodev1.AddMember{
+	r, err := a.AddMember(t.Context(), admin, con, "join "+usr, api.UserRef{ID: usr}, &nodev1.AddMember{
 		Action: nodev1.MemberAction_MEMBER_ACTION_JOIN, Channel: []byte(`{"type":"app"}`),
 	})
 	if err != nil {
@@ -92,14 +93,19 @@ func TestConcurrentCreates(t *testing.T) {
 		won := map[string]bool{}
 		for range 16 {
 			g.Go(func() error {
-				c, _, err := r.API().CreateConversation(t.Context(), admin, "", &eventv1.Conversation{Name: fmt.Sprint("round ", round)})
-				if code.Has(err, code.ConversationName) {
-					return nil
+				for {
+					c, _, err := r.API().CreateConversation(t.Context(), admin, "", &eventv1.Conversation{Name: fmt.Sprint("round ", round)})
+					switch {
+					case code.Has(err, code.ConversationName):
+						return nil
+					case code.Has(err, code.Unavailable):
+						continue // it changed hands too fast, as it does where all takes long
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					won[c.GetId()] = true
+					return err
 				}
-				mu.Lock()
-				defer mu.Unlock()
-				won[c.GetId()] = true
-				return err
 			})
 		}
 		if err := g.Wait(); err != nil {
@@ -264,7 +270,9 @@ func TestListsAreMerged(t *testing.T) {
 
 // TestJoinIsIndexedWhenAnswered: who was told of a join finds it in the joiner's own list.
 func TestJoinIsIndexedWhenAnswered(t *testing.T) {
-	r := open(t, options(t, vfs.NewMem()))
+	o := options(t, vfs.NewMem())
+	o.API.IndexWait = solo.Patience
+	r := open(t, o)
 	defer closed(t, r)
 	a := r.API()
 	ann := newUser(t, a, "ann")

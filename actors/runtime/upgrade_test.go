@@ -4,7 +4,6 @@ import (
 	"context"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -33,14 +32,9 @@ func build(t *testing.T, name string, fs vfs.FS, spoken version.Range, join ...s
 func TestUpgrade(t *testing.T) {
 	old, next := version.Range{Oldest: 1, Newest: 1}, version.Range{Oldest: 1, Newest: 2}
 	disks := map[string]vfs.FS{"a": vfs.NewMem(), "b": vfs.NewMem(), "c": vfs.NewMem()}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
 	ready := func(r *runtime.Runtime) *runtime.Runtime {
 		t.Helper()
-		if err := r.WaitReady(ctx); err != nil {
-			t.Fatal(err)
-		}
-		return r
+		return (&member{Runtime: r}).ready(t).Runtime
 	}
 	at := func(r *runtime.Runtime, n version.Number) {
 		t.Helper()
@@ -48,6 +42,8 @@ func TestUpgrade(t *testing.T) {
 	}
 	refused := func(r *runtime.Runtime) {
 		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
 		err := r.WaitReady(ctx)
 		if err == nil || r.WhyExpelled() == nil || !strings.Contains(r.WhyExpelled().Error(), "start a later build") {
 			t.Errorf("an old build in a new cluster: %v", err)
@@ -85,7 +81,9 @@ func TestTheVersionIsKnownFromTheStart(t *testing.T) {
 		return o
 	}
 	r := open(t, speaking(2))
-	(&member{Runtime: r, name: "n1"}).until(t, "version 2", func(p *driver.Picture) bool { return p.Version == 2 })
+	if at := runtime.Spoken(r); at != 2 {
+		t.Errorf("the founder, when it is ready, is at version %d", at)
+	}
 	closed(t, r)
 	r, err := runtime.Open(t.Context(), speaking(2))
 	if err != nil {

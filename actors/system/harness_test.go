@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
 
 	"parley/cluster/directory"
 	"parley/cluster/shard"
@@ -163,10 +164,13 @@ func openNode(t *testing.T, name string, st *stage, settings ...setting) *node {
 			t.Error(err)
 		}
 	})
+	if err := s.Listen(greeting, func(_ proto.Message, respond func(proto.Message)) { respond(&nodev1.InterestReply{}) }); err != nil {
+		t.Fatal(err)
+	}
 	return &node{System: s, name: name, dir: dir, stage: st}
 }
 
-// openNodes makes n1..n3, which know each other's addresses.
+// openNodes makes n1..n3, which know each other's addresses and are connected.
 func openNodes(t *testing.T, st *stage, settings ...setting) []*node {
 	t.Helper()
 	var nodes []*node
@@ -178,7 +182,37 @@ func openNodes(t *testing.T, st *stage, settings ...setting) []*node {
 			a.dir.SetAddress(b.name, b.Addr())
 		}
 	}
+	for i, a := range nodes {
+		for _, b := range nodes[i+1:] {
+			meet(t, a, b)
+		}
+	}
 	return nodes
+}
+
+// greeting is the name of a receiver that every node has.
+const greeting = "greeting"
+
+// meet returns when there is a connection each way between two nodes, of which the first knows the other's address. To
+// make one may fail on a busy machine: what was to go over it is lost, or asked again out of its order.
+func meet(t *testing.T, a, b *node) {
+	t.Helper()
+	again, late := time.NewTicker(10*time.Millisecond), time.NewTimer(patience)
+	defer again.Stop()
+	defer late.Stop()
+	for {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		_, err := a.Request(ctx, b.name, greeting, &nodev1.Interest{})
+		cancel()
+		if err == nil {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-late.C:
+			t.Fatalf("%s does not reach %s: %v", a.name, b.name, err)
+		}
+	}
 }
 
 // lead makes node the leader of all shards in epoch, in every directory.
@@ -223,21 +257,6 @@ func answeredBy(t *testing.T, n *node, req *nodev1.GrainRequest) string {
 		t.Fatalf("ask %s from %s: %v", req.Id, n.name, err)
 	}
 	return fmt.Sprintf("%s@%d", reply.Reply.Next, reply.Epoch)
-}
-
-// reach asks until an answer comes, from when on there is a connection each way between n and the leader. To
-// make one may fail on a busy machine, and what was to go over it is asked again out of its order.
-func reach(t *testing.T, n *node) {
-	t.Helper()
-	for end := time.Now().Add(patience); ; {
-		_, err := ask(t, n, get("CON-1"), 5*time.Second)
-		if err == nil {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("%s reaches nobody: %v", n.name, err)
-		}
-	}
 }
 
 // refuse has no message to addr leave, as a failed dial does, for longer than a test.

@@ -25,6 +25,7 @@ func TestCutOffCallsEndEarly(t *testing.T) {
 	if _, err := ask(t, near, post("CON-1", "m1"), deadline); !code.Has(err, code.Unavailable) {
 		t.Errorf("no leader known: %v", err)
 	}
+	meet(t, near, far)
 	lead([]*node{near, far}, 1, 1)
 	for _, req := range []*nodev1.GrainRequest{post("CON-1", "m1"), post("CON-1", "")} {
 		if _, err := ask(t, near, req, deadline); !code.Has(err, code.Unknown) {

@@ -36,9 +36,6 @@ func TestRequestsOfOneGoroutineArriveInOrder(t *testing.T) {
 	}
 	nodes := openNodes(t, st, func(o *Options) { o.AttemptTimeout = time.Hour }) // nothing is sent twice
 	lead(nodes, 1, 1)
-	for _, from := range nodes {
-		reach(t, from)
-	}
 	var group sync.WaitGroup
 	const calls = 2000
 	for _, from := range nodes { // each to its own identity, cold at the first request
@@ -186,7 +183,8 @@ func TestLeaderFoundAfterDeadAddress(t *testing.T) {
 	}
 }
 
-// closedAddr is an address at which nobody listens, nor will before the test ends: a socket has it.
+// closedAddr is an address at which nobody listens, nor will before the test ends, but for the test itself: a socket
+// has it.
 func closedAddr(t *testing.T) string {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
@@ -194,6 +192,9 @@ func closedAddr(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = syscall.Close(fd) })
+	if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1); err != nil {
+		t.Fatal(err)
+	}
 	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		t.Fatal(err)
 	}
@@ -395,29 +396,25 @@ func TestStrangeMessagesDoNoHarm(t *testing.T) {
 // was meant for its last incarnation.
 func TestRepliesOfAnotherLife(t *testing.T) {
 	st := newStage()
-	first := openNode(t, "n1", st)
-	addr := first.Addr()
+	addr := closedAddr(t)
+	there := func(o *Options) { o.ListenAddr = addr }
+	first := openNode(t, "n1", st, there)
 	late := first.Caller().replyTo(callID{stripe: 1, number: 1})
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	second := openNode(t, "n1", st, func(o *Options) { o.ListenAddr = addr })
-	other := openNode(t, "n2", st)
+	second, other := openNode(t, "n1", st, there), openNode(t, "n2", st)
+	other.dir.SetAddress("n1", addr)
+	meet(t, other, second)
 	w := &request{s: second.System, ctx: context.Background(), answer: make(chan proto.Message, stripes+1)}
 	for range stripes { // one call in every stripe, with number 1
 		second.Caller().table.put(w)
-	}
-	if err := other.Listen("sync", func(_ proto.Message, respond func(proto.Message)) { respond(&nodev1.InterestReply{}) }); err != nil {
-		t.Fatal(err)
 	}
 	other.send(actor.NewPID(addr, late.Id), &nodev1.GrainReply{Reply: &nodev1.Reply{Next: []byte("secret")}}, nil)
 	pid := &actor.PID{Address: addr, Id: late.Id, RequestId: 1}
 	other.send(pid, &nodev1.GrainReply{Reply: &nodev1.Reply{Next: []byte("secret")}}, nil)
 	second.dir.SetAddress("n2", other.Addr())
-	other.dir.SetAddress("n1", addr)
-	if _, err := second.Request(context.Background(), "n2", "sync", &nodev1.Interest{}); err != nil { // its answer comes behind
-		t.Fatal(err)
-	}
+	meet(t, second, other) // its answer comes behind
 	select {
 	case m := <-w.answer:
 		t.Errorf("got %v", m)
@@ -443,6 +440,9 @@ func TestNodeThatComesBack(t *testing.T) {
 	for range 3 {
 		if got := answeredBy(t, near, post("CON-1", "m1")); got != "n2@1" {
 			t.Errorf("answered by %s", got)
+		}
+		for len(heard) > 0 { // a connection that could not be made at once
+			<-heard
 		}
 		views <- &membership.View{}
 		if got := <-heard; got != far.Addr() {

@@ -15,15 +15,15 @@ type change interface {
 }
 
 type (
-	profileChanged    struct{ user *eventv1.User }
-	listed            struct{ createdMs int64 }
-	unlisted          struct{ createdMs int64 }
-	membershipIndexed struct{ membership *eventv1.Membership }
-	membershipOrdered struct{ membership *eventv1.Membership }
-	membershipDropped struct{ membership *eventv1.Membership }
-	deletionNoted     struct{ deleted *eventv1.DeletedConversations }
-	indexDropped      struct{}
-	devicesChanged    struct{ devices *eventv1.Devices } // empty: the row goes
+	profileChanged     struct{ user *eventv1.User }
+	listed             struct{ createdMs int64 }
+	unlisted           struct{ createdMs int64 }
+	membershipIndexed  struct{ membership *eventv1.Membership }
+	membershipOrdered  struct{ membership *eventv1.Membership }
+	membershipDropped  struct{ membership *eventv1.Membership }
+	deletionNoted      struct{ deleted *eventv1.DeletedConversations }
+	deletionsForgotten struct{}
+	devicesChanged     struct{ devices *eventv1.Devices } // empty: the row goes
 )
 
 func (c profileChanged) encode(m *machine) []store.Op {
@@ -63,15 +63,10 @@ func (c deletionNoted) encode(m *machine) []store.Op {
 }
 func (c deletionNoted) fold(m *machine) { m.deleted = c.deleted }
 
-func (c indexDropped) encode(m *machine) []store.Op {
-	rows, order := keys.Memberships(m.entity.Shard, m.app, m.id), keys.MembershipOrders(m.entity.Shard, m.app, m.id)
-	return []store.Op{store.DeleteRange(rows, keys.End(rows)), store.DeleteRange(order, keys.End(order)),
-		store.Delete(keys.Deleted(m.entity.Shard, m.app, m.id))}
+func (c deletionsForgotten) encode(m *machine) []store.Op {
+	return []store.Op{store.Delete(keys.Deleted(m.entity.Shard, m.app, m.id))}
 }
-func (c indexDropped) fold(m *machine) {
-	clear(m.memberships)
-	m.deleted = &eventv1.DeletedConversations{}
-}
+func (c deletionsForgotten) fold(m *machine) { m.deleted = &eventv1.DeletedConversations{} }
 
 func (c devicesChanged) encode(m *machine) []store.Op {
 	key := keys.Devices(m.entity.Shard, m.app, m.id)

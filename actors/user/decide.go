@@ -267,7 +267,9 @@ func (d *draft) answerLate(news *eventv1.Membership) {
 }
 
 // propagate is one step of telling the conversations about a change. The step tells what the
-// profile is now, so that repeating it, or one overtaking another, ends in the same.
+// profile is now, so that repeating it, or one overtaking another, ends in the same. Of a user that is gone it takes out
+// of the index what it has told and no more: it may go on with an earlier change, and what stands before it has not
+// heard of the deletion yet.
 func (d *draft) propagate() (*nodev1.Reply, error) {
 	if d.user == nil {
 		return &nodev1.Reply{}, nil
@@ -277,11 +279,14 @@ func (d *draft) propagate() (*nodev1.Reply, error) {
 		if present(membership) {
 			d.inform(membership)
 		}
+		if !d.alive() {
+			d.change(membershipDropped{membership})
+		}
 	}
 	if len(page) < len(d.page) || len(page) == PropagateMax {
 		d.sendPropagate(page[len(page)-1].ConversationId)
 	} else if !d.alive() {
-		d.change(indexDropped{})
+		d.change(deletionsForgotten{})
 	}
 	return &nodev1.Reply{}, nil
 }

@@ -116,8 +116,8 @@ func (m *machine) loadMembership(r store.Reader, news *eventv1.Membership) error
 	return nil
 }
 
-// loadPage reads the next part of the index. What the same batch changes in the index needs no
-// telling here: news of a membership is compared with the profile when it comes.
+// loadPage reads the next part of the index, as the same batch has changed it. What that has added needs no
+// telling here: news of a membership is compared with the profile when it comes, and a deletion is told from the start.
 func (m *machine) loadPage(r store.Reader, after string) error {
 	m.page = nil
 	prefix := keys.Memberships(m.entity.Shard, m.app, m.id)
@@ -126,7 +126,12 @@ func (m *machine) loadPage(r store.Reader, after string) error {
 		lo = keys.End(keys.Membership(m.entity.Shard, m.app, m.id, con))
 	}
 	return row.Scan(r, lo, keys.End(prefix), func(membership *eventv1.Membership) bool {
-		m.page = append(m.page, membership)
+		if changed, known := m.memberships[membership.ConversationId]; known {
+			membership = changed
+		}
+		if membership != nil {
+			m.page = append(m.page, membership)
+		}
 		return len(m.page) < PropagateMax
 	})
 }

@@ -271,6 +271,43 @@ func TestManyConversations(t *testing.T) {
 	})
 }
 
+// TestADeletionBehindAnotherChange: a user is deleted while an earlier change is still being told, step by step. The last
+// steps of that change find the user gone; all conversations hear of it nevertheless, and the index is empty in the end.
+func TestADeletionBehindAnotherChange(t *testing.T) {
+	each(t, func(t *testing.T, w *world.World) {
+		must(t, w, ann, creating(&eventv1.User{Name: "ann"}))
+		rooms := make([]string, user.PropagateMax+7)
+		for i := range rooms {
+			rooms[i] = id.Derive(id.Conversation, app, "", fmt.Sprint(i))
+			must(t, w, rooms[i], &nodev1.Command{Body: &nodev1.Command_CreateConversation{CreateConversation: &nodev1.CreateConversation{
+				Conversation: &eventv1.Conversation{Name: fmt.Sprint("room", i)}}}})
+			must(t, w, rooms[i], &nodev1.Command{Body: &nodev1.Command_AddMember{AddMember: &nodev1.AddMember{
+				Action: 1, NewMemberId: id.Derive(id.Member, app, "", "ann"), User: &eventv1.Author{UserId: ann, Name: "ann"}}}})
+		}
+		settle(t, w)
+		must(t, w, ann, updating(&nodev1.UpdateUser{DisplayName: proto.String("Ann")}))
+		if err := w.DeliverOne(0, false); err != nil { // the first step
+			t.Fatal(err)
+		}
+		must(t, w, ann, deleting())
+		settle(t, w)
+		for _, r := range rooms {
+			if m := memberIn(t, w, r); m.State != eventv1.MemberState_MEMBER_STATE_LEFT {
+				t.Fatalf("%s still has her %s", r, m.State)
+			}
+		}
+		home, application, own := keys.ShardOf(app, ann, 3), row.UUID(id.Application, app), row.UUID(id.User, ann)
+		for _, prefix := range [][]byte{keys.Memberships(home, application, own), keys.MembershipOrders(home, application, own)} {
+			err := w.Rows().Scan(prefix, keys.End(prefix), false, func(key, _ []byte) (bool, error) {
+				return false, fmt.Errorf("row %x outlives the user", key)
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
 // TestLateNewsOfAProfile: what a deposed leader still had on its way arrives after the newer profile,
 // and again; so does a joining that read the profile before it changed. The newest one stays.
 func TestLateNewsOfAProfile(t *testing.T) {

@@ -67,11 +67,12 @@ func meet(t *testing.T, server, client *tls.Config) (atServer, atClient string, 
 		if len(s.ConnectionState().VerifiedChains) == 0 {
 			return errors.New("the server's state shows no verified chain")
 		}
-		atServer, err = NodeOf(s.ConnectionState().PeerCertificates[0])
+		node, err := NodeOf(s.ConnectionState().PeerCertificates[0])
 		if err != nil {
 			return err
 		}
-		_, err := s.Write([]byte("x")) // in TLS 1.3 a client is refused after its handshake
+		atServer = node
+		_, err = s.Write([]byte("x")) // in TLS 1.3 a client is refused after its handshake
 		return err
 	})
 	g.Go(func() error {
@@ -82,10 +83,12 @@ func meet(t *testing.T, server, client *tls.Config) (atServer, atClient string, 
 		if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
 			return err
 		}
-		atClient, err = NodeOf(c.ConnectionState().PeerCertificates[0])
+		node, err := NodeOf(c.ConnectionState().PeerCertificates[0])
+		atClient = node
 		return err
 	})
-	return atServer, atClient, g.Wait()
+	err = g.Wait()
+	return atServer, atClient, err
 }
 
 // connected gives both ends of a TCP connection. It buffers, which net.Pipe does not: there, two
@@ -103,7 +106,7 @@ func connected(t *testing.T) (accepted, dialled net.Conn) {
 	if accepted, err = l.Accept(); err != nil {
 		t.Fatal(err)
 	}
-	limit := time.Now().Add(10 * time.Second) // a bound, so that a broken handshake ends
+	limit := time.Now().Add(time.Minute) // a bound, so that a broken handshake ends
 	if err := errors.Join(accepted.SetDeadline(limit), dialled.SetDeadline(limit)); err != nil {
 		t.Fatal(err)
 	}

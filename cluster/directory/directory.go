@@ -12,7 +12,8 @@ import (
 	"parley/persistence/keys"
 )
 
-// nodesMax bounds the address book: names beyond it are not learned.
+// nodesMax bounds the address book. For one more, those are forgotten that lead nothing: names come and go, and who is
+// there says so again, every second.
 const nodesMax = 1024
 
 // Lead is who leads a shard, with the address at which that node's actors are reached.
@@ -96,8 +97,11 @@ func (t *Table) SetAddress(node, addr string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	known, ok := t.addresses[node]
-	if known == addr || (!ok && len(t.addresses) >= nodesMax) {
+	if known == addr {
 		return
+	}
+	if !ok && len(t.addresses) >= nodesMax {
+		t.forgetIdle()
 	}
 	t.addresses[node] = addr
 	for i := range t.leads {
@@ -108,18 +112,20 @@ func (t *Table) SetAddress(node, addr string) {
 	}
 }
 
+// forgetIdle forgets the addresses of nodes that lead nothing; this node's own stays. Caller holds mu.
+func (t *Table) forgetIdle() {
+	leading := map[string]bool{t.node: true}
+	for i := range t.leads {
+		leading[t.leads[i].Load().Node] = true
+	}
+	maps.DeleteFunc(t.addresses, func(node, _ string) bool { return !leading[node] })
+}
+
 // Addr gives a node's address, or "" when it is not known.
 func (t *Table) Addr(node string) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.addresses[node]
-}
-
-// Addresses gives all known addresses by node name.
-func (t *Table) Addresses() map[string]string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return maps.Clone(t.addresses)
 }
 
 // put stores l if it says more than the table knows. Caller holds mu.

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"fmt"
 	"sync"
 	"testing"
 
@@ -64,8 +65,28 @@ func TestAddressesReachLeads(t *testing.T) {
 	if len(heard) != 2 || heard[1].Addr != "127.0.0.1:7" || table.Get(2).Addr != "127.0.0.1:7" {
 		t.Errorf("heard %+v", heard)
 	}
-	if got := table.Addresses(); len(got) != 2 || table.Addr("n3") != "127.0.0.1:8" {
-		t.Errorf("addresses %v", got)
+	if table.Addr("n2") != "127.0.0.1:7" || table.Addr("n3") != "127.0.0.1:8" {
+		t.Errorf("addresses %q and %q", table.Addr("n2"), table.Addr("n3"))
+	}
+}
+
+// TestNamesThatComeAndGo: a node is reached however many others had names before it; of those the ones that lead stay.
+func TestNamesThatComeAndGo(t *testing.T) {
+	table := New("n1", 4)
+	table.SetAddress("n1", "a1")
+	table.SetAddress("n2", "a2")
+	table.Announce(2, "n2", 7)
+	for i := range 3 * nodesMax {
+		name := fmt.Sprint("edge-", i)
+		if table.SetAddress(name, "a"); table.Addr(name) != "a" {
+			t.Fatalf("%s is not reached", name)
+		}
+	}
+	if table.Addr("n1") != "a1" || table.Addr("n2") != "a2" || table.Get(2).Addr != "a2" {
+		t.Errorf("who leads is at %q, this node at %q", table.Addr("n2"), table.Addr("n1"))
+	}
+	if len(table.addresses) > nodesMax {
+		t.Errorf("%d addresses are kept", len(table.addresses))
 	}
 }
 

@@ -7,9 +7,12 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"parley/internal/telemetry"
 )
 
 // changed asks for a publication. It is called under memberlist's locks.
@@ -71,7 +74,7 @@ func (m *Members) joinLoop(ctx context.Context) {
 	defer settled.Stop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	settling := true
+	settling, unheard := true, telemetry.NewSeldom(strangerEvery)
 	for {
 		select {
 		case <-ctx.Done():
@@ -82,22 +85,29 @@ func (m *Members) joinLoop(ctx context.Context) {
 		case <-timer.C:
 		}
 		pause := m.o.RejoinEvery
-		if (settling || m.list.NumMembers() <= 1) && !m.join() {
+		if (settling || m.list.NumMembers() <= 1) && !m.join(unheard) {
 			pause = m.o.JoinEvery
 		}
 		timer.Reset(pause/2 + rand.N(pause/2+1))
 	}
 }
 
-// join gives false when nobody else answered.
-func (m *Members) join() bool {
+// join gives false when nobody else answered. Why nobody does is told, but not at each attempt.
+func (m *Members) join(unheard *telemetry.Seldom) bool {
 	reached, err := m.list.Join(m.o.Join)
-	if err != nil {
-		m.metrics.joins.WithLabelValues("failed").Inc()
-		m.o.Logger.Debug("join gossip", "reached", reached, "error", err)
-	} else {
+	if err == nil {
 		m.metrics.joins.WithLabelValues("reached").Inc()
+		return reached > 0 && m.list.NumMembers() > 1
 	}
+	m.metrics.joins.WithLabelValues("failed").Inc()
+	why := strings.Join(strings.Fields(err.Error()), " ") // it has a line for each address
+	log := m.o.Logger.Debug
+	if reached == 0 {
+		if _, say := unheard.Says("", time.Now()); say {
+			log = m.o.Logger.Warn
+		}
+	}
+	log("nodes to join do not answer", "reached", reached, "join", m.o.Join, "error", why)
 	return reached > 0 && m.list.NumMembers() > 1
 }
 

@@ -29,6 +29,7 @@ func open(t *testing.T, name string, settings ...setting) *Members {
 	o.Meta = Meta{RPC: name + ":1", Roles: []string{"edge"}, Incarnation: 1}
 	o.Logger, o.Metrics = slog.New(slog.DiscardHandler), prometheus.NewRegistry()
 	o.Debounce, o.JoinEvery, o.RejoinEvery = time.Millisecond, 5*time.Millisecond, 20*time.Millisecond
+	o.LeaveTimeout = time.Minute // it takes four rounds of gossip, on a busy machine longer ones
 	for _, set := range settings {
 		set(&o)
 	}
@@ -127,13 +128,14 @@ func TestSlowGossipIsNoFailure(t *testing.T) {
 
 // TestJoinIsAHint: a node starts although nobody answers, and finds the others when they come.
 func TestJoinIsAHint(t *testing.T) {
-	late := open(t, "n0")
+	elsewhere := func(addr string) setting { return func(o *Options) { o.BindAddr = addr } }
+	late := open(t, "n0", elsewhere("127.0.0.2:0")) // where nobody else takes the port while it is free
 	addr := late.Addr()
 	if err := late.Close(); err != nil {
 		t.Fatal(err)
 	}
 	early := open(t, "n1", func(o *Options) { o.Join = []string{addr} })
-	open(t, "n2", func(o *Options) { o.BindAddr = addr })
+	open(t, "n2", elsewhere(addr))
 	await(t, early, "n2", func(v *View) bool { return names(v) == "n1 n2" })
 }
 

@@ -37,8 +37,6 @@ func TestGrowth(t *testing.T) {
 	}
 }
 
-// TestRandomLives lets nodes join, drain, go, die and come back at any moment, and checks that no
-// step is unsafe, and that all comes to rest as it should when the dead are back or given up.
 // TestAVoterThatHasLeftAfterAll: the change that takes a voter out was still on its way when the row kept it
 // again, because those that were to remain had no quorum then. Its id never comes back: another replica
 // takes its place, or none if its node is to go.
@@ -62,6 +60,8 @@ func TestAVoterThatHasLeftAfterAll(t *testing.T) {
 	}
 }
 
+// TestRandomLives lets nodes join, drain, go, die and come back at any moment, and checks that no
+// step is unsafe, and that all comes to rest as it should when the dead are back or given up.
 func TestRandomLives(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t, rapid.IntRange(1, 9).Draw(t, "shards"))

@@ -122,7 +122,7 @@ func openGroup(st *store.Store, o *Options, s keys.Shard, replica uint64) (*grou
 		ID: replica, Storage: log, Applied: applied.Index, AsyncStorageWrites: true,
 		ElectionTick: o.ElectionTicks, HeartbeatTick: o.HeartbeatTicks,
 		MaxSizePerMsg: uint64(o.MessageBytes), MaxCommittedSizePerReady: uint64(4 * o.MessageBytes),
-		MaxInflightMsgs: o.InflightMessages, MaxUncommittedEntriesSize: 2 * uint64(o.ShardBytesMax),
+		MaxInflightMsgs: o.InflightMessages, MaxInflightBytes: uint64(o.burstBytes()), MaxUncommittedEntriesSize: 2 * uint64(o.ShardBytesMax),
 		PreVote: true, CheckQuorum: true, DisableProposalForwarding: true, StepDownOnRemoval: true,
 		ReadOnlyOption: raft.ReadOnlySafe, Logger: raftLogger{o.Logger, s, o.Logger.Enabled(context.Background(), slog.LevelDebug)},
 	})

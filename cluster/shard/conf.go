@@ -202,6 +202,7 @@ func (c *core) applyConf(g *group, e *raftpb.Entry) {
 			}
 		}
 	}
+	c.askAgain(g)
 }
 
 // finishChange answers the change in flight once it has taken effect on this replica and no

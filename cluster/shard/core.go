@@ -279,7 +279,7 @@ func (c *core) advance(g *group) {
 	}
 }
 
-// collect moves the batches for other nodes to the outputs, in order of node.
+// collect moves the batches for other nodes to the outputs, in order of node; those of one node stay in theirs.
 func (c *core) collect() {
 	for node, batch := range c.peers {
 		if len(*batch) > 0 {
@@ -287,7 +287,7 @@ func (c *core) collect() {
 			*batch = (*batch)[:0]
 		}
 	}
-	slices.SortFunc(c.out.sends, func(a, b send) int { return cmp.Compare(a.node, b.node) })
+	slices.SortStableFunc(c.out.sends, func(a, b send) int { return cmp.Compare(a.node, b.node) })
 	c.out.ticking = c.ticking
 }
 
@@ -301,12 +301,17 @@ func (c *core) batchFor(g *group, to uint64) *[]byte {
 	return c.batchTo(node)
 }
 
-// batchTo gives the batch under construction for a node.
+// batchTo gives the batch under construction for a node. One that is large leaves as it is: the transport takes a batch
+// or drops it as a whole, and what all shards have for a node that was away may be more than it ever takes.
 func (c *core) batchTo(node string) *[]byte {
 	batch := c.peers[node]
 	if batch == nil {
 		batch = new([]byte)
 		c.peers[node] = batch
+	}
+	if len(*batch) >= c.o.burstBytes() {
+		c.out.sends = append(c.out.sends, send{node, *batch})
+		*batch = nil
 	}
 	return batch
 }

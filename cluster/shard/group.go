@@ -42,7 +42,7 @@ type group struct {
 	vote      raftlog.Vote // as last handed to the log writer
 	handed    uint64       // highest index handed to the log writer
 	appending int          // tasks with entries that are not durable yet
-	logBytes  int          // handed out since the last truncation
+	logBytes  int          // handed out since the log was last truncated as far as the flushed state allows
 	tailBytes int          // of the log that are kept in memory, as counted last
 	received  *snapshotReceived
 	install   *logTask          // waits until the applier has replaced the state

@@ -29,7 +29,8 @@ type Options struct {
 
 	// EntryBytes is where a batch of waiting writes is cut into another entry.
 	EntryBytes int
-	// MessageBytes bounds the entries of one append message.
+	// MessageBytes bounds the entries of one append message. Four times as much bounds those under way to one follower,
+	// and is where the messages of all shards for one node are cut into another batch.
 	MessageBytes int
 	// InflightMessages bounds the append messages under way to one follower.
 	InflightMessages int
@@ -67,6 +68,9 @@ type Options struct {
 	// KeepEntries is how many entries a group of several replicas keeps behind the flushed
 	// state, so that a replica that was away for a moment needs no snapshot.
 	KeepEntries int
+	// HeldBytes is how much more of its log a leader keeps for replicas that a snapshot is on its way to, or that catch
+	// up behind one: without it a shard that is written to faster than KeepEntries would send snapshots for ever.
+	HeldBytes int
 	// CaughtUpEntries is how far a learner may lag and still become a voter.
 	CaughtUpEntries int
 
@@ -88,6 +92,9 @@ type Options struct {
 	Fatal func(error)
 }
 
+// burstBytes is what goes out at once, see MessageBytes.
+func (o *Options) burstBytes() int { return 4 * o.MessageBytes }
+
 // DefaultOptions are for a production node; Node has still to be set.
 func DefaultOptions() Options {
 	return Options{
@@ -96,7 +103,7 @@ func DefaultOptions() Options {
 		ShardBytesMax: 16 << 20, NodeBytesMax: 128 << 20, InboxBytesMax: 64 << 20, ReadsMax: 4096,
 		TailBytes: 32 << 20, RevisionsMax: 128 << 10, SnapshotBytesPerSecond: 64 << 20,
 		SyncsInFlight: 2, StallAfter: time.Second,
-		FlushInterval: 30 * time.Second, FlushBytes: 64 << 20, KeepEntries: 1024, CaughtUpEntries: 64,
+		FlushInterval: 30 * time.Second, FlushBytes: 64 << 20, KeepEntries: 1024, HeldBytes: 128 << 20, CaughtUpEntries: 64,
 		Logger: slog.New(slog.DiscardHandler),
 		Fatal:  func(err error) { panic(fmt.Sprintf("fatal: %v", err)) },
 	}
@@ -123,7 +130,7 @@ func (o Options) Validate() error {
 		{"inbox bytes", int64(o.InboxBytesMax)}, {"reads", int64(o.ReadsMax)}, {"tail bytes", int64(o.TailBytes)},
 		{"revisions", int64(o.RevisionsMax)}, {"syncs in flight", int64(o.SyncsInFlight)},
 		{"stall limit", int64(o.StallAfter)}, {"flush interval", int64(o.FlushInterval)},
-		{"flush bytes", int64(o.FlushBytes)}, {"caught-up entries", int64(o.CaughtUpEntries)},
+		{"flush bytes", int64(o.FlushBytes)}, {"held bytes", int64(o.HeldBytes)}, {"caught-up entries", int64(o.CaughtUpEntries)},
 	} {
 		if limit.value <= 0 {
 			errs = append(errs, fmt.Errorf("%s must be above zero", limit.name))

@@ -97,6 +97,17 @@ func (c *core) failReads(g *group, err error) {
 	*q = readQueue{}
 }
 
+// askAgain has the reads of a leader's round wait for the next one, when the configuration has changed: those who
+// would have confirmed it may have left, and who is alone then sends no heartbeat that would ask again.
+func (c *core) askAgain(g *group) {
+	q := &g.reads
+	if q.round == 0 || !g.leads() {
+		return
+	}
+	q.round, q.asked, q.queued = 0, nil, append(q.asked, q.queued...)
+	c.mark(g)
+}
+
 // ageReads gives up a follower's round after an election's time: its question or the leader's
 // answer was lost. A leader's round needs no such care, as every heartbeat asks again.
 func (c *core) ageReads(g *group) {

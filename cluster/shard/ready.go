@@ -185,6 +185,7 @@ func (c *core) onLogDone(in logDone) {
 			if g.reset == t.write.Reset {
 				g.reset = nil
 			}
+			c.finishReads(g) // there may be no entry behind the snapshot
 		}
 		if len(t.write.Entries) > 0 {
 			g.log.Appended(t.write.Entries)
@@ -247,6 +248,11 @@ func (c *core) onFlushed(in flushed) {
 	if !g.alone() {
 		to.Index -= min(to.Index, uint64(c.o.KeepEntries))
 	}
+	needed := c.needed(g, to.Index)
+	if needed == to.Index {
+		g.logBytes = 0
+	}
+	to.Index = needed
 	if first, _ := g.log.FirstIndex(); to.Index < first {
 		return
 	}
@@ -256,7 +262,6 @@ func (c *core) onFlushed(in flushed) {
 	}
 	to.Term = term
 	g.log.Truncated(to)
-	g.logBytes = 0
 	c.m.truncated.Inc()
 	c.out.log = append(c.out.log, &logTask{write: raftlog.Write{Shard: g.shard, Replica: g.replica, Truncate: &to}})
 }

@@ -79,7 +79,7 @@ func (c *scripted) names() []string {
 
 func (c *scripted) options(name string) Options {
 	o := testOptions(name)
-	o.KeepEntries = 4
+	o.KeepEntries, o.HeldBytes = 4, 1 // so that snapshots are needed
 	o.Removed = func(r Removal) {
 		how := "has left"
 		if r.Confirmed {

@@ -3,6 +3,7 @@ package shard
 import (
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
 
 	"parley/persistence/keys"
 )
@@ -86,4 +87,23 @@ func (g *group) forgive(node string) {
 			delete(g.setbacks, id)
 		}
 	}
+}
+
+// needed lowers an index, up to which the log could go, to what a replica on a node that answers still needs of what
+// the log has: one that a snapshot is on its way to needs all that comes after it. More than HeldBytes is not held.
+func (c *core) needed(g *group, to uint64) uint64 {
+	first, _ := g.log.FirstIndex()
+	if !g.leads() || g.logBytes > c.o.HeldBytes {
+		return to
+	}
+	g.raft.WithProgress(func(id uint64, _ raft.ProgressType, p tracker.Progress) {
+		has := p.Next - 1 // with the snapshot, or what is tried next
+		if p.State == tracker.StateReplicate {
+			has = p.Match
+		}
+		if id != g.replica && has+1 >= first && !c.down[g.nodeOf(id)] {
+			to = min(to, has)
+		}
+	})
+	return to
 }

@@ -57,8 +57,9 @@ func openFilling(t *testing.T) (*host, *filling, <-chan bool) {
 	return openHost(t, disk, 1, o), disk, told
 }
 
-// hear waits until the host has said that its disk is full, or that it has space.
-func hear(t *testing.T, told <-chan bool, want bool) {
+// hear waits until the host has said that its disk is full, or that it has space, and its store loop has heard
+// it: that answers in order.
+func hear(t *testing.T, h *host, told <-chan bool, want bool) {
 	t.Helper()
 	select {
 	case got := <-told:
@@ -67,6 +68,9 @@ func hear(t *testing.T, told <-chan bool, want bool) {
 		}
 	case <-time.After(time.Minute):
 		t.Fatalf("nobody says full=%v", want)
+	}
+	if _, err := h.Status(t.Context(), 1); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -79,7 +83,7 @@ func TestAFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	disk.full.Store(true)
-	hear(t, told, true)
+	hear(t, h, told, true)
 	if err := h.write(1, lead.Epoch, post(1, 7, 1)); !errors.Is(err, ErrNoSpace) || !h.Full() {
 		t.Errorf("a write on a full disk: %v", err)
 	}
@@ -92,7 +96,7 @@ func TestAFullDisk(t *testing.T) {
 		t.Errorf("a new replica on a full disk: %v", err)
 	}
 	disk.full.Store(false)
-	hear(t, told, false)
+	hear(t, h, told, false)
 	if err := h.write(1, lead.Epoch, post(1, 7, 1)); err != nil {
 		t.Errorf("a write when there is space: %v", err)
 	}
@@ -115,7 +119,7 @@ func testCloseOnAFullDisk(t *testing.T, hidden bool) {
 	}
 	disk.hidden = hidden
 	if disk.full.Store(true); !hidden {
-		hear(t, told, true)
+		hear(t, h, told, true)
 	}
 	finish(t, h)
 	disk.full.Store(false)
@@ -144,31 +148,38 @@ func TestAnApplierOnAFullDisk(t *testing.T) {
 	}
 	a := newApplier(st, m, 100)
 	disk.full.Store(true)
-	type end struct {
-		outcomes []error
-		err      error
-	}
-	ended := make(chan end, 1)
+	const gathered, most = 8, 24 // writes
+	outcomes, ended := make(chan error, 100), make(chan error, 1)
 	go func() {
-		var e end
-		for i := byte(0); e.err == nil && i < 100; i++ {
+		var err error
+		for i := byte(0); err == nil && i < 100; i++ {
 			w := post(1, i, 0)
 			w.Ops[0].Value = make([]byte, 256<<10)
 			entry := &raftpb.Entry{Term: new(uint64(7)), Index: new(uint64(i + 1)), Type: raftpb.EntryNormal.Enum(), Data: encodeEntry(7, w)}
 			var left []*applyTask
-			left, e.err = a.apply(t.Context(), []*applyTask{{shard: 1, entries: []*raftpb.Entry{entry},
-				owners: []owner{{0, []func(error){func(err error) { e.outcomes = append(e.outcomes, err) }}}}}})
+			left, err = a.apply(t.Context(), []*applyTask{{shard: 1, entries: []*raftpb.Entry{entry},
+				owners: []owner{{0, []func(error){func(err error) { outcomes <- err }}}}}})
 			a.leave(left)
 		}
-		ended <- e
+		ended <- err
 	}()
 	hearStarved(t, st)
+	for range gathered {
+		if err := <-outcomes; err != nil {
+			t.Errorf("while it gathers: %v", err)
+		}
+	}
 	st.Hurry()
 	select {
-	case e := <-ended:
-		last := len(e.outcomes) - 1
-		if !errors.Is(e.err, store.ErrNoSpace) || last < 8 || last > 24 || !errors.Is(e.outcomes[last], ErrUnknown) || errors.Join(e.outcomes[:last]...) != nil {
-			t.Errorf("%v after the outcomes %v", e.err, e.outcomes)
+	case err := <-ended:
+		close(outcomes)
+		var rest []error
+		for o := range outcomes {
+			rest = append(rest, o)
+		}
+		last := len(rest) - 1
+		if !errors.Is(err, store.ErrNoSpace) || last < 0 || gathered+last > most || !errors.Is(rest[last], ErrUnknown) || errors.Join(rest[:last]...) != nil {
+			t.Errorf("%v after %d writes and the outcomes %v", err, gathered, rest)
 		}
 	case <-time.After(time.Minute):
 		t.Fatal("the applier does not end")
@@ -198,7 +209,7 @@ func TestADropOnAFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	disk.full.Store(true)
-	hear(t, told, true)
+	hear(t, h, told, true)
 	for range 2 { // who asks again waits for the same
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		if err := h.RemoveReplica(ctx, 1, dropped.Replica); !errors.Is(err, context.DeadlineExceeded) {

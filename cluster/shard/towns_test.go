@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -182,14 +183,23 @@ func (c *towns) leader(s keys.Shard) (leader *town, epoch Epoch) {
 	return leader, epoch
 }
 
-// change makes a change of configuration, again until it holds.
+// change makes a change of configuration, again until it holds. Of an attempt whose leader has lost the lead
+// nobody knows what came of it: the next one asks for what is still missing.
 func (c *towns) change(s keys.Shard, changes ...Change) {
 	c.t.Helper()
 	c.await(fmt.Sprintf("change %+v of shard %d", changes, s), func() bool {
 		n, _ := c.leader(s)
+		status, err := n.Status(c.t.Context(), s)
+		if err != nil || status.Joint {
+			return false
+		}
+		missing := slices.DeleteFunc(slices.Clone(changes), func(ch Change) bool { return holds(status, ch) })
+		if len(missing) == 0 {
+			return true
+		}
 		done := make(chan error, 1)
-		n.ChangeConf(s, 0, changes, func(err error) { done <- err })
-		err := <-done
+		n.ChangeConf(s, 0, missing, func(err error) { done <- err })
+		err = <-done
 		if err != nil && !errors.Is(err, ErrNotCaughtUp) && !errors.Is(err, ErrChangeInFlight) {
 			c.t.Logf("change of shard %d: %v", s, err)
 		}
@@ -197,7 +207,38 @@ func (c *towns) change(s keys.Shard, changes ...Change) {
 	})
 }
 
-// replica makes a learner of a shard on a node.
+// holds says that a change has been made.
+func holds(status Status, ch Change) bool {
+	at := slices.IndexFunc(status.Replicas, func(r ReplicaStatus) bool { return r.Replica == ch.Replica })
+	switch ch.Kind {
+	case AddLearner:
+		return at >= 0
+	case AddVoter:
+		return at >= 0 && status.Replicas[at].Voter
+	default:
+		return at < 0
+	}
+}
+
+// handOver lets a node lead a shard, and gives its replica there.
+func (c *towns) handOver(s keys.Shard, name string) (id ReplicaID) {
+	c.t.Helper()
+	c.await("a hand-over to "+name, func() bool {
+		now, _ := c.leader(s)
+		status, err := now.Status(c.t.Context(), s)
+		at := slices.IndexFunc(status.Replicas, func(r ReplicaStatus) bool { return r.Node == name })
+		if err != nil || at < 0 {
+			return false
+		}
+		if id = status.Replicas[at].Replica; now.name != name {
+			now.Transfer(s, id)
+		}
+		return now.name == name
+	})
+	return id
+}
+
+// learner makes a learner of a shard on a node.
 func (c *towns) learner(s keys.Shard, name string) ReplicaID {
 	c.t.Helper()
 	id := c.next
@@ -257,7 +298,7 @@ func (c *towns) agree(s keys.Shard, conversation byte, revision uint64, names ..
 	}
 }
 
-// postWithout writes through the others.
+// postWithout writes through the others, as post does.
 func (c *towns) postWithout(lost *town, base uint64) {
 	c.t.Helper()
 	c.await("a write without "+lost.name, func() bool {
@@ -265,7 +306,11 @@ func (c *towns) postWithout(lost *town, base uint64) {
 			if n == lost || n.Host == nil {
 				continue
 			}
-			if lead := n.Lead(1); lead.Local && lead.Ready && n.write(1, lead.Epoch, post(1, 7, base)) == nil {
+			lead := n.Lead(1)
+			if !lead.Local || !lead.Ready {
+				continue
+			}
+			if revisionOf(c.t, n.Reader(), post(1, 7, 0)) > base || n.write(1, lead.Epoch, post(1, 7, base)) == nil {
 				return true
 			}
 		}

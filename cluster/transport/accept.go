@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// errCrowded says that as many streams are open as may be.
+var errCrowded = errors.New("too many streams are open")
+
 // acceptLoop takes connections until the listener is closed.
 func (t *TCP) acceptLoop() error {
 	for {
@@ -24,6 +27,7 @@ func (t *TCP) acceptLoop() error {
 			continue
 		}
 		if !t.enter() {
+			t.refused(conn.RemoteAddr(), errCrowded)
 			_ = conn.Close()
 			continue
 		}
@@ -139,12 +143,10 @@ func (t *TCP) judge(conn net.Conn, h hello) error {
 	return nil
 }
 
+// readBatches hands on what comes until the node has said nothing for SilentAfter: a batch may take longer to come.
 func (t *TCP) readBatches(conn net.Conn, node string) error {
-	r := bufio.NewReaderSize(conn, 64<<10)
+	r := bufio.NewReaderSize(&pacedConn{conn, t.o.SilentAfter}, 64<<10)
 	for {
-		if err := conn.SetReadDeadline(time.Now().Add(t.o.SilentAfter)); err != nil {
-			return err
-		}
 		batch, err := readFrame(r, t.o.BatchBytesMax)
 		if err != nil {
 			return err

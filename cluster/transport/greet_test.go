@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"parley/cluster/certs"
 )
 
 func nothing(io.Writer) error { return nil }
@@ -74,6 +76,29 @@ func TestStrangersDoNotFillTheLog(t *testing.T) {
 	}
 	if n := strings.Count(out.String(), "stream refused"); n != 1 || testutil.ToFloat64(b.refusals) != knocks {
 		t.Errorf("%d lines, %v counted:\n%s", n, testutil.ToFloat64(b.refusals), out)
+	}
+}
+
+// TestStreamsBeyondTheLimitAreCounted: who is one too many is refused, and that is counted.
+func TestStreamsBeyondTheLimitAreCounted(t *testing.T) {
+	o := testOptions("c", "b")
+	o.StreamsMax = 1
+	b, _ := listenWith(t, o, book{})
+	defer b.Close()
+	var last net.Conn
+	for range 2 { // they are accepted in this order
+		conn, err := net.Dial("tcp", b.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		last = conn
+	}
+	if _, err := last.Read(make([]byte, 1)); err == nil {
+		t.Error("one stream too many is answered")
+	}
+	if n := testutil.ToFloat64(b.refusals); n != 1 {
+		t.Errorf("%v refusals were counted", n)
 	}
 }
 
@@ -163,8 +188,30 @@ func (a *authority) config(name string) *tls.Config {
 	}
 }
 
+// issued is what nodes use: the configurations of certificates that one authority has issued, by the names in these.
+func issued(t *testing.T, names ...string) map[string]*tls.Config {
+	t.Helper()
+	authority, configs := t.TempDir(), map[string]*tls.Config{}
+	if err := certs.CreateAuthority(authority, "c", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		dir := t.TempDir()
+		if err := certs.Issue(authority, dir, name, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		source, err := certs.Open(certs.FilesIn(dir), time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		configs[name] = source.Config()
+	}
+	return configs
+}
+
 // TestTCPOverTLS shows that both ends ask for a certificate of their authority for the very node.
 func TestTCPOverTLS(t *testing.T) {
+	nodes := issued(t, "a", "b", "c")
 	ours, theirs := newAuthority(t), newAuthority(t)
 	lax := ours.config("a")
 	lax.ClientAuth, lax.Certificates = tls.RequestClientCert, nil // what it listens with, and nothing to show
@@ -184,12 +231,14 @@ func TestTCPOverTLS(t *testing.T) {
 		{"a without a certificate, to one that does not insist", lax, open, false},
 		{"a in the clear", nil, ours.config("b"), false},
 		{"b in the clear", ours.config("a"), nil, false},
+		{"both as they are issued", nodes["a"], nodes["b"], true},
+		{"a as c is issued", nodes["c"], nodes["b"], false},
+		{"b as c is issued", nodes["a"], nodes["c"], false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			addresses := book{}
 			oa, ob := testOptions("c", "a"), testOptions("c", "b")
 			oa.TLS, ob.TLS = c.a, c.b
-			oa.DialTimeout, ob.DialTimeout = 300*time.Millisecond, 300*time.Millisecond
 			a, heardA := listenWith(t, oa, addresses)
 			defer a.Close()
 			b, heardB := listenWith(t, ob, addresses)
@@ -235,8 +284,9 @@ func TestTCPProbesTheDead(t *testing.T) {
 
 // TestTCPHearsSilence shows that a node whose connection lives but says nothing counts as down.
 func TestTCPHearsSilence(t *testing.T) {
-	addresses := book{}
-	b, heard := listen(t, "c", "b", addresses)
+	o := testOptions("c", "b")
+	o.SilentAfter = 500 * time.Millisecond
+	b, heard := listenWith(t, o, book{})
 	defer b.Close()
 	conn, err := net.Dial("tcp", b.Addr().String())
 	if err != nil {
@@ -244,13 +294,13 @@ func TestTCPHearsSilence(t *testing.T) {
 	}
 	defer conn.Close()
 	h := hello{version: Version, purpose: purposeBatches, to: "b", Identity: Identity{Cluster: "c", Node: "a", Store: "s", Incarnation: 1}}
+	began := time.Now() // b counts from when it has heard the hello
 	if err := writeFrame(conn, h.encode()); err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
 	want(t, heard.events, "up a")
 	want(t, heard.events, "down a")
-	if took := time.Since(began); took < DefaultTCPOptions().SilentAfter {
+	if took := time.Since(began); took < o.SilentAfter {
 		t.Fatalf("down after %v", took)
 	}
 }

@@ -1,10 +1,16 @@
 package transport
 
 import (
+	"errors"
 	"net"
+	"os"
 	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // latest is a Handler that keeps what it was told last of a node.
@@ -48,4 +54,29 @@ func TestWhoIsBackIsUp(t *testing.T) {
 	if err := tcp.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestALongBatchIsNoSilence: over a slow way a large batch takes longer than a node may be silent. All the while it
+// speaks; when it stops it is silent as ever.
+func TestALongBatchIsNoSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		heard := newSink()
+		b := &TCP{o: testOptions("c", "b"), handler: heard}
+		here, there := net.Pipe()
+		defer there.Close()
+		var reading errgroup.Group
+		reading.Go(func() error { defer here.Close(); return b.readBatches(here, "a") })
+		pace := time.NewTicker(b.o.SilentAfter / 2)
+		defer pace.Stop()
+		for _, piece := range []string{"\x00\x00\x00\x05", "b", "a", "t", "c", "h"} {
+			if _, err := there.Write([]byte(piece)); err != nil {
+				t.Fatal(err)
+			}
+			<-pace.C
+		}
+		want(t, heard.batches, "a:batch")
+		if err := reading.Wait(); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("it stopped: %v", err)
+		}
+	})
 }

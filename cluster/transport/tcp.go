@@ -233,14 +233,7 @@ func (t *TCP) dial(ctx context.Context, node string, why purpose) (net.Conn, err
 	}
 	release := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer release()
-	err = writeFrame(conn, hello{version: Version, purpose: why, to: node, Identity: t.o.Identity}.encode())
-	var answer []byte
-	if err == nil {
-		answer, err = readFrame(conn, helloSizeMax)
-	}
-	if err == nil {
-		err = readAnswer(answer)
-	}
+	err = t.introduce(ctx, conn, node, why)
 	if errors.Is(err, ErrRemoved) && t.o.Removed != nil {
 		t.o.Removed(node, err)
 	}
@@ -248,6 +241,26 @@ func (t *TCP) dial(ctx context.Context, node string, why purpose) (net.Conn, err
 		return nil, errors.Join(fmt.Errorf("greet node %s: %w", node, err), conn.Close())
 	}
 	return conn, nil
+}
+
+// introduce says hello to a node, once it has shown by its certificate that it is that one.
+func (t *TCP) introduce(ctx context.Context, conn net.Conn, node string, why purpose) error {
+	if encrypted, ok := conn.(*tls.Conn); ok {
+		if err := encrypted.HandshakeContext(ctx); err != nil {
+			return err
+		}
+		if err := encrypted.ConnectionState().PeerCertificates[0].VerifyHostname(node); err != nil {
+			return err
+		}
+	}
+	if err := writeFrame(conn, hello{version: Version, purpose: why, to: node, Identity: t.o.Identity}.encode()); err != nil {
+		return err
+	}
+	answer, err := readFrame(conn, helloSizeMax)
+	if err != nil {
+		return err
+	}
+	return readAnswer(answer)
 }
 
 // drop counts a batch that is lost.

@@ -50,10 +50,11 @@ func listen(t *testing.T, cluster, node string, addresses book) (*TCP, *sink) {
 	return listenWith(t, testOptions(cluster, node), addresses)
 }
 
+// testOptions are those of a patient node: on a busy machine a batch that was not given the time is lost.
 func testOptions(cluster, node string) TCPOptions {
 	o := DefaultTCPOptions()
 	o.Identity = Identity{Cluster: cluster, Node: node, Store: "store-" + node, Incarnation: 1}
-	o.RedialAfter = time.Millisecond
+	o.RedialAfter, o.SilentAfter, o.DialTimeout = time.Millisecond, time.Minute, time.Minute
 	return o
 }
 

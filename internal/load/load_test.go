@@ -3,14 +3,16 @@ package load
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
@@ -25,21 +27,29 @@ type crowd struct {
 	swallow int
 
 	mu      sync.Mutex
-	members []*websocket.Conn // guarded by mu
-	posted  int               // guarded by mu
+	members []member // guarded by mu
+	posted  int      // guarded by mu
+}
+
+// member is a connection as the server sees it.
+type member interface {
+	Read(context.Context) (websocket.MessageType, []byte, error)
+	Write(context.Context, websocket.MessageType, []byte) error
 }
 
 func (s *crowd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c, err := websocket.Accept(w, r, nil)
-	if err != nil {
-		return
+	if c, err := websocket.Accept(w, r, nil); err == nil {
+		s.serve(r.Context(), c)
 	}
+}
+
+func (s *crowd) serve(ctx context.Context, c member) {
 	s.mu.Lock()
 	s.members = append(s.members, c)
-	_ = c.Write(r.Context(), websocket.MessageText, []byte("welcome"))
+	_ = c.Write(ctx, websocket.MessageText, []byte("welcome"))
 	s.mu.Unlock()
 	for {
-		_, m, err := c.Read(r.Context())
+		_, m, err := c.Read(ctx)
 		if err != nil {
 			return
 		}
@@ -48,20 +58,40 @@ func (s *crowd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		lost := s.swallow > 0 && s.posted%s.swallow == 0
 		for _, to := range s.members {
 			if !lost {
-				_ = to.Write(r.Context(), websocket.MessageText, append([]byte("M"), m...))
+				_ = to.Write(ctx, websocket.MessageText, append([]byte("M"), m...))
 			}
 		}
-		_ = c.Write(r.Context(), websocket.MessageText, append([]byte("A"), m...))
+		_ = c.Write(ctx, websocket.MessageText, append([]byte("A"), m...))
 		s.mu.Unlock()
 	}
 }
 
+// piped is a member whose frames go through memory. They are short, and masked with zeros.
+type piped struct{ end net.Conn }
+
+func (p piped) Read(context.Context) (websocket.MessageType, []byte, error) {
+	var head [6]byte
+	if _, err := io.ReadFull(p.end, head[:]); err != nil {
+		return 0, nil, err
+	}
+	m := make([]byte, head[1]&0x7f)
+	_, err := io.ReadFull(p.end, m)
+	return websocket.MessageText, m, err
+}
+
+func (p piped) Write(_ context.Context, _ websocket.MessageType, m []byte) error {
+	_, err := p.end.Write(append([]byte{0x80 | opText, byte(len(m))}, m...))
+	return err
+}
+
 // crowdTarget speaks to it: a message is its stamp.
-type crowdTarget struct{ url string }
+type crowdTarget struct {
+	dial func(context.Context) (*Conn, error)
+}
 
 func (t crowdTarget) Prepare(context.Context, int, int) error { return nil }
 func (t crowdTarget) Open(ctx context.Context, _, _ int) (*Conn, error) {
-	c, err := Dial(ctx, t.url, "")
+	c, err := t.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -79,35 +109,75 @@ func (t crowdTarget) Kind(p []byte) Kind {
 func (t crowdTarget) Stamp(p []byte) (int64, bool) { return digits(p[1:]) }
 func (t crowdTarget) Opcode() byte                 { return opText }
 
-func run(t *testing.T, s *crowd) Report {
+// within runs a test of a fleet whose server, network and time are in a bubble: no machine is too slow for it.
+func within(t *testing.T, s *crowd, shape Shape, test func(*testing.T, *Fleet)) {
 	t.Helper()
-	server := httptest.NewServer(s)
-	defer server.Close()
-	f, err := Connect(t.Context(), crowdTarget{strings.Replace(server.URL, "http", "ws", 1)}, Shape{Rooms: 1, Members: 10, Senders: 3}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		var served sync.WaitGroup
+		defer served.Wait()
+		f, err := Connect(t.Context(), crowdTarget{func(ctx context.Context) (*Conn, error) {
+			ours, theirs := net.Pipe()
+			served.Go(func() { s.serve(ctx, piped{theirs}) })
+			return &Conn{Conn: ours}, nil
+		}}, shape, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := f.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		test(t, f)
+	})
+}
+
+func run(t *testing.T, f *Fleet) Report {
+	t.Helper()
 	r, err := f.Run(t.Context(), 200, 500*time.Millisecond)
-	if err := errors.Join(err, f.Close()); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
 func TestEverythingIsCounted(t *testing.T) {
-	r := run(t, &crowd{})
-	if r.Sent != 100 || r.Acked != 100 || r.Delivered != 1000 || r.Expected != 1000 || r.Lost != 0 {
-		t.Errorf("%+v", r)
-	}
-	if r.P99 == 0 || r.AckP50 == 0 || r.P50 > r.P99 {
-		t.Errorf("latencies: %s", r)
-	}
+	within(t, &crowd{}, Shape{Rooms: 1, Members: 10, Senders: 3}, func(t *testing.T, f *Fleet) {
+		r := run(t, f)
+		if r.Sent != 100 || r.Acked != 100 || r.Delivered != 1000 || r.Expected != 1000 || r.Lost != 0 || !r.Kept() {
+			t.Errorf("%+v", r)
+		}
+		if r.P99 == 0 || r.AckP50 == 0 || r.P50 > r.P99 {
+			t.Errorf("latencies: %s", r)
+		}
+	})
 }
 
 func TestALossIsSeen(t *testing.T) {
-	r := run(t, &crowd{swallow: 10})
-	if r.Delivered != 900 || r.Kept() {
-		t.Errorf("%+v", r)
+	within(t, &crowd{swallow: 10}, Shape{Rooms: 1, Members: 10, Senders: 3}, func(t *testing.T, f *Fleet) {
+		if r := run(t, f); r.Delivered != 900 || r.Kept() {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// TestARealServer: what the others show of memory holds over sockets, too, however long that takes.
+func TestARealServer(t *testing.T) {
+	server := httptest.NewServer(&crowd{})
+	defer server.Close()
+	f, err := Connect(t.Context(), crowdTarget{func(ctx context.Context) (*Conn, error) {
+		return Dial(ctx, strings.Replace(server.URL, "http", "ws", 1), "")
+	}}, Shape{Rooms: 1, Members: 10, Senders: 3}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, f)
+	f.settle(t.Context(), time.Minute)
+	if c, want := f.Counts(), (Counts{Sent: 100, Acked: 100, Delivered: 1000}); c != want {
+		t.Errorf("%+v", c)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -164,38 +234,30 @@ func TestParleyStamps(t *testing.T) {
 
 // TestClimb doubles up to the ceiling.
 func TestClimb(t *testing.T) {
-	server := httptest.NewServer(&crowd{})
-	defer server.Close()
-	f, err := Connect(t.Context(), crowdTarget{strings.Replace(server.URL, "http", "ws", 1)}, Shape{Rooms: 1, Members: 2, Senders: 2}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var rates []float64
-	best, err := f.Climb(t.Context(), 50, 100, 100*time.Millisecond, func(r Report) { rates = append(rates, r.Rate) })
-	if err := errors.Join(err, f.Close()); err != nil {
-		t.Fatal(err)
-	}
-	if best.Rate != 100 || fmt.Sprint(rates) != "[50 100]" {
-		t.Errorf("best %v of the steps %v, want 100 of 50 and 100", best.Rate, rates)
-	}
+	within(t, &crowd{}, Shape{Rooms: 1, Members: 2, Senders: 2}, func(t *testing.T, f *Fleet) {
+		var rates []float64
+		best, err := f.Climb(t.Context(), 50, 100, 100*time.Millisecond, func(r Report) { rates = append(rates, r.Rate) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if best.Rate != 100 || fmt.Sprint(rates) != "[50 100]" {
+			t.Errorf("best %v of the steps %v, want 100 of 50 and 100", best.Rate, rates)
+		}
+	})
 }
 
 // TestClimbDown tries every rate twice and halves it while nothing is kept.
 func TestClimbDown(t *testing.T) {
-	server := httptest.NewServer(&crowd{swallow: 1})
-	defer server.Close()
-	f, err := Connect(t.Context(), crowdTarget{strings.Replace(server.URL, "http", "ws", 1)}, Shape{Rooms: 1, Members: 1, Senders: 1}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var rates []float64
-	c := climb{fleet: f, lasts: 50 * time.Millisecond, told: func(r Report) { rates = append(rates, r.Rate); f.delivered.Store(r.Sent) }}
-	c.double(t.Context(), 40, 40)
-	c.step(t.Context(), c.high/2)
-	if err := errors.Join(c.err, f.Close()); err != nil {
-		t.Fatal(err)
-	}
-	if c.best.Rate != 0 || c.high != 20 || fmt.Sprint(rates) != "[40 40 20 20]" {
-		t.Errorf("best %v, bound %v, steps %v", c.best.Rate, c.high, rates)
-	}
+	within(t, &crowd{swallow: 1}, Shape{Rooms: 1, Members: 1, Senders: 1}, func(t *testing.T, f *Fleet) {
+		var rates []float64
+		c := climb{fleet: f, lasts: 50 * time.Millisecond, told: func(r Report) { rates = append(rates, r.Rate) }}
+		c.double(t.Context(), 40, 40)
+		c.step(t.Context(), c.high/2)
+		if c.err != nil {
+			t.Fatal(c.err)
+		}
+		if c.best.Rate != 0 || c.high != 20 || fmt.Sprint(rates) != "[40 40 20 20]" {
+			t.Errorf("best %v, bound %v, steps %v", c.best.Rate, c.high, rates)
+		}
+	})
 }

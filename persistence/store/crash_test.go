@@ -356,18 +356,17 @@ func TestSnapshotInstallIsAllOrNothing(t *testing.T) {
 	if err := install(t.Context(), st, jumper, 48); err != nil {
 		t.Fatal(err)
 	}
-	every.on.Store(false)
-	every.cuts = append(every.cuts, disk.powerCut(vfs.CrashCloneCfg{})) // the last: after it returned
+	cuts := every.stop()
 
 	var seen []uint64
-	for i, fs := range every.cuts {
+	for i, fs := range cuts {
 		after := open(t, "n1", options(fs))
 		n, rows := survived(t, after, jumper)
 		if !maps.Equal(rows, stateAfter(jumper, n)) {
-			t.Errorf("cut %d of %d: applied %d, but not exactly its effects", i, len(every.cuts), n)
+			t.Errorf("cut %d of %d: applied %d, but not exactly its effects", i, len(cuts), n)
 		}
 		if seen = append(seen, n); i > 0 && seen[i-1] > n {
-			t.Errorf("cut %d of %d: back from %d to %d", i, len(every.cuts), seen[i-1], n)
+			t.Errorf("cut %d of %d: back from %d to %d", i, len(cuts), seen[i-1], n)
 		}
 	}
 	if last := seen[len(seen)-1]; last != 48 {
@@ -394,6 +393,15 @@ func (e *everyOperation) MaybeError(op errorfs.Op) error {
 		e.cuts = append(e.cuts, e.disk.powerCut(vfs.CrashCloneCfg{}))
 	}
 	return nil
+}
+
+// stop takes the last copy, and gives all. Pebble's own work may go on, and be cut: those copies are no more asked for.
+func (e *everyOperation) stop() []*vfs.MemFS {
+	e.on.Store(false)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.cuts = append(e.cuts, e.disk.powerCut(vfs.CrashCloneCfg{}))
+	return e.cuts
 }
 
 // String implements errorfs.Injector.

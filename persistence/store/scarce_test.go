@@ -222,9 +222,12 @@ func TestAStoreWhoseWriteWaitsIsFull(t *testing.T) {
 		t.Fatal(err) // into the reserve
 	}
 	disk.set(0)
+	for len(disk.refusals) > 0 {
+		<-disk.refusals // of the first write
+	}
 	done := make(chan error, 1)
 	go func() { done <- logs(st, 2) }()
-	for range 3 { // the first of them is before the write waits
+	for range 2 { // the first of them is before the write waits
 		disk.refused(t)
 	}
 	for second := range 10 {

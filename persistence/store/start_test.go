@@ -75,7 +75,8 @@ func (c *startCutter) cutAfterRemove(name string) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	cut := startCut{c.disk.powerCut(vfs.CrashCloneCfg{}), "after the removal of " + name, c.promised.Load()}
+	promised := c.promised.Load() // before the copy, as in cut: what is promised after it is not in it
+	cut := startCut{c.disk.powerCut(vfs.CrashCloneCfg{}), "after the removal of " + name, promised}
 	c.cuts = append(c.cuts, cut)
 	return errors.Join(cut.fs.RemoveAll(name), syncDir(cut.fs, cut.fs.PathDir(name)))
 }

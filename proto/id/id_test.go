@@ -9,9 +9,11 @@ import (
 )
 
 func TestParseTakesOnlyTheCanonicalForm(t *testing.T) {
-	good := New(Conversation)
-	if b, err := Parse(Conversation, good); err != nil || Format(Conversation, b) != good {
-		t.Fatalf("%s does not survive a round trip: %v", good, err)
+	const good = "CON-0de7a7b5-6f5a-4f6a-8a44-2f7a3d1c9b10"
+	for _, s := range []string{good, New(Conversation)} {
+		if b, err := Parse(Conversation, s); err != nil || Format(Conversation, b) != s {
+			t.Fatalf("%s does not survive a round trip: %v", s, err)
+		}
 	}
 	for _, bad := range []string{"", "CON-", "con-" + good[4:], strings.ToUpper(good), good + "0", good[4:],
 		"USR-" + good[4:], "CON-{" + good[5:39] + "}", strings.ReplaceAll(good, "-", ""), "CON-" + strings.Repeat("\x00", 36)} {

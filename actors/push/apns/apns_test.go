@@ -75,7 +75,7 @@ func newWorld(t *testing.T) *world {
 	w.production, w.sandbox = newApple(t, clients), newApple(t, clients)
 	o := DefaultOptions()
 	o.URL, o.SandboxURL, o.Now = w.production.server.URL, w.sandbox.server.URL, func() time.Time { return w.now }
-	o.Client.RootCAs = x509.NewCertPool()
+	o.Client.Timeout, o.Client.RootCAs = time.Minute, x509.NewCertPool()
 	o.Client.RootCAs.AddCert(w.production.server.Certificate())
 	o.Client.RootCAs.AddCert(w.sandbox.server.Certificate())
 	var err error

@@ -59,7 +59,9 @@ func TestPostFollowsNothingAndReadsLittle(t *testing.T) {
 		_, _ = w.Write(make([]byte, 1<<20))
 	}))
 	defer server.Close()
-	c := NewClient(DefaultClientOptions(), nil)
+	o := DefaultClientOptions()
+	o.Timeout = time.Minute
+	c := NewClient(o, nil)
 	defer c.CloseIdleConnections()
 	a, err := Post(t.Context(), c, server.URL, http.Header{}, []byte("x"))
 	if err != nil || a.Status != http.StatusTemporaryRedirect || asked != 1 || len(a.Body) != answerBytesMax {

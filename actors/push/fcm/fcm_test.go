@@ -58,7 +58,7 @@ func newGoogle(t *testing.T) (*google, *Sender) {
 	t.Cleanup(g.server.Close)
 	o := DefaultOptions()
 	o.URL, o.TokenURL = g.server.URL+"/", g.server.URL+"/token"
-	o.Client.RootCAs = x509.NewCertPool()
+	o.Client.Timeout, o.Client.RootCAs = time.Minute, x509.NewCertPool()
 	o.Client.RootCAs.AddCert(g.server.Certificate())
 	s, err := New(o)
 	if err != nil {

@@ -54,7 +54,7 @@ func newService(t *testing.T) (*service, *Sender) {
 	t.Cleanup(s.server.Close)
 	o := DefaultOptions()
 	o.Hosts = []string{strings.TrimPrefix(s.server.URL, "https://")}
-	o.Client.RootCAs = x509.NewCertPool()
+	o.Client.Timeout, o.Client.RootCAs = time.Minute, x509.NewCertPool()
 	o.Client.RootCAs.AddCert(s.server.Certificate())
 	sender, err := New(o)
 	if err != nil {

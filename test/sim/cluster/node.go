@@ -107,7 +107,8 @@ func (n *node) open() (err error) {
 		return err
 	}
 	o := shard.DefaultOptions()
-	o.Node, o.ReadsFrom, o.KeepEntries, o.SnapshotBytesPerSecond = n.name, n.life<<32, 8, 0
+	o.Node, o.ReadsFrom, o.SnapshotBytesPerSecond = n.name, n.life<<32, 0
+	o.KeepEntries, o.HeldBytes = 8, 4<<10 // so little that snapshots are needed, and are overtaken
 	o.Removed = n.departed
 	if n.stepper, err = shard.OpenStepper(n.store, endpoint{n}, n, o); err != nil {
 		return err
