@@ -43,7 +43,11 @@ func setup(t *terminal, command *cobra.Command, key, secret string) error {
 	if err != nil {
 		fmt.Fprintf(t.err, "Not checked yet: %s\n", err)
 	}
-	saved := client.Credentials{APIKey: key, APISecret: secret}
+	before, err := client.ReadCredentials(t.home)
+	if err != nil {
+		return err
+	}
+	saved := client.Credentials{URL: before.URL, APIKey: key, APISecret: secret}
 	if command.Flags().Changed("url") {
 		saved.URL = g.credentials.URL
 	}

@@ -61,7 +61,7 @@ func (p *benchPlan) validate() error {
 		return usagef("--rooms times --members must be 1 to %d", benchClientsMax)
 	case p.shape.Senders < 0 || p.shape.Senders > p.shape.Members:
 		return usagef("--senders must be 1 to the number of --members")
-	case p.rate < 0 || p.rate > benchRateMax:
+	case !(p.rate >= 0 && p.rate <= benchRateMax):
 		return usagef("--rate must be 0 to %d", benchRateMax)
 	case p.lasts < time.Second || p.lasts > time.Hour:
 		return usagef("--duration must be 1s to 1h")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"parley/actors/driver"
 	"parley/edge/admin"
 )
 
@@ -73,6 +74,8 @@ func nodeVerbs() []nodeVerb {
 			switch {
 			case n.Leads > 0:
 				return count(n.Leads, "leadership") + " to hand over"
+			case mute(s, n):
+				return count(s.LeaderlessShards, "shard") + " of which no leader answers"
 			case n.Away != nil && !*n.Away:
 				return "clients to send away"
 			}
@@ -82,7 +85,7 @@ func nodeVerbs() []nodeVerb {
 		name: "undrain", short: "Let a drained node lead again",
 		ask: "Node %s will lead shards and serve clients again.",
 		remaining: func(s *admin.Status, node string) string {
-			if n, _ := find(s, node); n.State == "draining" || n.Away != nil && *n.Away {
+			if n, _ := find(s, node); n.State == "draining" || n.Away != nil && *n.Away || n.Away == nil && mute(s, n) {
 				return "it does not serve clients yet"
 			}
 			return ""
@@ -104,6 +107,10 @@ func nodeVerbs() []nodeVerb {
 		},
 	}}
 }
+
+// mute says that a node may be one that did not answer in time, as happens on a busy machine: of what it leads,
+// and whether it is away, the status then says nothing.
+func mute(s *admin.Status, n admin.Node) bool { return n.Live && s.LeaderlessShards > 0 }
 
 func find(s *admin.Status, node string) (admin.Node, bool) {
 	for _, n := range s.Nodes {
@@ -143,10 +150,14 @@ func clusterStatus(t *terminal, command *cobra.Command) error {
 
 // stateOf is a node's state, with what an operator should look at.
 func stateOf(n admin.Node) string {
-	if n.DiskFull {
-		return n.State + ", disk full"
+	state := n.State
+	if !n.Live && (state == "draining" || state == "removing") {
+		state += ", down"
 	}
-	return n.State
+	if n.DiskFull {
+		state += ", disk full"
+	}
+	return state
 }
 
 func printStatus(w io.Writer, s *admin.Status) error {
@@ -160,7 +171,7 @@ func printStatus(w io.Writer, s *admin.Status) error {
 		return err
 	}
 	fmt.Fprintf(w, "\n%s, %d under-replicated, %d without a leader; %s\n",
-		count(s.Shards, "shard"), s.UnderReplicatedShards, s.LeaderlessShards, tolerance(s.FailuresTolerated))
+		count(s.Shards, "shard"), s.UnderReplicatedShards, s.LeaderlessShards, tolerance(s))
 	if s.WaitingForSpace > 0 {
 		lack := "lack"
 		if s.WaitingForSpace == 1 {
@@ -183,11 +194,19 @@ func printStatus(w io.Writer, s *admin.Status) error {
 	return nil
 }
 
-func tolerance(n int) string {
-	switch n {
-	case 0:
+func tolerance(s *admin.Status) string {
+	keepers := 0 // nodes that keep data, whether they are up or not
+	for _, n := range s.Nodes {
+		if slices.Contains(n.Roles, driver.RoleShards) {
+			keepers++
+		}
+	}
+	switch n := s.FailuresTolerated; {
+	case n == 0 && keepers >= 3:
+		return "no further failure is tolerated"
+	case n == 0:
 		return "no failure is tolerated: with three nodes or more, one would be"
-	case 1:
+	case n == 1:
 		return "1 node may fail"
 	default:
 		return fmt.Sprintf("%d nodes may fail at once", n)

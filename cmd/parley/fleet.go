@@ -26,6 +26,7 @@ const (
 	fleetMax       = 9
 	fleetStopAfter = 30 * time.Second // a process that has not stopped by then is killed
 	fleetLookEvery = 200 * time.Millisecond
+	fleetLog       = "node.log" // in the directory of each
 )
 
 // fleet is the further nodes of `parley dev --nodes`: each is a process of its own, whose log goes
@@ -51,10 +52,7 @@ func startFleet(t *terminal, first settings.Settings, join string, count int) (*
 	for i := 2; i <= count; i++ {
 		name := "node-" + strconv.Itoa(i)
 		dir := filepath.Join(first.DataDir, name)
-		command := exec.CommandContext(ctx, binary, "serve", "--"+parentFlag, strconv.Itoa(os.Getpid()),
-			"--node-name", name, "--data-dir", dir, "--join", join,
-			"--http-addr", anyPort, "--gossip-addr", anyPort, "--rpc-addr", anyPort, "--raft-addr", anyPort,
-			"--log-level", first.LogLevel, "--webhook-allow", strings.Join(first.WebhookAllow, ","))
+		command := exec.CommandContext(ctx, binary, fleetArgs(first, name, dir, join)...)
 		command.Env = t.environ
 		command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 		command.WaitDelay = fleetStopAfter
@@ -67,6 +65,15 @@ func startFleet(t *terminal, first settings.Settings, join string, count int) (*
 	return f, nil
 }
 
+// fleetArgs start one of the further nodes. It has the first one's variables, and nothing of what they say of its own
+// addresses and directory.
+func fleetArgs(first settings.Settings, name, dir, join string) []string {
+	return []string{"serve", "--" + parentFlag, strconv.Itoa(os.Getpid()),
+		"--node-name", name, "--data-dir", dir, "--join", join,
+		"--http-addr", anyPort, "--admin-addr", "", "--gossip-addr", anyPort, "--rpc-addr", anyPort, "--raft-addr", anyPort,
+		"--log-level", first.LogLevel, "--webhook-allow", strings.Join(first.WebhookAllow, ",")}
+}
+
 func (f *fleet) start(command *exec.Cmd, dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("data-dir: %w", err)
@@ -75,7 +82,7 @@ func (f *fleet) start(command *exec.Cmd, dir string) error {
 	if err := os.Remove(filepath.Join(dir, node.AddressesFile)); err != nil && !os.IsNotExist(err) {
 		return fmt.Errorf("forget the addresses of an earlier run: %w", err)
 	}
-	log, err := os.Create(filepath.Join(dir, "node.log"))
+	log, err := os.Create(filepath.Join(dir, fleetLog))
 	if err != nil {
 		return fmt.Errorf("open the log of %s: %w", dir, err)
 	}
@@ -123,11 +130,22 @@ func (f *fleet) await(ctx context.Context, shown *display, url string, c node.Cr
 		select {
 		case <-ticker.C:
 		case dir := <-f.ended:
-			return fmt.Errorf("a node has ended; its log is %s", filepath.Join(dir, "node.log"))
+			log := filepath.Join(dir, fleetLog)
+			return fmt.Errorf("a node has ended (%s): %s", log, lastWords(log))
 		case <-ctx.Done():
 			return fmt.Errorf("the nodes did not come together: %w", ctx.Err())
 		}
 	}
+}
+
+// lastWords are the end of a log, which goes with the directory if that is a temporary one.
+func lastWords(log string) string {
+	text, err := os.ReadFile(log)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return lines[len(lines)-1]
 }
 
 // growth says in a line how far the cluster has come, and whether it has come to its end.

@@ -53,7 +53,7 @@ type importReport struct {
 }
 
 func runImport(t *terminal, command *cobra.Command, o *importOptions, args []string) error {
-	if o.rate <= 0 || o.parallel < 1 || o.parallel > 32 {
+	if !(o.rate > 0) || o.parallel < 1 || o.parallel > 32 {
 		return usagef("--rate must be positive and --parallel from 1 to 32")
 	}
 	paths := make([]string, len(args))

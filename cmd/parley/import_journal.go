@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 )
 
@@ -46,9 +47,17 @@ func openJournal(path string, head journalHead) (*journal, error) {
 }
 
 func (j *journal) read(path string, head journalHead) error {
+	first, err := json.Marshal(head)
+	if err != nil {
+		return fmt.Errorf("begin journal: %w", err)
+	}
+	foreign := fmt.Errorf("%s belongs to another import (another export or application): name another with --journal, or remove it", path)
 	lines, whole := bufio.NewReader(j.file), int64(0)
 	for n := 0; ; n++ {
 		line, err := lines.ReadString('\n')
+		if errors.Is(err, io.EOF) && n == 0 && !strings.HasPrefix(string(first), line) {
+			return foreign // nor what a crash has left of a first line
+		}
 		if errors.Is(err, io.EOF) {
 			break // with an end that is no line
 		}
@@ -62,7 +71,7 @@ func (j *journal) read(path string, head journalHead) error {
 		}
 		var found journalHead
 		if json.Unmarshal([]byte(line), &found) != nil || found != head {
-			return fmt.Errorf("%s belongs to another import (another export or application): name another with --journal, or remove it", path)
+			return foreign
 		}
 	}
 	j.before = len(j.done)
@@ -74,10 +83,6 @@ func (j *journal) read(path string, head journalHead) error {
 	}
 	if whole > 0 {
 		return nil
-	}
-	first, err := json.Marshal(head)
-	if err != nil {
-		return fmt.Errorf("begin journal: %w", err)
 	}
 	return j.write(string(first))
 }

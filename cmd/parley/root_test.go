@@ -62,14 +62,19 @@ func (s *shell) run(args ...string) (int, string, string) {
 	return code, s.out.String(), s.errOut.String()
 }
 
-// ok wants success and gives standard output.
+// ok wants success and gives standard output. What a busy node did not do, or not in time, is asked again.
 func (s *shell) ok(args ...string) string {
 	s.t.Helper()
-	code, out, errOut := s.run(args...)
-	if code != exitDone {
-		s.t.Fatalf("parley %s: exit %d\n%s%s", strings.Join(args, " "), code, out, errOut)
+	for until := time.Now().Add(time.Minute); ; {
+		code, out, errOut := s.run(args...)
+		if code == exitDone {
+			return out
+		}
+		late := strings.Contains(errOut, "(system:error:unavailable)") || strings.Contains(errOut, "(system:error:unknown-outcome)")
+		if !late || time.Now().After(until) {
+			s.t.Fatalf("parley %s: exit %d\n%s%s", strings.Join(args, " "), code, out, errOut)
+		}
 	}
-	return out
 }
 
 // keyFile puts a new private key into the shell's directory.

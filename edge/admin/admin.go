@@ -85,6 +85,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, code.New(code.InvalidCredentials, "An API key and secret are needed."))
 		return
 	}
+	if err := web.CheckLogin(r); err != nil {
+		h.refuse(w, err)
+		return
+	}
 	if err := h.keys.Verify(ctx, key, secret); err != nil {
 		h.refuse(w, err)
 		return

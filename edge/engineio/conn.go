@@ -35,7 +35,7 @@ type Conn struct {
 	ready     func()        // guarded by mu; told when little waits, nil = nobody
 	whole     chan struct{} // guarded by mu; a whole answer is queued, closed when it is fetched
 	news      chan struct{} // guarded by mu; the poll that waits, closed to release it; nil = none
-	upgrading bool          // guarded by mu; polls are not held
+	upgrading int           // guarded by mu; probes that were answered: polls are not held meanwhile
 	closing   bool          // guarded by mu; nothing more is queued
 	closeBy   time.Time     // guarded by mu
 	heard     time.Time     // guarded by mu; the poller's last request

@@ -43,7 +43,10 @@ func (e *echo) Message(content []byte) {
 func (e *echo) say(text string) { e.conn.Send(message(text)) }
 
 func (e *echo) Due(now time.Time) time.Time {
-	e.world.due <- now
+	select {
+	case e.world.due <- now:
+	default: // nobody asks, and the clock must not wait
+	}
 	return time.Time{}
 }
 
@@ -60,6 +63,7 @@ type world struct {
 	metrics *prometheus.Registry
 	due     chan time.Time
 	client  *http.Client
+	sockets *socket.Server
 	server  *engineio.Server
 
 	mu   sync.Mutex
@@ -68,15 +72,15 @@ type world struct {
 
 func newWorld(t *testing.T, tunes ...func(*engineio.Options)) *world {
 	t.Helper()
-	w := &world{t: t, metrics: prometheus.NewRegistry(), due: make(chan time.Time, 64), client: &http.Client{Transport: &http.Transport{}}}
+	w := &world{t: t, metrics: prometheus.NewRegistry(), due: make(chan time.Time, 1), client: &http.Client{Transport: &http.Transport{}}}
 	so := socket.DefaultOptions()
-	so.CloseWithin = time.Second
+	so.HelloWithin, so.CloseWithin = time.Minute, time.Minute
 	sockets, err := socket.New(t.Context(), so)
 	if err != nil {
 		t.Fatal(err)
 	}
 	o := engineio.DefaultOptions()
-	o.Registerer, o.CloseWithin = w.metrics, time.Second
+	o.Registerer, o.CloseWithin = w.metrics, time.Minute
 	for _, change := range tunes {
 		change(&o)
 	}
@@ -91,7 +95,7 @@ func newWorld(t *testing.T, tunes ...func(*engineio.Options)) *world {
 		t.Fatal(err)
 	}
 	front := httptest.NewServer(server)
-	w.url, w.server = front.URL, server
+	w.url, w.sockets, w.server = front.URL, sockets, server
 	t.Cleanup(func() {
 		ended, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 200*time.Millisecond)
 		defer cancel()
@@ -332,7 +336,7 @@ func TestSilentPollerIsClosed(t *testing.T) {
 	w := newWorld(t, func(o *engineio.Options) {
 		o.PingInterval, o.PingTimeout, o.PollWithin = 20*time.Millisecond, 20*time.Millisecond, 10*time.Millisecond
 	})
-	w.open(3)
+	w.do("GET", "EIO=3&transport=polling", "") // it may be over before it is told its name
 	<-w.handler().closed
 }
 

@@ -134,7 +134,7 @@ func (s *Server) poll(w http.ResponseWriter, r *http.Request, c *Conn) {
 		return
 	}
 	c.heard = time.Now()
-	if len(c.queue) == 0 && !c.upgrading {
+	if len(c.queue) == 0 && c.upgrading == 0 {
 		news := make(chan struct{})
 		c.news = news
 		c.mu.Unlock()

@@ -57,6 +57,7 @@ func (s *Server) hello(c *Conn, upgrade string) string {
 type probe struct {
 	conn   *Conn
 	socket *socket.Conn
+	begun  bool // owned by the reader: polls are not held because of this probe
 	taken  bool // owned by the reader: the connection is carried by this socket
 }
 
@@ -75,7 +76,10 @@ func (p *probe) Message(binary bool, payload []byte) {
 		carrier{p.conn}.Message(binary, payload)
 	case !binary && string(payload) == "2probe":
 		p.socket.Send(frame("3probe"))
-		p.conn.beginUpgrade()
+		if !p.begun {
+			p.begun = true
+			p.conn.beginUpgrade()
+		}
 	case !binary && string(payload) == "5":
 		p.taken = p.conn.upgradeTo(p.socket)
 		if !p.taken {
@@ -88,8 +92,11 @@ func (p *probe) Message(binary bool, payload []byte) {
 
 // Closed implements socket.Handler.
 func (p *probe) Closed() {
-	if p.taken {
+	switch {
+	case p.taken:
 		carrier{p.conn}.Closed()
+	case p.begun:
+		p.conn.giveUpUpgrade()
 	}
 }
 
@@ -97,8 +104,15 @@ func (p *probe) Closed() {
 func (c *Conn) beginUpgrade() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.upgrading = true
+	c.upgrading++
 	c.release()
+}
+
+// giveUpUpgrade has polls held again: the client goes on polling, and what is answered at once is asked again at once.
+func (c *Conn) giveUpUpgrade() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.upgrading--
 }
 
 // upgradeTo moves the connection to ws, with what is queued.

@@ -27,6 +27,7 @@ type cluster struct {
 	gone      map[string]bool                // deleted
 	key       string                         // every application's
 	blind     error                          // why no application can be looked at
+	looked    func()                         // called once, when one was looked at and its answer is on its way
 	reads     int
 	refuse    error
 	gate      chan struct{} // nil = open; closed = opened again
@@ -81,8 +82,13 @@ func (c *cluster) Interest(ctx context.Context, i *nodev1.Interest) (*nodev1.Int
 
 // Application implements Cluster.
 func (c *cluster) Application(_ context.Context, id string) (*eventv1.Application, error) {
+	meanwhile := func() {}
+	defer func() { meanwhile() }()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.looked != nil {
+		meanwhile, c.looked = c.looked, nil
+	}
 	switch {
 	case c.blind != nil:
 		return nil, c.blind
@@ -174,7 +180,8 @@ func edge(t *testing.T, change func(*Options), story func(t *testing.T, h *Hub, 
 		c := newCluster()
 		h.Start(t.Context(), c, nil)
 		defer pump.Close()
-		defer h.Close() // also when the story fails: the clock would go on for ever
+		defer h.Close()        // also when the story fails: the clock would go on for ever
+		elapse(2 * watchEvery) // a ticker that has just begun may pass over its first tick
 		story(t, h, c)
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -316,24 +317,26 @@ func TestASilentEdgeKeepsItsPart(t *testing.T) {
 // TestAPlaceIsNotGivenTwiceWhileItMoves: a login that has asked one edge before a session went there, and
 // asks the other after it has left, must not find room.
 func TestAPlaceIsNotGivenTwiceWhileItMoves(t *testing.T) {
-	hubs, others := edges(t, 3, 6)
-	ids, _ := hubs[0].open(t, 3)
-	hubs[0].age()
-	hubs[1].open(t, 1)
-	hubs[2].open(t, 2)
-	others[2].hubs = hubs[1:2] // asked first
-	hubs[2].others = &meddler{neighbours: &neighbours{hubs: hubs[:1]}, first: others[2], meddle: func() {
-		if _, _, err := hubs[1].OpenSession(t.Context(), goesOn(ids[0]), &holder{}); err != nil {
-			t.Error(err)
+	synctest.Test(t, func(t *testing.T) { // time stands still: a place that was left stays taken only for a while
+		hubs, others := edges(t, 3, 6)
+		ids, _ := hubs[0].open(t, 3)
+		hubs[0].age()
+		hubs[1].open(t, 1)
+		hubs[2].open(t, 2)
+		others[2].hubs = hubs[1:2] // asked first
+		hubs[2].others = &meddler{neighbours: &neighbours{hubs: hubs[:1]}, first: others[2], meddle: func() {
+			if _, _, err := hubs[1].OpenSession(t.Context(), goesOn(ids[0]), &holder{}); err != nil {
+				t.Error(err)
+			}
+		}}
+		if _, _, err := hubs[2].OpenSession(t.Context(), ann, &holder{}); !code.Has(err, code.TooManySessions) {
+			t.Errorf("a seventh session: %v", err)
 		}
-	}}
-	if _, _, err := hubs[2].OpenSession(t.Context(), ann, &holder{}); !code.Has(err, code.TooManySessions) {
-		t.Errorf("a seventh session: %v", err)
-	}
-	hubs[0].sessions.sweep(time.Now().Add(lingers))
-	if left := hubs[0].places(); !slices.Equal(left, ids[1:]) {
-		t.Errorf("%q are left", left)
-	}
+		hubs[0].sessions.sweep(time.Now().Add(lingers))
+		if left := hubs[0].places(); !slices.Equal(left, ids[1:]) {
+			t.Errorf("%q are left", left)
+		}
+	})
 }
 
 // TestAllSessionsOfALostEdgeGoOn at the others, however they meet, with as many as there may be; what the

@@ -51,10 +51,11 @@ func (h *Hub) watch() {
 func (h *Hub) review(known map[string]tenant, now time.Time) map[string]tenant {
 	next := map[string]tenant{}
 	for _, id := range h.sessions.applications() {
+		seen := h.sessions.given()
 		a, err := h.application(id)
 		switch {
 		case code.Has(err, code.ApplicationNotFound):
-			h.revoke(id, nil)
+			h.revoke(id, nil, seen)
 			continue
 		case err != nil: // nobody can tell at the moment
 			h.options.Logger.Debug("an application could not be looked at", "application", id, "error", err)
@@ -68,7 +69,7 @@ func (h *Hub) review(known map[string]tenant, now time.Time) map[string]tenant {
 			t = tenant{a.GetPublicKey(), a.GetPreviousPublicKey(), now.Add(settling)}
 		}
 		if now.Before(t.until) {
-			h.revoke(id, a)
+			h.revoke(id, a, seen)
 		}
 		next[id] = t
 	}
@@ -82,13 +83,14 @@ func (h *Hub) application(id string) (*eventv1.Application, error) {
 }
 
 // revoke ends the sessions of an application whose tokens were signed with none of its keys: all of them
-// if it is gone, which is nil.
-func (h *Hub) revoke(id string, a *eventv1.Application) {
+// if it is gone, which is nil. Of tokens that were given since they were seen it says nothing: they may have been
+// verified after the application was looked at. The next round does.
+func (h *Hub) revoke(id string, a *eventv1.Application, seen uint64) {
 	why := "key"
 	if a == nil {
 		why = "application"
 	}
-	conns, first := h.sessions.signedByOthers(id, auth.Fingerprints(a))
+	conns, first := h.sessions.signedByOthers(id, auth.Fingerprints(a), seen)
 	h.metrics.revoked.WithLabelValues(why).Add(float64(first))
 	for _, conn := range conns {
 		conn.Revoke(a == nil)
@@ -106,13 +108,21 @@ func (g *registry) applications() []string {
 	return list
 }
 
-// signedByOthers gives the connections of an application's sessions whose tokens none of the keys signed,
-// and how many of them it gives for the first time: one that is about to have its session is not ended yet.
-func (g *registry) signedByOthers(application string, keys []auth.Fingerprint) (list []Revocable, first int) {
+// given is how many tokens sessions were opened or renewed with.
+func (g *registry) given() uint64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.tokens
+}
+
+// signedByOthers gives the connections of an application's sessions whose tokens none of the keys signed, of the
+// tokens that were seen, and how many of them it gives for the first time: one that is about to have its session is
+// not ended yet.
+func (g *registry) signedByOthers(application string, keys []auth.Fingerprint, seen uint64) (list []Revocable, first int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for l := range g.ofTenant[application] {
-		if slices.Contains(keys, l.session.SignedBy) {
+		if l.token > seen || slices.Contains(keys, l.session.SignedBy) {
 			continue
 		}
 		conn, ok := l.conn.(Revocable)
@@ -134,6 +144,6 @@ func (h *Hub) Renewed(sessionID string, conn Replaced, signedBy auth.Fingerprint
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if l := g.byID[sessionID]; l != nil && l.conn == conn {
-		l.session.SignedBy = signedBy
+		g.sign(l, signedBy)
 	}
 }

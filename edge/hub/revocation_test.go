@@ -98,3 +98,23 @@ func TestDoubtEndsNoSession(t *testing.T) {
 		}
 	})
 }
+
+// TestARenewalWhileItIsLookedAt: the application has a new key, and a session goes on with a token of that, after the
+// application was looked at and before its sessions are.
+func TestARenewalWhileItIsLookedAt(t *testing.T) {
+	edge(t, nil, func(t *testing.T, h *Hub, c *cluster) {
+		var conn loser
+		s := opened(t, h, signed("app", "one"), &conn)
+		c.change(func(c *cluster) {
+			c.key = "one"
+			c.looked = func() {
+				c.change(func(c *cluster) { c.key = "two" })
+				h.Renewed(s.ID, &conn, signed("app", "two").SignedBy)
+			}
+		})
+		elapse(3 * watchEvery)
+		if conn.keyless != 0 {
+			t.Error("a session of the new key ended")
+		}
+	})
+}

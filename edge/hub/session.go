@@ -63,6 +63,7 @@ type registry struct {
 	reserved    map[address]int                 // guarded by mu; places of sessions that are about to be opened, or are leaving
 	departures  []departure                     // guarded by mu; by their time
 	connections uint64                          // guarded by mu; counts all that there were, from a number of its own in each life of the edge
+	tokens      uint64                          // guarded by mu; counts those that sessions were opened or renewed with
 	closed      *limit.Recent[string, struct{}] // sessions that ended for good
 }
 
@@ -75,6 +76,7 @@ type live struct {
 	conn    Replaced  // nil = disconnected
 	since   time.Time // when conn began
 	number  uint64    // of conn, among all that this edge has
+	token   uint64    // of the session, among all that this edge was given
 	revoked bool      // the connection was told so, and may not have come to an end yet
 }
 
@@ -107,6 +109,7 @@ func (g *registry) open(wanted Session, conn Replaced, now time.Time) (Session, 
 	}
 	l := &live{session: wanted}
 	g.connect(l, conn, now)
+	g.sign(l, wanted.SignedBy)
 	g.byID[wanted.ID] = l
 	g.byUser[key] = append(g.byUser[key], l)
 	if g.ofTenant[wanted.Application] == nil {
@@ -131,7 +134,8 @@ func (g *registry) resumeWith(l *live, wanted Session, conn Replaced, now time.T
 	}
 	g.connect(l, conn, now)
 	l.session.DisconnectedAt = time.Time{}
-	l.session.Device, l.session.SignedBy = wanted.Device, wanted.SignedBy
+	l.session.Device = wanted.Device
+	g.sign(l, wanted.SignedBy)
 	return l.session
 }
 
@@ -139,6 +143,12 @@ func (g *registry) resumeWith(l *live, wanted Session, conn Replaced, now time.T
 func (g *registry) connect(l *live, conn Replaced, now time.Time) {
 	g.connections++
 	l.conn, l.since, l.number, l.revoked = conn, now, g.connections, false
+}
+
+// sign notes the key of the token with which a session goes on. Guarded by mu.
+func (g *registry) sign(l *live, by auth.Fingerprint) {
+	g.tokens++
+	l.session.SignedBy, l.token = by, g.tokens
 }
 
 // began is when a session of another edge began that may go on here; zero for any other. Guarded

@@ -8,6 +8,13 @@ const (
 	JSONMembers = 4_096 // object members and array elements together
 )
 
+// The numbers of events go up to the largest that every client can hold, JavaScript's largest safe integer. No
+// conversation comes to it.
+const (
+	SequenceBits = 53
+	SequenceMax  = 1<<SequenceBits - 1
+)
+
 // JSON refuses text that nests deeper than depth, or holds more than members members and
 // elements, before a decoder spends memory on it. It does not check the grammar: text that is
 // not JSON may pass, and the decoder refuses it afterwards.

@@ -47,12 +47,11 @@ func (h *Handler) create(a *web.Writer, c *call) error {
 	if len(key) > keyBytesMax || strings.ContainsFunc(key, func(r rune) bool { return r < 0x20 || r > 0x7e }) {
 		return code.Invalid("Idempotency-Key", fmt.Sprintf("must be at most %d printable ASCII characters", keyBytesMax))
 	}
-	select {
-	case h.uploads <- struct{}{}:
-		defer func() { <-h.uploads }()
-	default:
-		return code.New(code.Unavailable, "Too many images are being uploaded; try again.")
+	leave, err := h.uploads.take(c.who.ApplicationId + "/" + c.who.UserId)
+	if err != nil {
+		return err
 	}
+	defer leave()
 	started := h.options.Now()
 	u, err := h.receive(c)
 	if err != nil {

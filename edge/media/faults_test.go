@@ -172,7 +172,11 @@ func TestTheStoreGivesNothing(t *testing.T) {
 			t.Errorf("%s: status %d, %s", what, a.status, a.raw)
 		}
 		store.well()
-		w.call("GET", up.Original.URL, w.as("bob")).want(200)
+		a = w.call("GET", up.Original.URL, w.as("bob"))
+		for begin := time.Now(); a.status == 503 && time.Since(begin) < time.Minute; { // a second may be little, on a busy machine
+			a = w.call("GET", up.Original.URL, w.as("bob"))
+		}
+		a.want(200)
 	}
 	if n := w.damaged(); n != 0 {
 		t.Errorf("%v pictures count as damaged, though none is", n)
@@ -326,8 +330,9 @@ func TestWhoHangsUpLeavesNothing(t *testing.T) {
 			}
 		}
 		a.want(200)
-		if left, err := os.ReadDir(spool); err != nil || len(left) > 0 {
-			t.Errorf("hung up after %d bytes: %d files are left over, %v", n, len(left), err)
-		}
+	}
+	w.stop() // one that has not begun before it was hung up may have had its turn last
+	if left, err := os.ReadDir(spool); err != nil || len(left) > 0 {
+		t.Errorf("%d files are left over, %v", len(left), err)
 	}
 }

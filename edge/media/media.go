@@ -48,6 +48,7 @@ type Options struct {
 	ProcessTimeout time.Duration // from there to the answer
 	SendTimeout    time.Duration // for a picture to be taken
 	UploadsMax     int           // at once; more are 503
+	UploadsEach    int           // of one user at once; more are 429
 	DecodesMax     int           // at once; more wait
 	MemoryBytesMax int64         // of all decodes together; an image that needs more is 413
 	Limits         probe.Limits  // what may be decoded
@@ -62,7 +63,7 @@ func DefaultOptions() Options {
 	return Options{
 		FileBytesMax: 15 << 20, DrainBytesMax: 64 << 20,
 		UploadTimeout: 2 * time.Minute, ProcessTimeout: time.Minute, SendTimeout: 2 * time.Minute,
-		UploadsMax: 32, DecodesMax: 2, MemoryBytesMax: 512 << 20, Limits: probe.DefaultLimits(),
+		UploadsMax: 32, UploadsEach: 8, DecodesMax: 2, MemoryBytesMax: 512 << 20, Limits: probe.DefaultLimits(),
 		Now: time.Now, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
 	}
 }
@@ -78,8 +79,8 @@ func (o Options) Validate() error {
 		return errors.New("timeouts must be positive")
 	case o.UploadTimeout+o.ProcessTimeout > blob.HoldMs/2*time.Millisecond:
 		return errors.New("UploadTimeout and ProcessTimeout: an upload must end long before its holds lapse")
-	case o.UploadsMax < 1 || o.DecodesMax < 1 || o.MemoryBytesMax < 1:
-		return errors.New("UploadsMax, DecodesMax and MemoryBytesMax must be positive")
+	case o.UploadsMax < 1 || o.UploadsEach < 1 || o.DecodesMax < 1 || o.MemoryBytesMax < 1:
+		return errors.New("UploadsMax, UploadsEach, DecodesMax and MemoryBytesMax must be positive")
 	case o.Now == nil || o.Logger == nil || o.Registerer == nil:
 		return errors.New("Now, Logger and Registerer are needed")
 	}
@@ -100,7 +101,7 @@ type Handler struct {
 	Parts
 	options Options
 	metrics metrics
-	uploads chan struct{}       // a permit each
+	uploads *places
 	memory  *semaphore.Weighted // bytes
 }
 
@@ -120,6 +121,6 @@ func New(p Parts, o Options) (*Handler, error) {
 	}
 	return &Handler{
 		Parts: p, options: o, metrics: m,
-		uploads: make(chan struct{}, o.UploadsMax), memory: semaphore.NewWeighted(o.MemoryBytesMax),
+		uploads: newPlaces(o.UploadsMax, o.UploadsEach), memory: semaphore.NewWeighted(o.MemoryBytesMax),
 	}, nil
 }

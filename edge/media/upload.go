@@ -19,6 +19,8 @@ const (
 	partsMax = 32
 	// fieldBytesMax bounds a field that is not the file.
 	fieldBytesMax = 256
+	// headBytesMax bounds the header of a part, which is held in memory, with what a form may have before its first.
+	headBytesMax = 16 << 10
 	// formBytes is what a form has around its file, generously.
 	formBytes = 64 << 10
 )
@@ -69,10 +71,15 @@ func (h *Handler) expect(c *call) error {
 }
 
 func (u *upload) read(body io.Reader, boundary string) error {
-	form := multipart.NewReader(body, boundary)
+	text := &headed{Reader: body}
+	form := multipart.NewReader(text, boundary)
 	for n := 0; ; n++ {
+		text.heading, text.left = true, headBytesMax
 		part, err := form.NextRawPart()
+		text.heading = false
 		switch {
+		case errors.Is(err, errHead):
+			return code.New(code.TooLarge, "The header of a part is longer than %d bytes.", headBytesMax)
 		case errors.Is(err, io.EOF) && n > 0:
 			return u.complete()
 		case err != nil:
@@ -84,6 +91,29 @@ func (u *upload) read(body io.Reader, boundary string) error {
 			return err
 		}
 	}
+}
+
+// headed reads a form. Of the header of a part it gives only so much.
+type headed struct {
+	io.Reader
+	heading bool // a header is being read
+	left    int  // bytes of it
+}
+
+// errHead says that the header of a part is too long.
+var errHead = errors.New("the header of a part is too long")
+
+// Read implements io.Reader.
+func (h *headed) Read(b []byte) (int, error) {
+	switch {
+	case !h.heading:
+		return h.Reader.Read(b)
+	case h.left == 0:
+		return 0, errHead
+	}
+	n, err := h.Reader.Read(b[:min(len(b), h.left)])
+	h.left -= n
+	return n, err
 }
 
 func (u *upload) complete() error {

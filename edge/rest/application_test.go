@@ -1,6 +1,7 @@
 package rest_test
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -9,9 +10,13 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"parley/actors/api"
+	"parley/actors/webhook"
 	"parley/edge/rest"
+	eventv1 "parley/proto/event/v1"
 	"parley/test/solo"
 )
 
@@ -220,4 +225,50 @@ func TestWebhookSecret(t *testing.T) {
 		}
 	}
 	w.operator("POST", "/v2/applications/"+"0de7a7b5-0000-4000-8000-00000000dead/webhook-secret", nil).refused(404, "application:error:not-found")
+}
+
+// behind is the cluster as a node shows it that has heard of nothing since.
+type behind struct {
+	api.Cluster
+	shown atomic.Pointer[eventv1.Application] // at the next look
+}
+
+func (b *behind) Application(ctx context.Context, id string) (*eventv1.Application, error) {
+	if old := b.shown.Swap(nil); old != nil {
+		return old, nil
+	}
+	return b.Cluster.Application(ctx, id)
+}
+
+// TestNodesThatAreBehindUndoNothing: an application is changed through one node, and then, something else of it, through
+// another one that has not heard of that yet. A key that was replaced stays replaced, and a secret is the one that was told.
+func TestNodesThatAreBehindUndoNothing(t *testing.T) {
+	w := newWorld(t, settings{})
+	node := &behind{Cluster: w.handler.Cluster}
+	w.handler.Cluster = node
+	path, key := "/v2/applications/"+w.app.id, solo.PublicKey(t, solo.Key(t, 2))
+	old, err := node.Application(t.Context(), w.app.id)
+	must(t, err)
+	w.operator("PUT", path, object{"name": "x", "keys": object{"public_key": key}}).want(200)
+	secret := w.operator("POST", path+"/webhook-secret", nil).want(200).text("secret")
+	pair := "?" + url.Values{"api_key": {apiKey}, "api_secret": {apiSecret}}.Encode()
+	for _, change := range []func() string{
+		func() string { return w.operator("PUT", path, object{"name": "v2"}).want(200).text("name") },
+		func() string {
+			return w.call("PUT", "/v1/applications/"+w.app.id+pair, "", object{"name": "v1"}).want(200).text("name")
+		},
+		func() string {
+			secret = w.operator("POST", path+"/webhook-secret", nil).want(200).text("secret")
+			return "v1"
+		},
+	} {
+		node.shown.Store(old)
+		name := change()
+		now, err := node.Application(t.Context(), w.app.id)
+		must(t, err)
+		if now.Name != name || now.PublicKey != key || webhook.SecretText(now.WebhookSecrets.Current) != secret {
+			t.Errorf("after the change to %s: %s, the new key %v, the secret that was told %v", name, now.Name,
+				now.PublicKey == key, webhook.SecretText(now.WebhookSecrets.Current) == secret)
+		}
+	}
 }

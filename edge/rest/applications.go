@@ -192,13 +192,12 @@ type webhookSecret struct {
 
 // rotateWebhookSecret gives an application a new secret; the one before signs too for a day.
 func (h *Handler) rotateWebhookSecret(ctx context.Context, c *call) (any, error) {
-	a, err := h.findApplication(ctx, c)
-	if err != nil {
-		return nil, err
-	}
 	now := h.options.Now()
-	a.WebhookSecrets = webhook.Rotated(a.WebhookSecrets, now)
-	if _, err := h.Cluster.PutApplication(ctx, a, false); err != nil {
+	a, err := h.changeApplication(ctx, c, func(a *eventv1.Application) error {
+		a.WebhookSecrets = webhook.Rotated(a.WebhookSecrets, now)
+		return nil
+	})
+	if err != nil {
 		return nil, err
 	}
 	out := webhookSecret{Secret: webhook.SecretText(a.WebhookSecrets.Current)}
@@ -233,6 +232,27 @@ func (h *Handler) findApplication(ctx context.Context, c *call) (*eventv1.Applic
 	return proto.CloneOf(a), nil
 }
 
+// changeAttempts bounds how often an application that others change at the same time is read again.
+const changeAttempts = 4
+
+// changeApplication changes the application of the path. What this node saw of it may be old, and others may change it
+// at the same time: then it is read again, and nothing of theirs is undone.
+func (h *Handler) changeApplication(ctx context.Context, c *call, change func(*eventv1.Application) error) (*eventv1.Application, error) {
+	for range changeAttempts {
+		a, err := h.findApplication(ctx, c)
+		if err == nil {
+			err = change(a)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if a, err = h.Cluster.PutApplication(ctx, a, false); !code.Has(err, code.IdempotencyConflict) {
+			return a, err
+		}
+	}
+	return nil, code.New(code.Unavailable, "The application is changed by others at the same time; try again.")
+}
+
 func (h *Handler) getApplication(ctx context.Context, c *call) (any, error) {
 	a, err := h.findApplication(ctx, c)
 	if err != nil {
@@ -242,14 +262,8 @@ func (h *Handler) getApplication(ctx context.Context, c *call) (any, error) {
 }
 
 func (h *Handler) updateApplication(ctx context.Context, c *call) (any, error) {
-	a, err := h.findApplication(ctx, c)
+	a, err := h.changeApplication(ctx, c, func(a *eventv1.Application) error { return readApplication(c, a) })
 	if err != nil {
-		return nil, err
-	}
-	if err := readApplication(c, a); err != nil {
-		return nil, err
-	}
-	if a, err = h.Cluster.PutApplication(ctx, a, false); err != nil {
 		return nil, err
 	}
 	return c.application(a, withoutSecrets(a)), nil

@@ -131,14 +131,8 @@ func (h *Handler) oldGetApplication(ctx context.Context, c *call) (any, error) {
 }
 
 func (h *Handler) oldUpdateApplication(ctx context.Context, c *call) (any, error) {
-	a, err := h.findApplication(ctx, c)
+	a, err := h.changeApplication(ctx, c, func(a *eventv1.Application) error { return readOldApplication(c, a) })
 	if err != nil {
-		return nil, err
-	}
-	if err := readOldApplication(c, a); err != nil {
-		return nil, err
-	}
-	if a, err = h.Cluster.PutApplication(ctx, a, false); err != nil {
 		return nil, err
 	}
 	return oldApplicationOf(a, withoutSecrets(a)), nil

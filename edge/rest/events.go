@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"parley/edge/limit"
 	"parley/proto/code"
 	nodev1 "parley/proto/node/v1"
 	"parley/proto/stamp"
@@ -107,8 +108,8 @@ func (h *Handler) deleteEvent(ctx context.Context, c *call) (any, error) {
 	return nil, h.removeEvent(ctx, c)
 }
 
-// lastSequence is the largest event number that all clients can hold.
-const lastSequence = 1<<53 - 1
+// lastSequence bounds the numbers of events, and with them every number that a client sends.
+const lastSequence = limit.SequenceMax
 
 // readRange reads which events are wanted, without the page.
 func (h *Handler) readRange(in *input) *nodev1.ListEvents {

@@ -97,7 +97,7 @@ func (in *input) number(name string) *float64 {
 		return nil
 	}
 	f, err := strconv.ParseFloat(digits, 64)
-	if err != nil || math.Abs(f) > 1<<53-1 {
+	if err != nil || math.Abs(f) > lastSequence {
 		in.fault(name, "must be a safe number")
 		return nil
 	}

@@ -129,8 +129,12 @@ func formJSON(raw string, o *Options) ([]byte, error) {
 	if err != nil {
 		return nil, code.New(code.ValidationFail, "The form can not be read: %s.", err)
 	}
-	if len(values) > o.JSONMembers {
-		return nil, code.New(code.ValidationFail, "The form has more than %d fields.", o.JSONMembers)
+	parts := 0
+	for k := range values {
+		parts += 1 + strings.Count(k, ".") // each dot may make an object
+	}
+	if parts > o.JSONMembers {
+		return nil, code.New(code.ValidationFail, "The form has more than %d fields and objects.", o.JSONMembers)
 	}
 	root := make(map[string]any)
 	for _, k := range slices.Sorted(maps.Keys(values)) { // so that the same form gives the same answer

@@ -145,6 +145,11 @@ func (h *Handler) admitToken(ctx context.Context, c *call, p place) error {
 // of the query or the body.
 func (h *Handler) admitOperator(ctx context.Context, c *call) error {
 	key, secret, ok := c.request.BasicAuth()
+	if ok {
+		if err := web.CheckLogin(c.request); err != nil {
+			return err
+		}
+	}
 	if !ok && c.operation.scheme == keyInInput {
 		if err := h.readBody(c); err != nil {
 			return err

@@ -80,7 +80,9 @@ type settings struct {
 func newWorld(t testing.TB, s settings) *world {
 	t.Helper()
 	w := &world{t: t, log: &bytes.Buffer{}, sessions: sessions{}}
-	node := solo.Open(t, solo.Options(t, vfs.NewMem()))
+	o := solo.Options(t, vfs.NewMem())
+	o.API.IndexWait = solo.Patience // who has joined lists its conversations at once
+	node := solo.Open(t, o)
 	t.Cleanup(func() { solo.Close(t, node) })
 	credential, err := auth.NewCredential(apiKey, apiSecret, 1)
 	must(t, err)

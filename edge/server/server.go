@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"path"
 	"strings"
 	"sync/atomic"
@@ -22,6 +23,8 @@ import (
 type Options struct {
 	HTTPAddr  string // clients, health and metrics; port 0 takes a free one
 	AdminAddr string // health and metrics only; empty = not
+
+	TrustedProxies []netip.Prefix // load balancers whose X-Forwarded-For is believed
 
 	HeaderTimeout  time.Duration // to send a request's header; guards against slow openers
 	BodyTimeout    time.Duration // to send its body; a handler may allow more
@@ -98,7 +101,7 @@ func Open(o Options) (*Server, error) {
 		}
 	}
 	s.mux.Store(s.operatorOnly())
-	s.serve(s.http, http.HandlerFunc(s.serveClient))
+	s.serve(s.http, s.behind(http.HandlerFunc(s.serveClient)))
 	if s.admin != nil {
 		s.serve(s.admin, s.operatorOnly())
 	}

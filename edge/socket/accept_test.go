@@ -52,7 +52,7 @@ func opened(t *testing.T, o Options, proceed func(*Server), open func(*Conn) Han
 // answer the close frame, is gone after CloseWithin, however long a hello may take.
 func TestAHandlerMayCloseAtOnce(t *testing.T) {
 	o := DefaultOptions()
-	o.HelloWithin, o.PingInterval, o.CloseWithin = time.Hour, time.Hour, time.Second
+	o.HelloWithin, o.PingInterval, o.CloseWithin = time.Hour, time.Hour, time.Minute
 	closed := make(chan struct{})
 	s, address := opened(t, o, func(*Server) {}, func(c *Conn) Handler {
 		c.Close(LoginRefused)
@@ -99,6 +99,17 @@ func TestAConnectionAcceptedDuringCloseIsEnded(t *testing.T) {
 	<-closed
 }
 
+// TestCloseGivesTheDeafUp after CloseWithin.
+func TestCloseGivesTheDeafUp(t *testing.T) {
+	s := serve(t, false, func(o *Options) { o.DrainSpread, o.CloseWithin = 0, 10*time.Millisecond })
+	rawDial(t, s.http.Listener.Addr().String())
+	e := <-s.conns
+	if err := s.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	<-e.closed
+}
+
 // TestAPeerInErrorGetsWhatWaits: a peer breaks the protocol while much waits for it. A visit of the
 // clock leaves it the time to read that, and the close frame behind it.
 func TestAPeerInErrorGetsWhatWaits(t *testing.T) {
@@ -110,21 +121,11 @@ func TestAPeerInErrorGetsWhatWaits(t *testing.T) {
 		e.conn.Send(AppendFrame(nil, Binary, make([]byte, 10_000))) // 20 MB: more than socket buffers hold
 	}
 	peer.send(t, 0xf1, nil) // reserved bits
-	lingering := func() bool {
+	await(t, "the reader notices the broken frame", func() bool {
 		e.conn.mu.Lock()
 		defer e.conn.mu.Unlock()
 		return e.conn.flushed != nil
-	}
-	poll, patience := time.NewTicker(time.Millisecond), time.NewTimer(30*time.Second)
-	defer poll.Stop()
-	defer patience.Stop()
-	for !lingering() {
-		select {
-		case <-poll.C:
-		case <-patience.C:
-			t.Fatal("the reader does not notice the broken frame")
-		}
-	}
+	})
 	e.conn.check(time.Now())
 	for i := range frames {
 		if op, payload := peer.frame(t); op != byte(Binary) || len(payload) != 10_000 {

@@ -64,9 +64,6 @@ type Conn struct {
 // Subprotocol is the one agreed in the handshake, empty when there is none in common.
 func (c *Conn) Subprotocol() string { return c.ws.Subprotocol() }
 
-// RemoteAddr is the peer's address.
-func (c *Conn) RemoteAddr() net.Addr { return c.net.RemoteAddr() }
-
 // SetDeadline closes the connection with code within a second after t, unless it is moved
 // before. The zero time removes it. It replaces the deadline of the hello.
 func (c *Conn) SetDeadline(t time.Time, code CloseCode) {

@@ -65,16 +65,13 @@ func (c *Conn) alive(heard, now time.Time) time.Time {
 	if c.state != draining && now.Sub(heard) < c.server.options.PingInterval {
 		return heard
 	}
-	acked, waits := outgoing(c.net)
-	if c.state != draining && !waits {
-		return heard
+	if acked, waits := outgoing(c.net); c.state == draining || waits {
+		if s := c.slowly(); acked != s.acked {
+			s.acked, s.moved = acked, now
+		}
 	}
-	s := c.slowly()
-	if acked != s.acked {
-		s.acked, s.moved = acked, now
-	}
-	if s.moved.After(heard) {
-		return s.moved
+	if c.slow != nil && c.slow.moved.After(heard) { // also if it has taken all since
+		return c.slow.moved
 	}
 	return heard
 }

@@ -13,6 +13,21 @@ import (
 // more than any socket buffer here takes.
 const flood = 40 << 20
 
+// await waits for what comes by itself.
+func await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	poll, patience := time.NewTicker(time.Millisecond), time.NewTimer(time.Minute)
+	defer poll.Stop()
+	defer patience.Stop()
+	for !holds() {
+		select {
+		case <-poll.C:
+		case <-patience.C:
+			t.Fatalf("not in a minute: %s", what)
+		}
+	}
+}
+
 // TestOffersComeAtThePeersPace sends much more than may wait, and nothing is dropped: what does
 // not need to be sent now waits for the peer.
 func TestOffersComeAtThePeersPace(t *testing.T) {
@@ -106,11 +121,11 @@ func TestAPeerThatTakesNothing(t *testing.T) {
 	c, e := s.dial(t)
 	e.conn.SetDeadline(time.Time{}, 0)
 	e.conn.Send(AppendFrame(nil, Binary, make([]byte, flood)))
-	for full := false; !full; { // the pump is about to meet the full window
+	await(t, "the pump meets the full window", func() bool {
 		e.conn.mu.Lock()
-		full = e.conn.state == draining
-		e.conn.mu.Unlock()
-	}
+		defer e.conn.mu.Unlock()
+		return e.conn.state == draining
+	})
 	begin := time.Now()
 	wait := s.options.PingInterval + s.options.PongWithin
 	look := func(after time.Duration) CloseCode {
@@ -120,9 +135,10 @@ func TestAPeerThatTakesNothing(t *testing.T) {
 		defer e.conn.mu.Unlock()
 		return e.conn.closing
 	}
-	if acked, waits := outgoing(e.conn.net); acked != 0 && !waits {
-		t.Error("the window is full, and nothing waits")
-	}
+	await(t, "the window is full", func() bool {
+		acked, waits := outgoing(e.conn.net)
+		return waits || acked == 0 // not every system tells
+	})
 	look(time.Second)
 	if code := look(wait); code != 0 {
 		t.Fatalf("closed with %v too early", code)
@@ -137,9 +153,8 @@ func TestAPeerThatTakesNothing(t *testing.T) {
 	if code := look(2 * wait); code != 0 {
 		t.Fatalf("closed with %v though it had taken something", code)
 	}
-	// What its system still had room for may have moved meanwhile; after that nothing does.
-	look(3 * wait)
-	if code := look(5 * wait); code != SlowConsumer {
+	// What its system still has room for may move meanwhile; after that nothing does.
+	if code := inTheEnd(t, 3*wait, wait, look); code != SlowConsumer {
 		t.Fatalf("closing with %v", code)
 	}
 	e.conn.check(time.Now().Add(2 * s.options.CloseWithin))
@@ -155,11 +170,12 @@ func TestAPingBehindMuchIsWaitedFor(t *testing.T) {
 	s := serve(t, false, func(o *Options) { o.QueueBytesMax = 2 * flood })
 	c, e := s.dial(t)
 	e.conn.SetDeadline(time.Time{}, 0)
-	const much = 2 << 20
+	const much = 512 << 10 // more than the peer's window, and less than this system holds
 	e.conn.Send(AppendFrame(nil, Binary, make([]byte, much)))
-	for waits := false; !waits; {
-		_, waits = outgoing(e.conn.net)
-	}
+	await(t, "the window is full", func() bool {
+		_, waits := outgoing(e.conn.net)
+		return waits
+	})
 	begin := e.conn.lastHeard()
 	wait := s.options.PingInterval + s.options.PongWithin
 	look := func(after time.Duration) CloseCode {
@@ -179,8 +195,52 @@ func TestAPingBehindMuchIsWaitedFor(t *testing.T) {
 	if code := look(wait); code != 0 {
 		t.Fatalf("closed with %v while it reads", code)
 	}
-	look(2 * wait) // perhaps its system took something meanwhile
-	if code := look(4 * wait); code != Silent {
+	if code := inTheEnd(t, 2*wait, wait, look); code != Silent { // perhaps its system takes something meanwhile
 		t.Errorf("closing with %v", code)
+	}
+}
+
+// inTheEnd looks again and again, a step later each time, and gives what a connection is closed with.
+func inTheEnd(t *testing.T, after, step time.Duration, look func(time.Duration) CloseCode) (code CloseCode) {
+	t.Helper()
+	await(t, "the connection is closed", func() bool {
+		code = look(after)
+		after += step
+		return code != 0
+	})
+	return code
+}
+
+// TestWhoHasTakenAllIsPinged: when a peer was to be pinged something waited for it, and it has taken that since. It is
+// asked for another sign of life before it is given up.
+func TestWhoHasTakenAllIsPinged(t *testing.T) {
+	s := serve(t, false, func(o *Options) { o.QueueBytesMax = 2 * flood })
+	c, e := s.dial(t)
+	e.conn.SetDeadline(time.Time{}, 0)
+	const much = 512 << 10 // more than the peer's window, and less than this system holds
+	e.conn.Send(AppendFrame(nil, Binary, make([]byte, much)))
+	waits := func() bool {
+		_, waits := outgoing(e.conn.net)
+		return waits
+	}
+	await(t, "the window is full", waits)
+	begin, o := e.conn.lastHeard(), s.options
+	e.conn.check(begin.Add(o.PingInterval))
+	if _, got, err := read(t, c); err != nil || len(got) != much {
+		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+	await(t, "all has left", func() bool {
+		e.conn.mu.Lock()
+		defer e.conn.mu.Unlock()
+		return e.conn.state == idle && !waits()
+	})
+	e.conn.mu.Lock()
+	taken := e.conn.slow.moved
+	e.conn.mu.Unlock()
+	e.conn.check(taken.Add(o.PingInterval))
+	e.conn.mu.Lock()
+	defer e.conn.mu.Unlock()
+	if e.conn.closing != 0 || !e.conn.pinged {
+		t.Errorf("closing with %v, pinged %v", e.conn.closing, e.conn.pinged)
 	}
 }

@@ -50,7 +50,7 @@ type served struct {
 func serve(t *testing.T, tls bool, change func(*Options)) *served {
 	t.Helper()
 	o := DefaultOptions()
-	o.HelloWithin, o.CloseWithin = time.Hour, time.Second // nobody says hello
+	o.HelloWithin, o.CloseWithin = time.Hour, time.Minute // nobody says hello
 	if change != nil {
 		change(&o)
 	}
@@ -227,23 +227,28 @@ func TestSlowReaderLosesNothing(t *testing.T) {
 
 func TestReadLimit(t *testing.T) {
 	s := serve(t, false, func(o *Options) { o.FrameBytesMax = 1000 })
-	c, e := s.dial(t)
-	if err := c.Write(t.Context(), websocket.MessageText, make([]byte, 200_000)); err != nil {
+	c := rawDial(t, s.http.Listener.Addr().String())
+	e := <-s.conns
+	const size = 60_000 // sent whole before the refusal comes
+	head := binary.BigEndian.AppendUint16([]byte{0x81, 0x80 | 126}, size)
+	if _, err := c.Write(append(head, make([]byte, 4+size)...)); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := read(t, c); websocket.CloseStatus(err) != websocket.StatusMessageTooBig {
-		t.Errorf("%v", err)
+	if op, payload := c.frame(t); op != 8 || binary.BigEndian.Uint16(payload) != uint16(websocket.StatusMessageTooBig) {
+		t.Errorf("opcode %d %q", op, payload)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
 	}
 	<-e.closed
 }
 
 // TestTime turns the clock by hand: deadline, pings, silence, the end of closing.
 func TestTime(t *testing.T) {
-	begin := time.Now()
 	t.Run("no hello", func(t *testing.T) {
 		s := serve(t, false, func(o *Options) { o.HelloWithin, o.PingInterval = time.Minute, time.Hour })
 		c, _ := s.dial(t)
-		s.tick(begin.Add(30 * time.Minute))
+		s.tick(time.Now().Add(30 * time.Minute))
 		if _, _, err := read(t, c); websocket.CloseStatus(err) != websocket.StatusCode(LoginTimeout) {
 			t.Error(err)
 		}
@@ -251,6 +256,7 @@ func TestTime(t *testing.T) {
 	t.Run("token", func(t *testing.T) {
 		s := serve(t, false, func(o *Options) { o.PingInterval = time.Hour })
 		c, e := s.dial(t)
+		begin := time.Now()
 		e.conn.SetDeadline(begin.Add(10*time.Minute), TokenExpired)
 		for at := time.Duration(0); at < 10*time.Minute; at += 7 * time.Second {
 			s.tick(begin.Add(at))
@@ -269,6 +275,7 @@ func TestTime(t *testing.T) {
 		c := rawDial(t, s.http.Listener.Addr().String())
 		e := <-s.conns
 		e.conn.SetDeadline(time.Time{}, 0)
+		begin := e.conn.lastHeard()
 		s.tick(begin.Add(27 * time.Second))
 		if op, _ := c.frame(t); op != 9 {
 			t.Fatalf("opcode %d, want a ping", op)
@@ -279,7 +286,7 @@ func TestTime(t *testing.T) {
 			t.Fatalf("opcode %d %q", op, payload)
 		}
 		// It does not answer the close frame either.
-		s.tick(time.Now().Add(70 * time.Second))
+		s.tick(time.Now().Add(2 * s.options.CloseWithin))
 		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 			t.Error(err)
 		}
@@ -290,6 +297,7 @@ func TestTime(t *testing.T) {
 		c := rawDial(t, s.http.Listener.Addr().String())
 		e := <-s.conns
 		e.conn.SetDeadline(time.Time{}, 0)
+		begin := e.conn.lastHeard()
 		s.tick(begin.Add(27 * time.Second))
 		c.frame(t)
 		c.send(t, 0x8a, nil) // pong
@@ -439,7 +447,7 @@ func TestFragmentsAndPipelining(t *testing.T) {
 // TestThousandSockets sends each of many connections its own stream from many goroutines.
 func TestThousandSockets(t *testing.T) {
 	const sockets, frames = 1000, 20
-	s := serve(t, false, nil)
+	s := serve(t, false, func(o *Options) { o.PingInterval = time.Hour }) // nobody reads until all are there
 	clients := make([]*websocket.Conn, sockets)
 	servers := make([]*echo, sockets)
 	for i := range clients {
@@ -476,20 +484,22 @@ func TestServerCloseSaysResume(t *testing.T) {
 		clients = append(clients, c)
 	}
 	deaf := rawDial(t, s.http.Listener.Addr().String()) // never answers the close frame
-	var w sync.WaitGroup
+	<-s.conns
+	ctx, enough := context.WithCancel(t.Context())
+	defer enough()
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close(ctx) }()
 	for _, c := range clients {
-		w.Go(func() {
-			if _, _, err := read(t, c); websocket.CloseStatus(err) != websocket.StatusCode(GoingAway) {
-				t.Error(err)
-			}
-		})
+		if _, _, err := read(t, c); websocket.CloseStatus(err) != websocket.StatusCode(GoingAway) {
+			t.Error(err)
+		}
 	}
-	if err := s.Close(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	w.Wait()
 	if op, _ := deaf.frame(t); op != 8 {
 		t.Errorf("opcode %d", op)
+	}
+	enough()
+	if err := <-closed; err != nil {
+		t.Fatal(err)
 	}
 	answer, err := http.Get(s.http.URL)
 	if err != nil {

@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"parley/actors/api"
 	actor "parley/actors/conversation"
+	"parley/edge/limit"
 	"parley/proto/code"
 	eventv1 "parley/proto/event/v1"
 	nodev1 "parley/proto/node/v1"
@@ -110,7 +112,37 @@ func (c *call) getConversation(ctx context.Context) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.listRest(ctx, conv, r); err != nil {
+		return nil, err
+	}
 	return conversationOf(r), nil
+}
+
+// listRest adds the members that one answer of the cluster does not hold. Where there are too many for this wire it
+// gives the first, and the asker's own in any case: without that one the SDKs can do nothing in a conversation.
+func (c *call) listRest(ctx context.Context, conv string, r *nodev1.Reply) error {
+	const growth = 2 // a member takes about twice as much in JSON as in its row
+	for size := r.SizeVT(); len(r.Next) > 0 && size < c.handler.options.AnswerBytesMax/growth; {
+		if err := c.grow(ctx); err != nil {
+			return err
+		}
+		more, err := c.handler.Cluster.ListMembers(ctx, c.session.principal, conv, &nodev1.Page{After: r.Next}, false)
+		if err != nil {
+			return err
+		}
+		r.Members, r.Next = append(r.Members, more.GetMembers()...), more.GetNext()
+		size += more.SizeVT()
+	}
+	if len(r.Next) == 0 {
+		return nil
+	}
+	c.handler.metrics.dropped.WithLabelValues("too_many_members").Inc()
+	own := r.GetMember()
+	listed := func(m *eventv1.Member) bool { return m.GetId() == own.GetId() }
+	if own != nil && !slices.ContainsFunc(r.Members, listed) {
+		r.Members = append(r.Members, own)
+	}
+	return nil
 }
 
 // listEvents gives the whole range: this wire knows no pages. It is read in bounded steps; an
@@ -122,7 +154,7 @@ func (c *call) listEvents(ctx context.Context) (any, error) {
 	}
 	l := &nodev1.ListEvents{Start: c.request.number("start_id"), End: c.request.number("end_id"), BytesMax: 256 << 10}
 	if l.End == 0 && !absent(c.request.find("end_id")) {
-		l.Start, l.End = lastSequence, lastSequence // up to the one before the first there is none
+		l.Start, l.End = limit.SequenceMax, limit.SequenceMax // up to the one before the first there is none
 	}
 	out := []byte{'['}
 	const large = 1 << 20
@@ -139,23 +171,26 @@ func (c *call) listEvents(ctx context.Context) (any, error) {
 		if len(out) > c.handler.options.AnswerBytesMax {
 			return nil, code.New(code.TooLarge, "the range is too large for one answer; ask for a part of it by start_id and end_id")
 		}
-		if len(out) > large && !c.grow(ctx) {
-			return nil, code.New(code.Unavailable, "too many large answers are being made; try again")
+		if len(out) > large {
+			if err := c.grow(ctx); err != nil {
+				return nil, err
+			}
 		}
 	}
 }
 
-// grow waits for a place for a large answer; false = none was free in time.
-func (c *call) grow(ctx context.Context) bool {
+// grow waits for a place for a large answer, in bounds.
+func (c *call) grow(ctx context.Context) error {
 	if c.large {
-		return true
+		return nil
 	}
 	select {
 	case c.handler.large <- struct{}{}:
 		c.large = true
+		return nil
 	case <-ctx.Done():
+		return code.New(code.Unavailable, "too many large answers are being made; try again")
 	}
-	return c.large
 }
 
 // sent gives the place back.

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"parley/edge/limit"
 	"parley/proto/code"
 )
 
@@ -90,14 +91,7 @@ func (s shape) fits(value []byte) bool {
 	}
 }
 
-// sequenceBits is how large the number of an event may be that all clients can hold, and lastSequence the
-// last one, which no conversation comes to.
-const (
-	sequenceBits = 53
-	lastSequence = 1<<sequenceBits - 1
-)
-
 // sequenceOf reads the number of an event, which some clients send as a string.
 func sequenceOf(value []byte) (uint64, error) {
-	return strconv.ParseUint(strings.Trim(string(value), `"`), 10, sequenceBits)
+	return strconv.ParseUint(strings.Trim(string(value), `"`), 10, limit.SequenceBits)
 }

@@ -21,14 +21,11 @@ func TestARetryBeforeTheLoginIsAnswered(t *testing.T) {
 	n.users("ann", "bob")
 	con := n.conversation("ann", "bob")
 	c := n.login("ann", "4.0.2")
-	told := func(e event) bool { return e.name == "text" }
-	for begin := time.Now(); !slices.ContainsFunc(c.pending, told); {
-		if time.Since(begin) > time.Minute {
-			t.Fatal("its conversations are not followed")
-		}
+	n.await("its conversations are followed", func() bool {
 		n.post(con, "bob", "hello")
 		c.do("user:get", nil)
-	}
+		return slices.ContainsFunc(c.pending, func(e event) bool { return e.name == "text" })
+	})
 }
 
 // stuck is a cluster that does not answer for as long as it may.

@@ -12,10 +12,13 @@ import (
 	"parley/proto/id"
 )
 
-// moved logs in with the id of a session that began at some time on another node.
+// moved logs in with the id of a session that began at some time on another node, which did not mark its generation.
 func (n *node) moved(name string, began time.Time, more string) (*client, string) {
 	n.t.Helper()
 	session := id.NewAt(id.Session, began)
+	for id.MarkOf(id.Session, session) != 0 { // one in 256 looks as if it were marked
+		session = id.NewAt(id.Session, began)
+	}
 	c := n.connect(n.webSocket("/v2/rtc/?EIO=4&transport=websocket&token="+url.QueryEscape(n.token(name, time.Hour))+"&session_id="+session+more), 4)
 	c.acks = true
 	return c, session

@@ -64,7 +64,7 @@ func newNode(t testing.TB, tunes ...tune) *node {
 	o, wo, ro, g := edge.DefaultOptions(t), socketio.DefaultOptions(), receipt.DefaultOptions(), gate.DefaultOptions()
 	metrics := prometheus.NewRegistry()
 	wo.Logger, wo.Engine.CloseWithin = o.Node.Logger, time.Second
-	wo.CommandWithin, wo.TurnWithin, wo.HoldWithin = solo.Patience, solo.Patience, solo.Patience
+	wo.CommandWithin, wo.TurnWithin, wo.HoldWithin, wo.SyncWithin = solo.Patience, solo.Patience, solo.Patience, solo.Patience
 	o.Sockets.Registerer, o.Hub.Registerer, wo.Registerer, g.Registerer = metrics, metrics, metrics, metrics
 	for _, tn := range tunes {
 		apply(tn.sockets, &o.Sockets)

@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -27,6 +26,7 @@ import (
 	"parley/edge/limit"
 	"parley/edge/receipt"
 	"parley/edge/socket"
+	"parley/edge/web"
 )
 
 // Options are the limits of the protocol. Start from DefaultOptions.
@@ -188,7 +188,7 @@ func (h *Handler) turn(ctx context.Context, r gate.Rank) (leave func(), err erro
 // open makes the state of a new connection.
 func (h *Handler) open(wire *engineio.Conn, r *http.Request) engineio.Handler {
 	c := &conn{handler: h, wire: wire, posts: make(chan struct{}, h.options.PostsInFlight)}
-	c.peer, _, _ = net.SplitHostPort(r.RemoteAddr)
+	c.peer = web.RemoteAddress(r)
 	now := time.Now()
 	if q := r.URL.Query(); strings.HasPrefix(r.URL.Path, "/v2/") {
 		c.query = &query{

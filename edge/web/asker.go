@@ -24,7 +24,8 @@ func BearerToken(r *http.Request) (string, error) {
 	return strings.TrimSpace(token), nil
 }
 
-// RemoteAddress is the address that guesses are counted for: the peer's, never what a header says.
+// RemoteAddress is the address that guesses are counted for: the peer's, or the client's where edge/server knows the
+// peer for a load balancer; never what anybody else's header says.
 func RemoteAddress(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {

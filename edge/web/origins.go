@@ -3,14 +3,29 @@ package web
 import (
 	"net/http"
 	"strings"
+
+	"parley/proto/code"
 )
 
-// Origins is what pages of other origins may do (Fetch standard, CORS protocol). No credential is
-// ambient (no cookie is one), so any origin may ask; it is echoed because old clients do not take "*".
+// Origins is what pages of other origins may do (Fetch standard, CORS protocol). No cookie is a credential, and
+// what a browser knows of HTTP Basic is none of theirs (CheckLogin), so any origin may ask; it is echoed because old
+// clients do not take "*".
 type Origins struct {
 	Methods string // allowed, with commas
 	Headers string // that a page may send, with commas and in lower case; it may send others besides
 	Exposed string // of the answer that a page may read
+}
+
+// CheckLogin refuses, with code.Permission, what a browser may have sent for a page of another origin with a key and
+// secret that its user had told it in its own dialog: those it adds to what it need not ask about first (Fetch standard,
+// CORS-safelisted), which is a POST of anything but JSON. Whoever takes HTTP Basic calls it before that counts.
+func CheckLogin(r *http.Request) error {
+	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	asked := strings.EqualFold(strings.TrimSpace(kind), "application/json")
+	if r.Method != http.MethodPost || asked || new(http.CrossOriginProtection).Check(r) == nil {
+		return nil
+	}
+	return code.New(code.Permission, "A page of another origin can not use the browser's own login; with the key and secret it sends a body as application/json.")
 }
 
 const (

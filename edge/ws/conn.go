@@ -22,6 +22,7 @@ type conn struct {
 	// Fixed at open.
 	handler *Handler
 	socket  *socket.Conn
+	address string // where the client is, without the port
 	codec   codec
 
 	// Owned by the reader. Set by hello, all at once; claims change with update_token.
@@ -29,7 +30,6 @@ type conn struct {
 	principal *nodev1.Principal
 	session   hub.Session
 	feed      *hub.Subscription // of the user
-	bye       bool              // the client ended its session
 	refusals  int               // frames in a row over the rate
 
 	inFlight atomic.Int32 // posts without an ack
@@ -110,7 +110,8 @@ func (c *conn) dispatch(f *clientv1.ClientFrame) {
 	case *clientv1.ClientFrame_UpdateToken:
 		c.apart(f.Id, func(ctx context.Context) (*clientv1.Ack, error) { return c.updateToken(ctx, b.UpdateToken) })
 	case *clientv1.ClientFrame_Bye:
-		c.bye = true
+		// Before the close frame, behind which the client may come again at once.
+		c.handler.Hub.CloseSession(c.session.ID, c, true)
 		c.socket.Close(socket.Bye)
 	case *clientv1.ClientFrame_Hello:
 		c.refuse(f.Id, code.New(code.SessionInvalid, "this connection has said hello already"))
@@ -151,7 +152,7 @@ func (c *conn) Closed() {
 		c.handler.Hub.Abandon(s)
 	}
 	c.handler.Hub.Abandon(c.feed)
-	c.handler.Hub.CloseSession(c.session.ID, c, c.bye)
+	c.handler.Hub.CloseSession(c.session.ID, c, false)
 }
 
 // Send implements hub.Subscriber.

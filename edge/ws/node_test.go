@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -74,7 +76,12 @@ func serve(t testing.TB, e *edge.Edge, o ws.Options) (n *node, handler func(cont
 	door := must(gate.New(t.Context(), gate.DefaultOptions()))(t)
 	h := must(ws.New(t.Context(), ws.Parts{Cluster: e.Node.API(), Sockets: e.Sockets, Hub: e.Hub,
 		Verifier: e.Verifier, Limits: e.Limits, Receipts: queue, Gate: door}, o))(t)
-	server := httptest.NewServer(h)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if client := r.Header.Get("X-Forwarded-For"); client != "" { // as edge/server does behind a load balancer
+			r.RemoteAddr = net.JoinHostPort(client, "0")
+		}
+		h.ServeHTTP(w, r)
+	}))
 	n = &node{t: t, cluster: e.Node.API(), sockets: e.Sockets, hub: e.Hub,
 		url: "ws" + strings.TrimPrefix(server.URL, "http") + "/v1/realtime"}
 	return n, func(context.Context) error { return errors.Join(h.Close(), queue.Close(), door.Close()) }, server.Close

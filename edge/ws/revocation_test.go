@@ -26,11 +26,12 @@ func TestASessionEndsWithItsApplication(t *testing.T) {
 	if _, err := n.cluster.ListEvents(t.Context(), as, con, &nodev1.ListEvents{}); !code.Has(err, code.ApplicationNotFound) {
 		t.Errorf("a read after the deletion: %v", err)
 	}
-	n.cluster.PostAsync(t.Context(), as, con, "", &nodev1.PostEvent{Type: "text", Body: []byte(`{"text":"x"}`)}, func(_ *nodev1.Reply, err error) {
-		if !code.Has(err, code.ApplicationNotFound) {
-			t.Errorf("a post after the deletion, without waiting: %v", err)
-		}
-	})
+	told := make(chan error, 1)
+	n.cluster.PostAsync(t.Context(), as, con, "", &nodev1.PostEvent{Type: "text", Body: []byte(`{"text":"x"}`)},
+		func(_ *nodev1.Reply, err error) { told <- err })
+	if err := <-told; !code.Has(err, code.ApplicationNotFound) {
+		t.Errorf("a post after the deletion, without waiting: %v", err)
+	}
 	if got, _ := c.closed(); got != 4302 {
 		t.Errorf("closed with %d", got)
 	}

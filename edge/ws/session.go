@@ -2,7 +2,6 @@ package ws
 
 import (
 	"context"
-	"net"
 	"time"
 
 	"parley/edge/gate"
@@ -52,7 +51,7 @@ func (c *conn) hello(ctx context.Context, id string, hello *clientv1.Hello) erro
 	if len(hello.Device) > h.options.DeviceBytesMax {
 		return code.Invalid("device", "is too long")
 	}
-	claims, user, err := h.door.Admit(ctx, hello.Token, c.address())
+	claims, user, err := h.door.Admit(ctx, hello.Token, c.address)
 	if err != nil {
 		return err
 	}
@@ -74,15 +73,6 @@ func (c *conn) hello(ctx context.Context, id string, hello *clientv1.Hello) erro
 	return nil
 }
 
-// address is where the client comes from, without the port.
-func (c *conn) address() string {
-	remote := c.socket.RemoteAddr().String()
-	if host, _, err := net.SplitHostPort(remote); err == nil {
-		return host
-	}
-	return remote
-}
-
 // limits tells the client what it is held to.
 func (h *Handler) limits() *clientv1.Limits {
 	sockets := h.Sockets.Options()
@@ -95,7 +85,7 @@ func (h *Handler) limits() *clientv1.Limits {
 
 // updateToken moves the session's end.
 func (c *conn) updateToken(ctx context.Context, f *clientv1.UpdateToken) (*clientv1.Ack, error) {
-	claims, _, err := c.handler.door.Admit(ctx, f.Token, c.address())
+	claims, _, err := c.handler.door.Admit(ctx, f.Token, c.address)
 	if err != nil {
 		return nil, err
 	}

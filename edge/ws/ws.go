@@ -129,7 +129,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer leave()
-	if err := h.Sockets.Accept(w, r, names, h.open); err != nil {
+	address := web.RemoteAddress(r)
+	open := func(s *socket.Conn) socket.Handler { return h.open(s, address) }
+	if err := h.Sockets.Accept(w, r, names, open); err != nil {
 		h.options.Logger.Debug("upgrade refused", "remote", r.RemoteAddr, "error", err)
 	}
 }
@@ -142,9 +144,9 @@ func turnAway(w http.ResponseWriter, err error) {
 	http.Error(w, "too many connect at the moment", http.StatusServiceUnavailable)
 }
 
-// open makes the state of a new connection.
-func (h *Handler) open(s *socket.Conn) socket.Handler {
-	c := &conn{handler: h, socket: s, codec: h.codecs[0]}
+// open makes the state of a new connection from address.
+func (h *Handler) open(s *socket.Conn, address string) socket.Handler {
+	c := &conn{handler: h, socket: s, address: address, codec: h.codecs[0]}
 	for _, codec := range h.codecs {
 		if codec.Name() == s.Subprotocol() {
 			c.codec = codec

@@ -71,6 +71,7 @@ func TestMembership(t *testing.T) {
 	n.user("ann")
 	n.user("bob")
 	a, b := n.login("ann"), n.login("bob")
+	b.next("refetch") // from now on bob hears of each change
 	made := a.ask(frame{"type": "create_conversation", "id": "1", "client_id": "k", "name": "tea", "display_name": "Tea"})
 	con, _ := made["conversation"].(string)
 	if !strings.HasPrefix(con, "CON-") || made["name"] != "tea" {
@@ -160,7 +161,7 @@ func TestRefusals(t *testing.T) {
 }
 
 func TestHelloRefused(t *testing.T) {
-	n := newNode(t, tune{sockets: func(o *socket.Options) { o.HelloWithin = time.Millisecond }})
+	n := newNode(t)
 	n.user("ann")
 	for _, tc := range []struct {
 		name  string
@@ -182,7 +183,11 @@ func TestHelloRefused(t *testing.T) {
 			t.Errorf("%s: close %d, errors %v", tc.name, code, errors)
 		}
 	}
-	// Silence is closed too.
+}
+
+// TestWhoSaysNoHello is closed too.
+func TestWhoSaysNoHello(t *testing.T) {
+	n := newNode(t, tune{sockets: func(o *socket.Options) { o.HelloWithin = time.Millisecond }})
 	if code, _ := n.dial("parley.v1.json").closed(); code != 4202 {
 		t.Errorf("silence: close %d", code)
 	}

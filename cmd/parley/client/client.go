@@ -99,12 +99,12 @@ func (c *Client) Call(ctx context.Context, auth Authorization, method, path stri
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return fmt.Errorf("%s: %w: %s", c.base, ErrUnreachable, cause(err))
+		return c.unanswered(ctx, cause(err))
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, replyBytesMax))
 	if err != nil {
-		return fmt.Errorf("%s: %w: the answer broke off: %s", c.base, ErrUnreachable, cause(err))
+		return c.unanswered(ctx, "the answer broke off: "+cause(err))
 	}
 	if response.StatusCode/100 != 2 {
 		r := refusal(response.StatusCode, body)
@@ -118,6 +118,14 @@ func (c *Client) Call(ctx context.Context, auth Authorization, method, path stri
 		return fmt.Errorf("%s %s: the answer is not what a Parley node sends: %w", method, c.URL(path), err)
 	}
 	return nil
+}
+
+// unanswered is why a call has no answer. Who interrupted it has learned nothing about the node.
+func (c *Client) unanswered(ctx context.Context, why string) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return fmt.Errorf("%s: interrupted before it answered: %w", c.base, ctx.Err())
+	}
+	return fmt.Errorf("%s: %w: %s", c.base, ErrUnreachable, why)
 }
 
 func (c *Client) request(ctx context.Context, auth Authorization, method, path string, in any) (*http.Request, error) {

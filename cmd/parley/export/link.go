@@ -114,12 +114,7 @@ func (x *Export) derive(c *Conversation, events []*Event) {
 		}
 		x.deriveUser(m)
 	}
-	slices.SortStableFunc(c.members, func(a, b *Member) int {
-		if gone := cmp.Compare(rank(a), rank(b)); gone != 0 && a.User.ID == b.User.ID {
-			return gone // of one user, who has left came first
-		}
-		return strings.Compare(a.since(), b.since())
-	})
+	c.members = inOrder(c.members)
 	fill(&c.Name, "NAM-"+strings.TrimPrefix(c.ID, "CON-"))
 	if len(events) > 0 {
 		fill(&c.Timestamp.Created, events[0].Timestamp)
@@ -149,12 +144,36 @@ func (m *Member) since() string {
 	return cmp.Or(m.Timestamp.Invited, m.Timestamp.Joined, m.Timestamp.Left)
 }
 
-func rank(m *Member) int {
-	if m.State == "LEFT" {
-		return 0
+// inOrder puts members into the order in which they came. Of one user who has left came first, also where the
+// times do not say so: some lists have none.
+func inOrder(members []*Member) []*Member {
+	slices.SortStableFunc(members, func(a, b *Member) int { return strings.Compare(a.since(), b.since()) })
+	leaving := map[string]int{} // by user: who has left and is still to come
+	for _, m := range members {
+		if m.left() {
+			leaving[m.User.ID]++
+		}
 	}
-	return 1
+	ordered, early := make([]*Member, 0, len(members)), map[string][]*Member{}
+	for _, m := range members {
+		user := m.User.ID
+		if !m.left() && leaving[user] > 0 {
+			early[user] = append(early[user], m)
+			continue
+		}
+		ordered = append(ordered, m)
+		if m.left() {
+			leaving[user]--
+		}
+		if leaving[user] == 0 {
+			ordered = append(ordered, early[user]...)
+			delete(early, user)
+		}
+	}
+	return ordered
 }
+
+func (m *Member) left() bool { return m.State == "LEFT" }
 
 func (x *Export) deriveUser(m *Member) {
 	if x.users[m.User.ID] != nil || m.State == "LEFT" || m.User.ID == "" || m.User.Name == "" {

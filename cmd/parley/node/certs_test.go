@@ -160,6 +160,7 @@ func gossip(t *testing.T, address string) error {
 	t.Helper()
 	config := memberlist.DefaultLANConfig()
 	config.Name, config.BindAddr, config.BindPort, config.LogOutput = "stranger", "127.0.0.1", 0, io.Discard
+	config.TCPTimeout = 30 * time.Second
 	list, err := memberlist.Create(config)
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -50,9 +51,9 @@ func TestADrainedNodeSendsItsClientsElsewhere(t *testing.T) {
 		}
 	})
 	ann.reads(func() bool { return ann.last >= 10 })
-	if err := nodes[1].runtime.SetMember(t.Context(), nodes[0].name, eventv1.StoreState_STORE_STATE_DRAINING, false); err != nil {
-		t.Fatal(err)
-	}
+	until(t, nodes[1], "a node that is to be drained", func(*driver.Picture) bool { // the meta shard may be changing its leader
+		return nodes[1].runtime.SetMember(t.Context(), nodes[0].name, eventv1.StoreState_STORE_STATE_DRAINING, false) == nil
+	})
 	if code := ann.reads(nil); code != 4000 {
 		t.Fatalf("the drained node closes with %d", code)
 	}
@@ -94,7 +95,8 @@ func trio(t *testing.T) (nodes []*Node) {
 		ctx, stop := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() {
-			if err := n.Run(ctx); err != nil {
+			// The last to stop are without a majority; what they cut because their time was over is not looked at here.
+			if err := n.Run(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 				t.Error(err)
 			}
 		})

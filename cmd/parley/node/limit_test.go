@@ -32,7 +32,7 @@ func TestNodesShareWhatAUserMayHave(t *testing.T) {
 		defer closeNode(t, n)
 		nodes = append(nodes, n)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // a hundred questions, of half a second each at most
 	defer cancel()
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()

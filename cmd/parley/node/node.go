@@ -276,6 +276,9 @@ func (n *Node) openData(context.Context) error {
 func (n *Node) openServer(context.Context) (err error) {
 	o := server.DefaultOptions()
 	o.HTTPAddr, o.AdminAddr = n.options.Settings.HTTPAddr, n.options.Settings.AdminAddr
+	if o.TrustedProxies, err = n.options.Settings.Proxies(); err != nil {
+		return err
+	}
 	o.Gatherer, o.Registerer, o.Logger = n.metrics, n.metrics, n.options.Logger
 	if n.server, err = server.Open(o); err != nil {
 		return err

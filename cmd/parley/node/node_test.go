@@ -18,7 +18,10 @@ import (
 	"parley/internal/telemetry"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// memberlist does not wait for a probe that it has begun; it ends by its own timeout.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/hashicorp/memberlist.(*Memberlist).probeNode"))
+}
 
 func options(t *testing.T, dir string) Options {
 	s := settings.Default()

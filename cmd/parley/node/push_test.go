@@ -20,6 +20,8 @@ import (
 	"github.com/coder/websocket"
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/uuid"
+
+	"parley/proto/code"
 )
 
 // firebase is Google's service with its token server. It takes everything but the tokens in dead.
@@ -120,8 +122,27 @@ func (o *office) token(name string) string {
 	return signed
 }
 
-// call sends a request, as an operator without a token, and reads the answer.
+// call sends a request, as an operator without a token, and reads the answer. What a busy node says that it
+// surely did not do is asked again.
 func (o *office) call(method, path, token string, body object, status int) object {
+	o.t.Helper()
+	var answer []byte
+	var got int
+	o.eventually(method+" "+path, func() bool {
+		got, answer = o.send(method, path, token, body)
+		return !bytes.Contains(answer, []byte(code.Unavailable))
+	})
+	if got != status {
+		o.t.Fatalf("%s %s: %d %s", method, path, got, answer)
+	}
+	out := object{}
+	if len(answer) > 0 && json.Unmarshal(answer, &out) != nil {
+		o.t.Fatalf("%s %s: %s", method, path, answer)
+	}
+	return out
+}
+
+func (o *office) send(method, path, token string, body object) (status int, answer []byte) {
 	o.t.Helper()
 	var text []byte
 	if body != nil {
@@ -142,15 +163,10 @@ func (o *office) call(method, path, token string, body object, status int) objec
 		o.t.Fatal(err)
 	}
 	defer in.Body.Close()
-	answer, err := io.ReadAll(in.Body)
-	if err != nil || in.StatusCode != status {
-		o.t.Fatalf("%s %s: %d %s %v", method, path, in.StatusCode, answer, err)
+	if answer, err = io.ReadAll(in.Body); err != nil {
+		o.t.Fatal(err)
 	}
-	out := object{}
-	if len(answer) > 0 && json.Unmarshal(answer, &out) != nil {
-		o.t.Fatalf("%s %s: %s", method, path, answer)
-	}
-	return out
+	return in.StatusCode, answer
 }
 
 // eventually asks again and again, within what one token may ask, until what the node does behind its

@@ -26,7 +26,7 @@ const delim = "."
 var secretNames = []string{"api-secret", "s3-secret-key"}
 
 // listNames are settings with several values: a list in the file, separated by commas elsewhere.
-var listNames = []string{"join", "roles", "webhook-allow", "push-web-hosts"}
+var listNames = []string{"join", "roles", "trusted-proxies", "webhook-allow", "push-web-hosts"}
 
 // durationNames are settings that are durations.
 var durationNames = []string{"delivery-max-age", "shutdown-grace", "shutdown-delay"}
@@ -76,6 +76,7 @@ func Flags(set *pflag.FlagSet) {
 	set.String("push-apns-url", d.Push.APNSURL, "Apple Push Notification service")
 	set.String("push-apns-sandbox-url", d.Push.APNSSandboxURL, "its development environment")
 	set.StringSlice("push-web-hosts", d.Push.WebHosts, "push services of browsers that notifications may be sent to: hosts, or .domain for all below it")
+	set.StringSlice("trusted-proxies", nil, "load balancers whose X-Forwarded-For tells where clients are: IP addresses, CIDR prefixes")
 	set.StringSlice("webhook-allow", nil, "what webhooks may reach beside the public internet: CIDR prefixes, addresses, host names")
 	set.Duration("delivery-max-age", d.DeliveryMaxAge, "how long an event is tried that a webhook or push service does not take")
 	set.String("min-free-space", d.MinFreeSpace, "space to keep free where data-dir is, such as 2GiB; below it nothing new is stored here")
@@ -118,7 +119,7 @@ func Names() []string {
 		"node-name", "roles", "shards", "advertise-host", "certs-dir", "api-key", "api-secret",
 		"s3-endpoint", "s3-region", "s3-bucket", "s3-prefix", "s3-access-key", "s3-secret-key",
 		"push-fcm-url", "push-fcm-token-url", "push-apns-url", "push-apns-sandbox-url", "push-web-hosts",
-		"webhook-allow", "delivery-max-age", "min-free-space", "log-level", "log-format", "shutdown-grace", "shutdown-delay"}
+		"trusted-proxies", "webhook-allow", "delivery-max-age", "min-free-space", "log-level", "log-format", "shutdown-grace", "shutdown-delay"}
 }
 
 // EnvName is the variable of a setting.
@@ -239,7 +240,7 @@ func (l Loaded) Value(name string) string {
 		"s3-access-key": s.S3AccessKey, "s3-secret-key": s.S3SecretKey,
 		"push-fcm-url": s.Push.FCMURL, "push-fcm-token-url": s.Push.FCMTokenURL,
 		"push-apns-url": s.Push.APNSURL, "push-apns-sandbox-url": s.Push.APNSSandboxURL, "push-web-hosts": strings.Join(s.Push.WebHosts, ","),
-		"webhook-allow": strings.Join(s.WebhookAllow, ","), "delivery-max-age": s.DeliveryMaxAge.String(),
+		"trusted-proxies": strings.Join(s.TrustedProxies, ","), "webhook-allow": strings.Join(s.WebhookAllow, ","), "delivery-max-age": s.DeliveryMaxAge.String(),
 		"min-free-space": s.MinFreeSpace,
 		"log-level":      s.LogLevel, "log-format": s.LogFormat,
 		"shutdown-grace": s.ShutdownGrace.String(), "shutdown-delay": s.ShutdownDelay.String(),

@@ -77,7 +77,7 @@ func TestEverySettingInEveryWay(t *testing.T) {
 		"api-key": "k", "api-secret": "s3cret",
 		"certs-dir": "/etc/parley", "s3-endpoint": "http://127.0.0.1:9000", "s3-region": "r", "s3-bucket": "b", "s3-prefix": "p/", "s3-access-key": "a", "s3-secret-key": "z",
 		"push-fcm-url": "http://f:1", "push-fcm-token-url": "http://f:2/token", "push-apns-url": "https://a:1", "push-apns-sandbox-url": "https://a:2",
-		"push-web-hosts": "push.example,.example.org", "webhook-allow": "10.0.0.0/8,hooks.internal", "delivery-max-age": "2h0m0s", "min-free-space": "3GiB", "log-level": "debug", "log-format": "json", "shutdown-grace": "2s", "shutdown-delay": "1s",
+		"push-web-hosts": "push.example,.example.org", "trusted-proxies": "10.0.0.5,10.1.0.0/24", "webhook-allow": "10.0.0.0/8,hooks.internal", "delivery-max-age": "2h0m0s", "min-free-space": "3GiB", "log-level": "debug", "log-format": "json", "shutdown-grace": "2s", "shutdown-delay": "1s",
 	}
 	var environ, yaml, args []string
 	for _, name := range Names() {

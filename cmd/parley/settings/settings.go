@@ -51,6 +51,7 @@ type Settings struct {
 
 	Push Push `koanf:",squash"`
 
+	TrustedProxies []string      `koanf:"trusted-proxies"`  // load balancers: addresses and prefixes
 	WebhookAllow   []string      `koanf:"webhook-allow"`    // what webhooks may reach beside the public internet
 	DeliveryMaxAge time.Duration `koanf:"delivery-max-age"` // of an event that a webhook or push service does not take
 
@@ -124,6 +125,9 @@ func (s Settings) Validate() error {
 		errs = append(errs, o.Validate())
 	}
 	errs = append(errs, s.Push.validate())
+	if _, err := s.Proxies(); err != nil {
+		errs = append(errs, err)
+	}
 	if err := s.Guard().Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("webhook-allow: %w", err))
 	}

@@ -29,11 +29,12 @@ type Options struct {
 	Limits  limit.Options
 }
 
-// DefaultOptions are those of a small node in memory.
+// DefaultOptions are those of a small node in memory. It waits for clients, and for what it tells them later, as long as
+// a busy machine may take.
 func DefaultOptions(t testing.TB) Options {
 	o := Options{Node: solo.Options(t, vfs.NewMem()), Sockets: socket.DefaultOptions(), Hub: hub.DefaultOptions(), Limits: limit.DefaultOptions()}
-	o.Sockets.CloseWithin = time.Second
-	o.Sockets.HelloWithin, o.Sockets.PongWithin = solo.Patience, solo.Patience
+	o.Node.API.IndexWait = solo.Patience
+	o.Sockets.HelloWithin, o.Sockets.PongWithin, o.Sockets.CloseWithin = solo.Patience, solo.Patience, solo.Patience
 	o.Sockets.Logger, o.Hub.Logger = o.Node.Logger, o.Node.Logger
 	return o
 }
