@@ -123,6 +123,13 @@ func (w *crowd) count(code string) {
 	w.codes[code]++
 }
 
+// counted is how many error frames had a code so far.
+func (w *crowd) counted(code string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.codes[code]
+}
+
 // pace lets members send in turn, each when it is due, whatever became of the sends before.
 func (w *crowd) pace(rate float64) {
 	ctx, cancel := context.WithCancel(context.Background())

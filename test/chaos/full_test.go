@@ -30,8 +30,8 @@ func TestDiskFull(t *testing.T) {
 		await(t, fullFor)
 		w.recovered(time.Now())
 		told.add(t, "one full disk: sends of the others", spreadOf(w.waits(began)).String(), "")
-		if w.codes[notStored] > 0 {
-			t.Errorf("%d sends were not stored for want of space, and two disks had some", w.codes[notStored])
+		if n := w.counted(notStored); n > 0 {
+			t.Errorf("%d sends were not stored for want of space, and two disks had some", n)
 		}
 		w.heal(victim)
 	})

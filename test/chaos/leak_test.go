@@ -79,7 +79,7 @@ func TestNothingLeaks(t *testing.T) {
 	if *rounds > 0 {
 		turns = *rounds
 	}
-	c := newCluster(t, 3)
+	c := newCluster(t, 3, "--shutdown-grace", "20s")
 	steady := gather(c, shape{conversations: 10, members: 3, rate: 100}, c.others(nil))
 	stay, goes := c.names[:2], c.nodes[c.names[2]]
 	eyes := watch{turns: map[string][]metrics{}, collected: map[string][]metrics{}}

@@ -37,16 +37,19 @@ func TestPartition(t *testing.T) {
 			c.t = t
 			w := gather(c, shape{conversations: 10, members: 3, rate: 150}, c.others(nil))
 			w.recovered(time.Now())
-			began := time.Now()
 			for _, l := range p.links {
 				c.network.set(l.from, l.to, quality{down: true})
 			}
+			began := time.Now() // what was sent while the links went down one after the other may have got through
 			apart, majority := w.split(c, p)
 			lasts := 6 * time.Second
 			if *long {
 				lasts = 30 * time.Second
 			}
 			await(t, lasts)
+			if len(p.apart) > 0 {
+				c.until("an answer to who is apart", func() bool { return apart.answered(began) })
+			}
 			healed := time.Now()
 			c.network.heal()
 			if len(p.apart) > 0 {
@@ -76,15 +79,25 @@ func await(t *testing.T, d time.Duration) {
 func (w *crowd) split(c *cluster, p cut) (apart, majority *crowd) {
 	apart, majority = &crowd{t: c.t, cluster: c}, &crowd{t: c.t, cluster: c}
 	for _, m := range w.chatters {
-		at := slices.IndexFunc(p.apart, func(id int) bool { return m.edge() == c.nodes[nodeName(id)].url })
-		side := majority
-		if at >= 0 {
+		edge, side := m.edge(), majority
+		if slices.ContainsFunc(p.apart, func(id int) bool { return edge == c.nodes[nodeName(id)].url }) {
 			side = apart
 		}
-		m.offer([]string{m.edge()})
+		if edge != "" { // else it is on its way to one
+			m.offer([]string{edge})
+		}
 		side.chatters = append(side.chatters, m)
 	}
 	return apart, majority
+}
+
+// answered says whether somebody had an answer after t that tells of the cluster.
+func (w *crowd) answered(t time.Time) bool {
+	return slices.ContainsFunc(w.chatters, func(m *chatter) bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return slices.ContainsFunc(m.answers, func(a answer) bool { return a.at.After(t) && a.code != limited })
+	})
 }
 
 // refused checks clients of a minority: what was due after the cut was not acknowledged before the

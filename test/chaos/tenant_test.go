@@ -119,21 +119,28 @@ func (a *tenant) post(at, path string, body, into any) error {
 	return insist(at+path, body, into, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+a.admin) })
 }
 
-// insist makes one thing, and asks again while there is no answer in time, or the answer is that a node could
-// not, or does not know whether it did, as happens on a busy machine: the key makes a repetition harmless.
-func insist(address string, body, into any, authorize func(*http.Request)) (err error) {
+// insist makes one thing, and asks again while it may help: the key makes a repetition harmless.
+func insist(address string, body, into any, authorize func(*http.Request)) error {
 	key := id.New("")
-	within(patience, func() bool {
-		err = ask(context.Background(), http.MethodPost, address, body, into, func(r *http.Request) {
+	return again(func() error {
+		return ask(context.Background(), http.MethodPost, address, body, into, func(r *http.Request) {
 			authorize(r)
 			r.Header.Set("Idempotency-Key", key)
 		})
+	})
+}
+
+// again asks again while there is no answer in time, or the answer is that a node could not, or does not know
+// whether it did, as happens on a busy machine and while another node begins to lead.
+func again(ask func() error) (err error) {
+	within(patience, func() bool {
+		err = ask()
 		var refused *refusal
-		again := errors.Is(err, context.DeadlineExceeded)
+		passes := errors.Is(err, context.DeadlineExceeded)
 		if errors.As(err, &refused) {
-			again = refused.Code == unavailable || refused.Code == unknown
+			passes = refused.Code == unavailable || refused.Code == unknown
 		}
-		return !again
+		return !passes
 	})
 	return err
 }
@@ -153,7 +160,9 @@ func (a *tenant) readAll(at, conversation, token string) (history.Read, error) {
 				Next struct{ Href string }
 			} `json:"_links"`
 		}
-		err := ask(context.Background(), http.MethodGet, at+path, nil, &page, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) })
+		err := again(func() error {
+			return ask(context.Background(), http.MethodGet, at+path, nil, &page, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) })
+		})
 		if err != nil {
 			return read, fmt.Errorf("read %s at %s: %w", conversation, at, err)
 		}

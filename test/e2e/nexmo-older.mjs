@@ -232,11 +232,11 @@ export async function restart(browser, pages, world, node, { logsInAgain = true,
   if (!logsInAgain) await relogin(alice, world, "alice");
   // What the SDK asks for before it is logged in again may fail.
   const sent = await alice.run(async (cid) => {
-    const within = (promise) => Promise.race([promise, new Promise((_, no) => setTimeout(no, 2000, new Error("no answer")))]);
+    const within = (promise, ms) => Promise.race([promise, new Promise((_, no) => setTimeout(no, ms, new Error("no answer")))]);
     for (let tries = 0; ; tries++) {
       try {
-        const again = await within(app.getConversation(cid));
-        return (await within(again.sendText("back"))).id;
+        const again = await within(app.getConversation(cid), 2000);
+        return (await within(again.sendText("back"), 30_000)).id; // twice it would be another one
       } catch (error) {
         if (tries === 30) throw new Error(error.type ?? error);
         await new Promise((yes) => setTimeout(yes, 200));

@@ -5,9 +5,11 @@ import { createHash, generateKeyPairSync, randomUUID, sign } from "node:crypto";
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
+import { until } from "./node.mjs";
 
 export const SECRETS = { PARLEY_API_KEY: "e2ekey", PARLEY_API_SECRET: "e2esecret" };
 
+const ANSWER_WITHIN_MS = 60_000;
 const MODULES = new URL("./node_modules/", import.meta.url).pathname;
 
 // World is an application on a node.
@@ -42,12 +44,17 @@ export class World {
     for (const name of names) await this.call("POST", "/v1/users", { name, display_name: name.toUpperCase() });
   }
 
+  // call asks again while the node answers that it could not, or does not know whether it did, as while another
+  // one begins to lead: the key makes a repetition harmless.
   async call(method, path, body, authorization = `Bearer ${this.token()}`) {
-    const answer = await fetch(this.url + path, {
-      method, body: body && JSON.stringify(body), headers: { authorization, "content-type": "application/json" },
-    });
-    const text = await answer.text();
-    if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${text}`);
+    const headers = { authorization, "content-type": "application/json", "idempotency-key": randomUUID() };
+    let status, text;
+    await until(async () => {
+      const answer = await fetch(this.url + path, { method, body: body && JSON.stringify(body), headers });
+      [status, text] = [answer.status, await answer.text()];
+      return status !== 503;
+    }, ANSWER_WITHIN_MS, () => `${method} ${path}: ${status} ${text}`);
+    if (status >= 300) throw new Error(`${method} ${path}: ${status} ${text}`);
     return text ? JSON.parse(text) : undefined;
   }
 }

@@ -10,14 +10,25 @@ import { join } from "node:path";
 const BINARY = process.env.PARLEY ?? new URL("../../bin/parley", import.meta.url).pathname;
 const READY_WITHIN_MS = 60_000;
 
-// freePort gives a port that was free a moment ago, for a process that must come back on it.
+const given = new Set(); // ports that somebody has, or is about to take
+
+// freePort gives a port that was free a moment ago, for a process that must come back on it. It is below those
+// that Linux gives to whoever asks for any, and to the near end of connections.
 export async function freePort() {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 12_000);
+    if (given.has(port)) continue;
+    given.add(port);
+    const server = createServer().listen(port, "127.0.0.1");
+    try {
+      await once(server, "listening");
+    } catch {
+      continue; // somebody else has it
+    }
+    server.close();
+    await once(server, "close");
+    return port;
+  }
 }
 
 export class Parley {

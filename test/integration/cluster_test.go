@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -29,19 +30,22 @@ type trio struct {
 	flags map[string][]string // beside those of every node, by node
 }
 
-// takenPorts are ports that this test process gave away: the system may offer one again that nobody has
-// bound yet.
+// takenPorts are ports that this test process gave away, and that nobody may have bound yet.
 var takenPorts sync.Map
+
+// The ports of nodes are below those that Linux gives to whoever asks for any, and to the near end of
+// connections: nobody comes by one between two starts of its node.
+const portsFrom, portsTo = 20_000, 32_000
 
 // freePort finds a port that nobody listens on, and that nobody else was given.
 func freePort(t *testing.T) string {
 	t.Helper()
-	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range portsTo - portsFrom {
+		address := fmt.Sprintf("127.0.0.1:%d", portsFrom+rand.IntN(portsTo-portsFrom))
+		l, err := net.Listen("tcp", address)
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		address := l.Addr().String()
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -49,6 +53,8 @@ func freePort(t *testing.T) string {
 			return address
 		}
 	}
+	t.Fatal("no port is free")
+	return ""
 }
 
 func newTrio(t *testing.T, names ...string) *trio { return newFleet(t, nil, names...) }
@@ -89,7 +95,7 @@ func (c *trio) run(t *testing.T, name, join string) {
 	t.Helper()
 	p := c.ports[name]
 	args := []string{"serve", "--node-name", name, "--data-dir", filepath.Join(c.dir, name),
-		"--http-addr", p[0], "--gossip-addr", p[1], "--rpc-addr", p[2], "--raft-addr", p[3], "--log-level", "warn"}
+		"--http-addr", p[0], "--gossip-addr", p[1], "--rpc-addr", p[2], "--raft-addr", p[3], "--log-level", "warn", "--shutdown-grace", stopWithin}
 	if join != "" {
 		args = append(args, "--join", join)
 	}
@@ -138,7 +144,9 @@ type clusterStatus struct {
 		Leads       int `json:"shards_led"`
 		Holds       int `json:"shards_held"`
 	}
-	UnderReplicated int `json:"under_replicated_shards"`
+	UnderReplicated int    `json:"under_replicated_shards"`
+	Leaderless      int    `json:"leaderless_shards"`
+	MaxLag          uint64 `json:"max_lag_entries"`
 	Operations      []struct{ Kind string }
 }
 
@@ -173,12 +181,14 @@ func TestThreeProcesses(t *testing.T) {
 	c.healed(t, "n2", 3)
 	w := &crowd{cluster: c, app: newApplication(t, c.nodes["n1"].url), http: &http.Client{Timeout: 10 * time.Second}}
 	w.open(t, 5, 50)
-	var killed sync.Once
+	var kill sync.Once
+	var killed sync.WaitGroup
 	w.send(t, 60, func(acked int64) {
 		if acked > 800 {
-			killed.Do(func() { go c.nodes["n3"].kill() })
+			kill.Do(func() { killed.Go(c.nodes["n3"].kill) })
 		}
 	})
+	killed.Wait() // its directory and ports are free
 	c.run(t, "n3", c.ports["n1"][1])
 	c.await(t, "n3")
 	c.healed(t, "n3", 3)

@@ -59,15 +59,16 @@ func TestTheGossipKeyIsRotatedLive(t *testing.T) {
 		}
 		w.send(t, 10, func(int64) {})
 	}
-	s, err := c.status(t.Context(), "n3")
-	if err != nil || len(s.Nodes) != 3 || s.UnderReplicated != 0 {
-		t.Fatalf("%+v, %v", s, err)
-	}
-	for _, n := range s.Nodes {
-		if n.State != "up" {
-			t.Errorf("%s is %s", n.Name, n.State)
+	c.until(t, "three nodes that are up, with all voters", func(ctx context.Context) bool {
+		s, err := c.status(ctx, "n3")
+		up := 0
+		for _, n := range s.Nodes {
+			if n.State == "up" {
+				up++
+			}
 		}
-	}
+		return err == nil && len(s.Nodes) == 3 && up == 3 && s.UnderReplicated == 0
+	})
 	for _, n := range c.names {
 		w.check(t, n)
 	}

@@ -25,6 +25,9 @@ const (
 
 	// startWithin bounds how long a node may take to serve. Generous: it is a bound, not a measurement.
 	startWithin = 60 * time.Second
+
+	// stopWithin is how long a node may take to stop. A stop in order takes a few seconds; a busy machine needs more.
+	stopWithin = "30s"
 )
 
 var binary string
@@ -80,7 +83,7 @@ func start(t *testing.T, dir string) *process {
 	any := "127.0.0.1:0"
 	p := &process{output: &lockedBuffer{}}
 	p.cmd = exec.Command(binary, "serve", "--data-dir", dir, "--http-addr", any, "--gossip-addr", any,
-		"--rpc-addr", any, "--raft-addr", any, "--node-name", "n1")
+		"--rpc-addr", any, "--raft-addr", any, "--node-name", "n1", "--shutdown-grace", stopWithin)
 	p.cmd.Env = append(os.Environ(), "PARLEY_API_KEY="+apiKey, "PARLEY_API_SECRET="+apiSecret)
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	if err := p.cmd.Start(); err != nil {

@@ -19,10 +19,12 @@ func TestRoles(t *testing.T) {
 		"e1": {"--roles", "edge"}, "e2": {"--roles=edge"},
 	}, "n1", "n2", "n3", "e1", "e2")
 	c.healed(t, "e1", 5)
-	s, err := c.status(t.Context(), "e2")
-	if err != nil {
-		t.Fatal(err)
-	}
+	var s clusterStatus
+	c.until(t, "a status with all leaders", func(ctx context.Context) bool {
+		var err error
+		s, err = c.status(ctx, "e2")
+		return err == nil && s.Leaderless == 0
+	})
 	for _, n := range s.Nodes {
 		want := []string{"shards"}
 		if strings.HasPrefix(n.Name, "e") {
