@@ -68,8 +68,8 @@ type Options struct {
 	// KeepEntries is how many entries a group of several replicas keeps behind the flushed
 	// state, so that a replica that was away for a moment needs no snapshot.
 	KeepEntries int
-	// HeldBytes is how much more of its log a leader keeps for replicas that a snapshot is on its way to, or that catch
-	// up behind one: without it a shard that is written to faster than KeepEntries would send snapshots for ever.
+	// HeldBytes is how much more of their logs all leaders here keep for replicas that a snapshot is on its way to, or
+	// that catch up behind one: without it a shard that is written to faster than KeepEntries would send snapshots for ever.
 	HeldBytes int
 	// CaughtUpEntries is how far a learner may lag and still become a voter.
 	CaughtUpEntries int
@@ -103,7 +103,7 @@ func DefaultOptions() Options {
 		ShardBytesMax: 16 << 20, NodeBytesMax: 128 << 20, InboxBytesMax: 64 << 20, ReadsMax: 4096,
 		TailBytes: 32 << 20, RevisionsMax: 128 << 10, SnapshotBytesPerSecond: 64 << 20,
 		SyncsInFlight: 2, StallAfter: time.Second,
-		FlushInterval: 30 * time.Second, FlushBytes: 64 << 20, KeepEntries: 1024, HeldBytes: 128 << 20, CaughtUpEntries: 64,
+		FlushInterval: 30 * time.Second, FlushBytes: 64 << 20, KeepEntries: 1024, HeldBytes: 1 << 30, CaughtUpEntries: 64,
 		Logger: slog.New(slog.DiscardHandler),
 		Fatal:  func(err error) { panic(fmt.Sprintf("fatal: %v", err)) },
 	}

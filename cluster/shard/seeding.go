@@ -89,11 +89,12 @@ func (g *group) forgive(node string) {
 	}
 }
 
-// needed lowers an index, up to which the log could go, to what a replica on a node that answers still needs of what
-// the log has: one that a snapshot is on its way to needs all that comes after it. More than HeldBytes is not held.
+// needed lowers an index, up to which the log could go, to what a replica still needs of what the log has: one that a
+// snapshot is on its way to needs all that comes after it. Nothing is held for nodes that do not answer or whose disks
+// are full, nor more than HeldBytes, or they would fill the disks of the others.
 func (c *core) needed(g *group, to uint64) uint64 {
 	first, _ := g.log.FirstIndex()
-	if !g.leads() || g.logBytes > c.o.HeldBytes {
+	if !g.leads() || c.full[c.o.Node] || c.logBytes() > c.o.HeldBytes {
 		return to
 	}
 	g.raft.WithProgress(func(id uint64, _ raft.ProgressType, p tracker.Progress) {
@@ -101,9 +102,18 @@ func (c *core) needed(g *group, to uint64) uint64 {
 		if p.State == tracker.StateReplicate {
 			has = p.Match
 		}
-		if id != g.replica && has+1 >= first && !c.down[g.nodeOf(id)] {
+		node := g.nodeOf(id)
+		if id != g.replica && has+1 >= first && !c.down[node] && !c.full[node] {
 			to = min(to, has)
 		}
 	})
 	return to
+}
+
+// logBytes is what all logs have grown by since each was last truncated as far as it could be.
+func (c *core) logBytes() (bytes int) {
+	for _, g := range c.order {
+		bytes += g.logBytes
+	}
+	return bytes
 }

@@ -92,7 +92,8 @@ func webhooksOf(a *eventv1.Application) (answer, event storedWebhook) {
 	return hooks.Answer, hooks.Event
 }
 
-// readOldApplication reads a body of this generation into a, leaving absent members alone.
+// readOldApplication reads a body of this generation into a, leaving absent members alone. The two addresses are one
+// member: who sends one of them takes the other away.
 func readOldApplication(c *call, a *eventv1.Application) error {
 	in := c.body
 	name := in.text("name", nameMax)
