@@ -238,22 +238,28 @@ func TestUnknownUser(t *testing.T) {
 	}
 }
 
+// joinRooms makes conversations, with ann in each of them.
+func joinRooms(t *testing.T, w *world.World, many int) []string {
+	t.Helper()
+	rooms := make([]string, many)
+	for i := range rooms {
+		rooms[i] = id.Derive(id.Conversation, app, "", fmt.Sprint(i))
+		must(t, w, rooms[i], &nodev1.Command{Body: &nodev1.Command_CreateConversation{CreateConversation: &nodev1.CreateConversation{
+			Conversation: &eventv1.Conversation{Name: fmt.Sprint("room", i)}}}})
+		must(t, w, rooms[i], &nodev1.Command{Body: &nodev1.Command_AddMember{AddMember: &nodev1.AddMember{
+			Action: 1, NewMemberId: id.Derive(id.Member, app, "", "ann"), User: &eventv1.Author{UserId: ann, Name: "ann"}}}})
+	}
+	settle(t, w)
+	return rooms
+}
+
 // TestManyConversations: a change of a large profile reaches every conversation of a large index, in
 // steps that a write can hold, and a deletion makes the user leave all of them.
 func TestManyConversations(t *testing.T) {
 	each(t, func(t *testing.T, w *world.World) {
 		about := fmt.Appendf(nil, `{"custom_data":{"about":%q}}`, strings.Repeat("x", 9<<10))
 		must(t, w, ann, creating(&eventv1.User{Name: "ann", Properties: about}))
-		const many = 2*user.PropagateMax + 7
-		rooms := make([]string, many)
-		for i := range rooms {
-			rooms[i] = id.Derive(id.Conversation, app, "", fmt.Sprint(i))
-			must(t, w, rooms[i], &nodev1.Command{Body: &nodev1.Command_CreateConversation{CreateConversation: &nodev1.CreateConversation{
-				Conversation: &eventv1.Conversation{Name: fmt.Sprint("room", i)}}}})
-			must(t, w, rooms[i], &nodev1.Command{Body: &nodev1.Command_AddMember{AddMember: &nodev1.AddMember{
-				Action: 1, NewMemberId: id.Derive(id.Member, app, "", "ann"), User: &eventv1.Author{UserId: ann, Name: "ann"}}}})
-		}
-		settle(t, w)
+		rooms := joinRooms(t, w, 2*user.PropagateMax+7)
 		must(t, w, ann, updating(&nodev1.UpdateUser{Name: proto.String("eve"), NameToken: 1}))
 		settle(t, w)
 		for _, r := range rooms {
@@ -276,15 +282,7 @@ func TestManyConversations(t *testing.T) {
 func TestADeletionBehindAnotherChange(t *testing.T) {
 	each(t, func(t *testing.T, w *world.World) {
 		must(t, w, ann, creating(&eventv1.User{Name: "ann"}))
-		rooms := make([]string, user.PropagateMax+7)
-		for i := range rooms {
-			rooms[i] = id.Derive(id.Conversation, app, "", fmt.Sprint(i))
-			must(t, w, rooms[i], &nodev1.Command{Body: &nodev1.Command_CreateConversation{CreateConversation: &nodev1.CreateConversation{
-				Conversation: &eventv1.Conversation{Name: fmt.Sprint("room", i)}}}})
-			must(t, w, rooms[i], &nodev1.Command{Body: &nodev1.Command_AddMember{AddMember: &nodev1.AddMember{
-				Action: 1, NewMemberId: id.Derive(id.Member, app, "", "ann"), User: &eventv1.Author{UserId: ann, Name: "ann"}}}})
-		}
-		settle(t, w)
+		rooms := joinRooms(t, w, user.PropagateMax+7)
 		must(t, w, ann, updating(&nodev1.UpdateUser{DisplayName: proto.String("Ann")}))
 		if err := w.DeliverOne(0, false); err != nil { // the first step
 			t.Fatal(err)

@@ -10,20 +10,26 @@ import (
 	"parley/cluster/transport"
 )
 
-// TestASnapshotBehindAnother: a second snapshot arrives while the log's new beginning after the first
-// is on its way to the disk. A crash then leaves a log that goes on from the first.
-func TestASnapshotBehindAnother(t *testing.T) {
+// leaderAndLearner are n1, which leads shard 1 alone, and n2 with replica 12, which is no member of it yet.
+func leaderAndLearner(t *testing.T) *scripted {
+	t.Helper()
 	cryptotest.SetGlobalRandom(t, 1)
-	ctx := context.Background()
 	c := &scripted{t: t, network: transport.NewMemory(), nodes: map[string]*scriptedNode{}, disks: map[string]*vfs.MemFS{}}
 	c.open("n1", vfs.NewCrashableMem(), 1)
 	c.settle()
-	leader := c.nodes["n1"]
 	c.open("n2", vfs.NewCrashableMem(), 0)
-	learner := c.nodes["n2"]
-	if err := learner.AddReplica(1, 12); err != nil {
+	if err := c.nodes["n2"].AddReplica(1, 12); err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+// TestASnapshotBehindAnother: a second snapshot arrives while the log's new beginning after the first
+// is on its way to the disk. A crash then leaves a log that goes on from the first.
+func TestASnapshotBehindAnother(t *testing.T) {
+	ctx := context.Background()
+	c := leaderAndLearner(t)
+	leader, learner := c.nodes["n1"], c.nodes["n2"]
 	learner.Settle(ctx)
 	posted := uint64(0)
 	write := func() {

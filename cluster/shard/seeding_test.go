@@ -3,11 +3,6 @@ package shard
 import (
 	"context"
 	"testing"
-	"testing/cryptotest"
-
-	"github.com/cockroachdb/pebble/v2/vfs"
-
-	"parley/cluster/transport"
 )
 
 // TestWritesOvertakeNoSnapshot: while each snapshot is on its way, more is written and flushed than KeepEntries. The
@@ -27,20 +22,12 @@ func TestWritesOvertakeNoSnapshot(t *testing.T) {
 
 // snapshotsUntilCaughtUp brings up a learner under load, and gives the snapshots that this took, at most 10.
 func snapshotsUntilCaughtUp(t *testing.T, held int) (sent int) {
-	cryptotest.SetGlobalRandom(t, 1)
 	ctx := context.Background()
-	c := &scripted{t: t, network: transport.NewMemory(), nodes: map[string]*scriptedNode{}, disks: map[string]*vfs.MemFS{}}
-	c.open("n1", vfs.NewCrashableMem(), 1)
-	c.settle()
-	leader := c.nodes["n1"]
+	c := leaderAndLearner(t)
+	leader, learner := c.nodes["n1"], c.nodes["n2"]
 	leader.engine.o.HeldBytes = held
-	c.open("n2", vfs.NewCrashableMem(), 0)
-	learner := c.nodes["n2"]
 	defer leader.stop()
 	defer learner.stop()
-	if err := learner.AddReplica(1, 12); err != nil {
-		t.Fatal(err)
-	}
 	work := func(n *scriptedNode) { // all but the snapshots
 		for n.Step() || n.WriteLog() || n.SyncLog() || n.Apply(ctx) {
 		}
